@@ -1,0 +1,32 @@
+package kube
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Snapshot is what Kubernetes held at one moment, as far as the controller needs
+// it. It and everything it refers to is immutable: a change gives a new Snapshot.
+// What did not change keeps its identity (the same map, the same pointer), so
+// that a reader can reuse what it derived from it.
+type Snapshot struct {
+	// ClusterUID is the UID of the namespace kube-system: the cluster's identity.
+	ClusterUID types.UID
+	// Ingresses of the watched namespaces, of every class. kube-system's are left
+	// out when all namespaces are watched (specification, Supported Features).
+	Ingresses map[types.NamespacedName]*networkingv1.Ingress
+	Classes   map[string]*networkingv1.IngressClass
+	Services  map[types.NamespacedName]*corev1.Service
+	// Endpoints by Service. A Service without an entry has none.
+	Endpoints map[types.NamespacedName]*Endpoints
+	Nodes     map[string]*corev1.Node
+}
+
+// Endpoints tells on which nodes a Service has ready endpoints.
+type Endpoints struct {
+	// ReadyNodes maps a Service port's name ("" for the only, unnamed port) to the
+	// names of the nodes with at least one ready endpoint for it, sorted, each
+	// once. Endpoints without a node name are left out.
+	ReadyNodes map[string][]string
+}

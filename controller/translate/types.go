@@ -1,0 +1,104 @@
+package translate
+
+import (
+	"net/netip"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"vtm-ingress/controller/config"
+	"vtm-ingress/controller/kube"
+	"vtm-ingress/controller/vtm"
+)
+
+// Input is all that a translation depends on.
+type Input struct {
+	Snapshot   *kube.Snapshot
+	Settings   *config.Settings
+	Appliance  Appliance
+	Programmed Programmed
+}
+
+// Appliance is what a translation must know of the traffic manager cluster
+// besides our own resources.
+type Appliance struct {
+	// Members are the names of the cluster's traffic managers, sorted: the machines
+	// of the Traffic IP Groups that we create.
+	Members []string
+	// Groups are the Traffic IP Groups that are not ours, by name.
+	Groups map[string]Group
+	// Servers are the virtual servers that are not ours, by name.
+	Servers map[string]Server
+}
+
+// Group is a Traffic IP Group that is not ours.
+type Group struct {
+	Addresses []netip.Addr
+}
+
+// Server is a virtual server that is not ours. Enabled or not, it keeps its
+// address and port.
+type Server struct {
+	Any    bool     // listens on all addresses
+	Groups []string // Traffic IP Groups it listens on
+	Hosts  []string // addresses or host names it listens on
+	Port   int
+}
+
+// Programmed says what our marks on the traffic manager tell is served already:
+// the only memory of a translation, so that it survives restarts and changes of
+// the writer.
+type Programmed struct {
+	// Owners holds the UIDs of the Ingresses that own a virtual server or a pool.
+	Owners map[types.UID]bool
+}
+
+// Outcome of an Ingress.
+type Outcome int
+
+// The outcomes. An Ingress of another class has none.
+const (
+	// Rejected: nothing is programmed for it.
+	Rejected Outcome = iota
+	// Degraded: it serves, but something it needs is gone.
+	Degraded
+	// Complete: it is programmed as its owner asked.
+	Complete
+)
+
+// Reason is one thing to tell an Ingress's owner.
+type Reason struct {
+	// Code is a CamelCase word, the Event's reason, e.g. "ServiceNotFound".
+	Code string
+	// Message names object and remedy.
+	Message string
+}
+
+// Verdict is what becomes of one Ingress of ours.
+type Verdict struct {
+	Ingress    types.NamespacedName
+	UID        types.UID
+	Generation int64
+	Outcome    Outcome
+	// Reasons are empty when Complete, unless something deserves a warning; else
+	// they say why, the gravest first.
+	Reasons []Reason
+	// Addresses are for the Ingress's status; nil when Rejected.
+	Addresses []Address
+	// Resources are those that must be on the traffic manager for it to be served,
+	// sorted.
+	Resources []vtm.ID
+}
+
+// Address is one address on which an Ingress is served.
+type Address struct {
+	IP    netip.Addr
+	Ports []int32 // TCP, sorted
+}
+
+// Result of a translation.
+type Result struct {
+	// Desired are all resources that should exist with our mark.
+	Desired map[vtm.ID]*vtm.Resource
+	// Verdicts, one for each Ingress of ours.
+	Verdicts map[types.NamespacedName]*Verdict
+}

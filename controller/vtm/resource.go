@@ -1,0 +1,40 @@
+package vtm
+
+// Type is a kind of resource on the traffic manager, named by its path under
+// config/active (rest-8.3.schema.json).
+type Type string
+
+// The types that the controller creates: those that can bear an ownership mark.
+const (
+	ServerKeys      Type = "ssl/server_keys"
+	Monitors        Type = "monitors"
+	Persistence     Type = "persistence"
+	Pools           Type = "pools"
+	Rules           Type = "rules"
+	TrafficIPGroups Type = "traffic_ip_groups"
+	VirtualServers  Type = "virtual_servers"
+)
+
+// ID names one resource of a traffic manager cluster.
+type ID struct {
+	Type Type
+	Name string // as on the traffic manager, unescaped
+}
+
+func (id ID) String() string { return string(id.Type) + "/" + id.Name }
+
+// Properties holds a resource's settings: section -> key -> value. Values are of
+// the types bool, int64, float64, string, []any (lists, and tables with rows of
+// type map[string]any), as Normalize makes them, so that two that mean the same
+// are equal under reflect.DeepEqual.
+type Properties map[string]map[string]any
+
+// Resource is one resource as it is or should be. It is immutable once made.
+type Resource struct {
+	ID
+	// Properties of a JSON resource; of one that is desired only the keys that
+	// matter, others are the traffic manager's defaults. Nil for a file.
+	Properties Properties
+	// Content of a file resource (rules). Nil for a JSON resource.
+	Content []byte
+}
