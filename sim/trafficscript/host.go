@@ -1,0 +1,202 @@
+package trafficscript
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// Host is what surrounds a running rule: the data plane, for one transaction.
+// A Host is used by one goroutine at a time.
+type Host interface {
+	// Transaction returns what the rule reads and changes. It returns the same
+	// value for the whole run.
+	Transaction() *Transaction
+
+	// RequestBody waits for the first max bytes of the request's body and
+	// returns them; less when the body is shorter. max 0 means all of it. What
+	// was read is still sent to the node. An error aborts the rule.
+	RequestBody(ctx context.Context, max int) (string, error)
+
+	// ResponseBody does the same for the node's response, without its transfer
+	// and content encoding. It is called in response rules alone.
+	ResponseBody(ctx context.Context, max int) (string, error)
+
+	// PoolNodes returns the nodes of a pool, sorted by address, and false if
+	// there is no pool of this name.
+	PoolNodes(pool string) ([]PoolNode, bool)
+
+	// Log writes to the event log.
+	Log(Event)
+
+	// Now returns the time.
+	Now() time.Time
+
+	// Random returns the next number of the transaction's random source, all
+	// 64 bits of it.
+	Random() uint64
+
+	// Sleep returns after d, or with an error as soon as ctx is done.
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// Phase tells when a rule runs.
+type Phase uint8
+
+const (
+	RequestPhase    Phase = iota // after the request's headers, before load balancing
+	ResponsePhase                // after the response's headers
+	CompletionPhase              // after the transaction
+)
+
+// String returns the phase as rule.getState does: REQUEST, RESPONSE or
+// COMPLETION.
+func (p Phase) String() string {
+	switch p {
+	case ResponsePhase:
+		return "RESPONSE"
+	case CompletionPhase:
+		return "COMPLETION"
+	}
+	return "REQUEST"
+}
+
+// Transaction is one request with its response, as a rule sees it. The Host
+// fills it before the first rule, changes Phase and Response in between, and
+// reads the decisions after each rule. Strings hold bytes.
+type Transaction struct {
+	// Facts. Rules do not change them.
+
+	Phase         Phase
+	VirtualServer string         // its name
+	Remote        netip.AddrPort // the client
+	Local         netip.AddrPort // the address the client connected to, here
+	Dest          netip.AddrPort // the same before address translation; invalid: equal to Local
+	TLS           *TLS           // nil on a plain connection
+	DefaultPool   string         // the virtual server's pool
+	Node          string         // "ip:port" of the node that serves; "" in request rules
+	Retries       int            // how often the request was sent again so far
+
+	// The messages. Rules change them in place, each in its own phase; the Host
+	// sends on what it finds here.
+
+	Request  *Request
+	Response *Response // nil in request rules
+
+	// Stores, shared between transactions. nil ones hold nothing.
+
+	Data           *Store // data.*: of the traffic manager
+	LocalData      *Store // data.local.*
+	ConnectionData *Store // connection.data.*: of the connection
+
+	// Decisions. Their zero value means that no rule decided. The Host acts on
+	// Answer, Close and Discard when Run returns Decided; the others
+	// stay until changed.
+
+	Pool            string           // pool.use, pool.select: always a pool that PoolNodes knows, or "discard"
+	PoolNode        netip.AddrPort   // pool.use, pool.select with host and port: this machine, with the pool's settings
+	Persistence     string           // persistence class instead of the pool's; "": the pool's
+	PersistenceKey  string           // key for universal persistence
+	PersistenceNode string           // "host:port" for named node persistence
+	SourceIP        netip.Addr       // request.setRemoteIP: for logs and transparency; invalid: Remote's
+	Idempotent      *bool            // whether a failed try may go to another node; nil: by method
+	Overrides       Overrides        // limits for this transaction alone
+	Answer          *Answer          // send this to the client instead of asking a node
+	Interim         []string         // request.sendResponse: raw bytes to the client, before anything else
+	Close           *string          // connection.close: send these bytes, then close; nil: no
+	Discard         bool             // connection.discard, pool.use("discard"): close without a word
+	Retry           bool             // request.retry: balance and send the request again
+	Excluded        []netip.AddrPort // request.avoidNode: nodes not to use
+}
+
+// Overrides are limits that a rule set for its transaction; zero means the pool's
+// or the virtual server's own setting.
+type Overrides struct {
+	MaxReplyTime           time.Duration
+	MaxTransactionDuration time.Duration
+	Timeout                time.Duration // the virtual server's idle time-out
+	MaxConnectionAttempts  int
+	MaxTimedOutAttempts    int
+}
+
+// Request is the client's request.
+type Request struct {
+	Method string      // "GET"
+	Target string      // as on the request line: "/a%20b?x=1", or absolute
+	Proto  string      // "HTTP/1.1"; "" for HTTP/0.9
+	Host   string      // the Host header's value, not in Header
+	Header http.Header // canonical names
+	Body   *string     // replaces the body; nil: the body as it comes
+}
+
+// Response is the node's response.
+type Response struct {
+	Proto  string      // "HTTP/1.1"
+	Code   int         // 100 to 999
+	Reason string      // "Not Found"; "" for the code's usual one
+	Header http.Header // canonical names
+	Body   *string     // replaces the body; nil: the body as it comes. Content-Length and Content-Encoding are already right in Header
+}
+
+// Answer is a response made by a rule.
+type Answer struct {
+	Code   int
+	Reason string      // "" for the code's usual one
+	Header http.Header // canonical names; Content-Type is among them, Content-Length is not
+	Body   string
+}
+
+// TLS holds facts about the client's TLS connection.
+type TLS struct {
+	ServerName string // asked for by SNI; "" when none
+	SiteName   string // the certificate mapping that matched; "" when the default certificate was used
+	CertName   string // name of the server key in use
+	SessionID  string
+	Cipher     string
+}
+
+// PoolNode is a node of a pool and its state.
+type PoolNode struct {
+	Address string // "ip:port"
+	State   NodeState
+}
+
+// NodeState is whether a node gets requests.
+type NodeState uint8
+
+const (
+	NodeActive   NodeState = iota // gets requests
+	NodeFailed                    // a monitor or a request found it dead
+	NodeDraining                  // gets requests of known sessions alone
+	NodeDisabled                  // gets none
+)
+
+// Level is the severity of an event log line.
+type Level uint8
+
+const (
+	LevelInfo    Level = iota // INFO
+	LevelWarn                 // WARN
+	LevelSerious              // SERIOUS
+)
+
+// String returns the level as the event log spells it.
+func (l Level) String() string {
+	switch l {
+	case LevelWarn:
+		return "WARN"
+	case LevelSerious:
+		return "SERIOUS"
+	}
+	return "INFO"
+}
+
+// Event is a line for the event log.
+type Event struct {
+	Level   Level
+	Tag     string // the event's tag in section "rules": "rulelogmsginfo", "pooluseunknown", "ruleabort"…
+	Rule    string // name of the rule
+	Line    int    // where, from 1; in an imported library the library's line
+	Message string // one line of text; already names rule and line where the traffic manager's does
+}
