@@ -1,0 +1,166 @@
+package dataplane
+
+import "time"
+
+// Update is a change of configuration: only what changed, by name. A nil value
+// means that the object was deleted. The data plane keeps the values it is
+// given: the caller never changes one afterwards, it sends a new one.
+//
+// Objects may refer to others that do not exist (a real traffic manager accepts
+// that); such references are told in State and by an Event, and come to life
+// when the missing object arrives.
+type Update struct {
+	// Global replaces the settings of the whole traffic manager; nil leaves them.
+	Global *Global
+
+	TrafficIPGroups map[string]*TrafficIPGroup
+	VirtualServers  map[string]*VirtualServer
+	Pools           map[string]*Pool
+	Monitors        map[string]*Monitor
+	Rules           map[string]*Rule
+	ServerKeys      map[string]*ServerKey
+}
+
+// Global is what concerns the data plane in global_settings. Until the first
+// Update that has one, the defaults of the REST schema hold.
+type Global struct {
+	// IdleTimeout is how long an unused connection to a node is kept
+	// (connection!idle_timeout, 10 s). 0: until the node closes it.
+	IdleTimeout time.Duration
+	// VariablePoolUse: rules may compute the names of pools, so every pool counts
+	// as used and is monitored (trafficscript!variable_pool_use, false).
+	VariablePoolUse bool
+	// MaxInstructions is after how many instructions a rule is ended
+	// (trafficscript!max_instr, 100000).
+	MaxInstructions int
+}
+
+// TrafficIPGroup is an entry of traffic_ip_groups.
+type TrafficIPGroup struct {
+	Enabled     bool
+	IPAddresses []string // IPv4 or IPv6 addresses in text
+	Machines    []string // names of traffic managers
+	Slaves      []string // of these, those that host nothing while others work
+}
+
+// VirtualServer is an entry of virtual_servers. The comments name section and
+// key where that is not the field's name in basic.
+type VirtualServer struct {
+	Enabled  bool
+	Port     int
+	Protocol string // "http" is carried out; others stay down with an event
+	Pool     string // default pool; "discard" drops the connection
+
+	ListenOnAny        bool
+	ListenOnTrafficIPs []string // names of Traffic IP Groups
+	ListenOnHosts      []string // addresses of this machine
+
+	// Names in their order; a leading '/' means that the use is disabled.
+	RequestRules  []string
+	ResponseRules []string
+
+	// Durations; 0 means no limit.
+	ConnectTimeout         time.Duration // until complete request headers
+	Timeout                time.Duration // connection!timeout: no data
+	Keepalive              bool          // connection!keepalive
+	KeepaliveTimeout       time.Duration // connection!keepalive_timeout
+	MaxTransactionDuration time.Duration // connection!max_transaction_duration
+
+	AddClusterIP          bool   // http!add_cluster_ip: X-Cluster-Client-Ip
+	AddXForwardedFor      bool   // http!add_x_forwarded_for
+	AddXForwardedProto    bool   // http!add_x_forwarded_proto
+	StripXForwardedProto  bool   // http!strip_x_forwarded_proto
+	AutodetectUpgrade     bool   // http!autodetect_upgrade_headers
+	LocationRewrite       string // http!location_rewrite: always, if_host_matches, never
+	LocationRegex         string // http!location_regex, http!location_replace
+	LocationReplace       string
+	HTTP2Enabled          bool   // http2!enabled; over TLS, by ALPN
+	SSLDecrypt            bool   // basic!ssl_decrypt
+	ServerCertDefault     string // ssl!server_cert_default: name of a server key
+	ServerCertAlt         []string
+	ServerCertHostMapping []HostMapping
+}
+
+// HostMapping is a row of ssl!server_cert_host_mapping.
+type HostMapping struct {
+	Host            string // exact name, "*.suffix", or an IP address
+	Certificate     string // name of a server key
+	AltCertificates []string
+}
+
+// Pool is an entry of pools.
+type Pool struct {
+	Nodes []Node
+	// Algorithm as in load_balancing!algorithm.
+	Algorithm   string
+	FailurePool string
+	Monitors    []string
+
+	PassiveMonitoring      bool
+	NodeConnectionAttempts int           // failures in a row that fail a node, 1..100
+	NodeRetryFailTime      time.Duration // node!retry_fail_time
+
+	MaxConnectionAttempts         int // 0: all nodes
+	MaxTimedOutConnectionAttempts int
+	MaxConnectTime                time.Duration // connection!max_connect_time
+	MaxReplyTime                  time.Duration // connection!max_reply_time: start of response
+
+	Keepalive              bool // http!keepalive
+	KeepaliveNonIdempotent bool // http!keepalive_non_idempotent
+	MaxIdlePerNode         int  // max_idle_connections_pernode
+
+	// DeleteDrain: a removed node goes on with what it serves
+	// (node_delete_behavior "drain"); otherwise its connections end at once.
+	DeleteDrain bool
+	// DrainTimeout bounds that (node_drain_to_delete_timeout); 0: no bound.
+	DrainTimeout time.Duration
+
+	// TLS to the nodes (section ssl): enable, strict_verify, server_name.
+	SSLEnable       bool
+	SSLStrictVerify bool
+	SSLServerName   bool
+}
+
+// Node is a row of a pool's nodes_table.
+type Node struct {
+	Address  string // "host:port", IPv6 as "[::1]:80"
+	State    string // "active", "draining", "disabled"
+	Weight   int
+	Priority int
+}
+
+// Monitor is an entry of monitors.
+type Monitor struct {
+	Type     string // "connect", "http", "ping" are carried out (ping as a TCP connection)
+	Delay    time.Duration
+	Timeout  time.Duration
+	Failures int
+	BackOff  bool
+	Scope    string // "pernode", "poolwide"
+	Machine  string // poolwide: "host:port" that is asked
+	UseSSL   bool
+
+	Path          string
+	HostHeader    string
+	StatusRegex   string
+	BodyRegex     string
+	Authorization string // http!authentication: "user:password"
+}
+
+// Rule is an entry of rules: the source text of a rule or a rule library.
+type Rule struct{ Source string }
+
+// ServerKey is an entry of ssl/server_keys, PEM. Public may be a chain.
+type ServerKey struct {
+	Public  string
+	Private string
+}
+
+// Event is something that happened, as a traffic manager's event log tells it.
+type Event struct {
+	Level   string   // INFO, WARN, SERIOUS, FATAL
+	Section string   // "vservers/web", "pools/app", "rules/route", "nodes/10.0.0.1:80"
+	Tag     string   // primary tag, "vsstart"
+	More    []string // further tags
+	Text    string
+}
