@@ -15,6 +15,14 @@ const (
 	VirtualServers  Type = "virtual_servers"
 )
 
+// Types are all that the controller creates, in the order in which what is
+// referred to comes before what refers to it.
+var Types = [...]Type{ServerKeys, Monitors, Persistence, Pools, Rules, TrafficIPGroups, VirtualServers}
+
+// IsFile reports whether resources of the type are files: raw content instead of
+// properties.
+func (t Type) IsFile() bool { return t == Rules }
+
 // ID names one resource of a traffic manager cluster.
 type ID struct {
 	Type Type

@@ -1,0 +1,85 @@
+package vtm
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// Mark says to whom a resource on the traffic manager belongs. It is one line of
+// text: the first line of the note of a JSON resource, the first comment line of
+// a rule. What does not bear a mark with the controller's ID and its cluster is
+// somebody else's and is never changed or deleted.
+type Mark struct {
+	// ID is the setting controller_id: it tells controllers that share a traffic
+	// manager apart.
+	ID string
+	// Cluster is the UID of the namespace kube-system of the Kubernetes cluster.
+	Cluster string
+	// Kind, Namespace and Name of the owner, and its UID. Namespace is empty for
+	// an owner that has none. No part holds a space or a slash, as no name in
+	// Kubernetes does.
+	Kind, Namespace, Name string
+	UID                   string
+}
+
+// markVersion begins every mark. Its number changes only when an older program
+// could misread the newer form.
+const markVersion = "vtm-ingress/1"
+
+// Format gives the mark's line, without a line end.
+func (m Mark) Format() string {
+	return fmt.Sprintf("%s id=%s cluster=%s owner=%s/%s/%s uid=%s",
+		markVersion, m.ID, m.Cluster, m.Kind, m.Namespace, m.Name, m.UID)
+}
+
+// Comment gives the mark as the first line of a rule, with its line end.
+func (m Mark) Comment() string { return "# " + m.Format() + "\n" }
+
+// ParseMark reads the mark in the first line of a note. It reports false for
+// every text that Format could not have made, since a note may hold anything.
+func ParseMark(note string) (Mark, bool) {
+	line, _, _ := strings.Cut(note, "\n")
+	line = strings.TrimSuffix(line, "\r")
+	fields := strings.Split(line, " ")
+	if len(fields) != 5 || fields[0] != markVersion {
+		return Mark{}, false
+	}
+	var values [4]string
+	for i, key := range []string{"id=", "cluster=", "owner=", "uid="} {
+		value, ok := strings.CutPrefix(fields[i+1], key)
+		if !ok || value == "" {
+			return Mark{}, false
+		}
+		values[i] = value
+	}
+	owner := strings.Split(values[2], "/")
+	if len(owner) != 3 || owner[0] == "" || owner[2] == "" {
+		return Mark{}, false
+	}
+	return Mark{
+		ID: values[0], Cluster: values[1],
+		Kind: owner[0], Namespace: owner[1], Name: owner[2], UID: values[3],
+	}, true
+}
+
+// Mark returns the resource's ownership mark, false when it bears none.
+func (r *Resource) Mark() (Mark, bool) {
+	if r.Type.IsFile() {
+		line, _, _ := bytes.Cut(r.Content, []byte("\n"))
+		text, ok := bytes.CutPrefix(line, []byte("# "))
+		if !ok {
+			return Mark{}, false
+		}
+		return ParseMark(string(text))
+	}
+	note, ok := r.Properties["basic"]["note"].(string)
+	if !ok {
+		return Mark{}, false
+	}
+	return ParseMark(note)
+}
+
+// Prefix begins the names of all resources of the controller with that id, and
+// of no other's: an id holds no underscore.
+func Prefix(id string) string { return id + "_" }

@@ -1,0 +1,88 @@
+package vtm
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"vtm-ingress/internal/facts"
+)
+
+// keySchema is what the REST schema says of one key, as far as comparing needs it.
+type keySchema struct {
+	Type     string                `json:"type"` // bool, int, float, string, list, set, table
+	Default  any                   `json:"default"`
+	Required bool                  `json:"required"`
+	ReadOnly bool                  `json:"read_only"`
+	Expert   bool                  `json:"expert"`
+	Columns  map[string]*keySchema `json:"columns"`
+}
+
+// schema gives type -> section -> key for the types that the controller uses.
+// It is made once from embedded data and never changed after.
+var schema = sync.OnceValue(func() map[Type]map[string]map[string]*keySchema {
+	var document struct {
+		Config map[Type]struct {
+			Sections map[string]map[string]*keySchema `json:"sections"`
+		} `json:"config"`
+	}
+	if err := json.Unmarshal(facts.RESTSchema, &document); err != nil {
+		// Embedded data: only a broken build can get here.
+		panic(fmt.Sprintf("REST schema: %v", err))
+	}
+	all := make(map[Type]map[string]map[string]*keySchema, len(Types))
+	for _, t := range Types {
+		all[t] = document.Config[t].Sections
+		for _, keys := range all[t] {
+			for _, key := range keys {
+				for _, column := range key.Columns {
+					column.Default = column.defaultValue()
+				}
+				key.Default = key.defaultValue()
+			}
+		}
+	}
+	return all
+})
+
+// defaultValue is the normal form of the key's default: the one that is given,
+// else the zero value of its type.
+func (k *keySchema) defaultValue() any {
+	if k.Default != nil {
+		return k.normalize(k.Default)
+	}
+	switch k.Type {
+	case "bool":
+		return false
+	case "int":
+		return int64(0)
+	case "float":
+		return float64(0)
+	case "string":
+		return ""
+	default:
+		return []any{}
+	}
+}
+
+// primaryKey names the column by which a table's rows are told apart: each row's
+// value is unique. (The schema's column names; vtm/README.md.)
+func (k *keySchema) primaryKey() string {
+	for _, name := range []string{"node", "host", "issuer", "ip"} {
+		if _, ok := k.Columns[name]; ok {
+			return name
+		}
+	}
+	return "name"
+}
+
+// Default returns the value that a key has when nobody set it, in normal form,
+// and whether a key that is not wanted may be set back to it: not where the
+// schema doesn't know the key, hides it, forbids writing or has no default.
+func Default(t Type, section, key string) (any, bool) {
+	k := schema()[t][section][key]
+	if k == nil || k.ReadOnly || k.Expert || k.Required {
+		return nil, false
+	}
+	return k.Default, true
+}
