@@ -29,4 +29,9 @@ type Endpoints struct {
 	// names of the nodes with at least one ready endpoint for it, sorted, each
 	// once. Endpoints without a node name are left out.
 	ReadyNodes map[string][]string
+	// UnreadyNodes maps likewise to the nodes that have endpoints, but no ready
+	// one; endpoints that terminate do not count. When a node is lost, so is the
+	// readiness of its Pods, though they may still serve: while no node is ready,
+	// these keep a pool from being emptied.
+	UnreadyNodes map[string][]string
 }
