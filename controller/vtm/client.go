@@ -1,0 +1,444 @@
+package vtm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"vtm-ingress/internal/outside"
+)
+
+const (
+	// DefaultParallel is how many requests are under way at most.
+	DefaultParallel = 8
+	// DefaultTimeout bounds one request, connecting and reading the answer included.
+	DefaultTimeout = 10 * time.Second
+	// maxAnswer bounds an answer's body in bytes.
+	maxAnswer = 32 << 20
+	// hungAfter is after how many requests in a row without an answer a member that
+	// accepts connections is taken for dead.
+	hungAfter = 3
+)
+
+// Options for New.
+type Options struct {
+	World outside.World
+	Log   *slog.Logger
+	// Actor names the connections ("controller/a/vtm").
+	Actor string
+	// Endpoints are the members' REST URLs, e.g. "https://10.0.0.1:9070", at least
+	// one. The first that answers is kept as long as it answers.
+	Endpoints          []string
+	Username, Password string
+	TLS                TLS
+	// Timeout of one request; 0 is DefaultTimeout.
+	Timeout time.Duration
+	// Parallel requests at most; 0 is DefaultParallel.
+	Parallel int
+	// Observe, if set, is told each answered or failed request: its method, the
+	// resource's type or folder, and the status (0: no answer).
+	Observe func(method, resource string, status int)
+}
+
+// Client talks to one traffic manager cluster, through one member at a time,
+// since members learn of each other's changes only seconds later (vtm/rest.md
+// §5). All methods may be called from several goroutines; what is requested
+// through Each is sent in a repeatable order.
+type Client struct {
+	options   Options
+	endpoints []string
+	lanes     []*lane
+
+	mu         sync.Mutex
+	current    int // index of the endpoint in use
+	unanswered int // requests in a row that endpoint didn't answer
+}
+
+// lane is one connection's worth of requests, sent one after another.
+type lane struct {
+	token chan struct{} // holds one token: who has it may send
+	http  *http.Client
+}
+
+// NewClient makes a Client; it connects when it is first used. The errors are
+// mistakes in the options.
+func NewClient(o Options) (*Client, error) {
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Parallel == 0 {
+		o.Parallel = DefaultParallel
+	}
+	if len(o.Endpoints) == 0 {
+		return nil, errors.New("traffic manager: no REST URL: set vtm_endpoints")
+	}
+	c := &Client{options: o}
+	for _, endpoint := range o.Endpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil {
+			return nil, fmt.Errorf("traffic manager: %q is not a REST URL: want https://HOST:9070", endpoint)
+		}
+		c.endpoints = append(c.endpoints, u.Scheme+"://"+u.Host)
+	}
+	tlsConfig, err := o.TLS.config()
+	if err != nil {
+		return nil, fmt.Errorf("traffic manager: %w", err)
+	}
+	for i := range o.Parallel {
+		client := o.World.HTTPClient(o.Actor+"/"+strconv.Itoa(i), tlsConfig.Clone())
+		// A redirected PUT loses its body, and the password must not follow anywhere.
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		l := &lane{token: make(chan struct{}, 1), http: client}
+		l.token <- struct{}{}
+		c.lanes = append(c.lanes, l)
+	}
+	return c, nil
+}
+
+// Close closes idle connections. The owner calls it once no request is under way.
+func (c *Client) Close() {
+	for _, l := range c.lanes {
+		l.http.CloseIdleConnections()
+	}
+}
+
+// Endpoint returns the REST URL of the member in use.
+func (c *Client) Endpoint() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.endpoints[c.current]
+}
+
+// Each calls do for each id, several at a time, and returns when all calls have.
+// Which calls run one after another, and in which order, depends on the ids
+// alone. do must make its requests for its id only.
+func (c *Client) Each(ids []ID, do func(ID)) {
+	byLane := make([][]ID, len(c.lanes))
+	for _, id := range ids {
+		n := c.laneOf(configPath(id))
+		byLane[n] = append(byLane[n], id)
+	}
+	var all sync.WaitGroup
+	for _, mine := range byLane {
+		if len(mine) == 0 {
+			continue
+		}
+		if len(mine) == len(ids) {
+			// All on one lane: no goroutine needed.
+			for _, id := range mine {
+				do(id)
+			}
+			break
+		}
+		all.Go(func() {
+			for _, id := range mine {
+				do(id)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (c *Client) laneOf(path string) int {
+	h := fnv.New32a()
+	h.Write([]byte(path))
+	return int(h.Sum32() % uint32(len(c.lanes)))
+}
+
+// List returns the names of all resources of a type, sorted.
+func (c *Client) List(ctx context.Context, t Type) ([]string, error) {
+	return c.children(ctx, string(t))
+}
+
+// Members returns the names of the cluster's traffic managers, sorted.
+func (c *Client) Members(ctx context.Context) ([]string, error) {
+	return c.children(ctx, "traffic_managers")
+}
+
+func (c *Client) children(ctx context.Context, folder string) ([]string, error) {
+	a, err := c.do(ctx, http.MethodGet, folderPath(folder), folder, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Children *[]struct {
+			Name string `json:"name"`
+			Href string `json:"href"`
+		} `json:"children"`
+	}
+	if err := decodeJSON(a.body, &answer); err != nil {
+		return nil, a.garbage(err.Error())
+	}
+	if answer.Children == nil {
+		return nil, a.garbage(`no "children" in it`)
+	}
+	names := make([]string, 0, len(*answer.Children))
+	for _, child := range *answer.Children {
+		if strings.HasSuffix(child.Href, "/") {
+			continue // a folder
+		}
+		if child.Name == "" {
+			return nil, a.garbage("a child without a name")
+		}
+		names = append(names, child.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// Get reads one resource. Without one the error is ErrNotFound.
+func (c *Client) Get(ctx context.Context, id ID) (*Resource, error) {
+	a, err := c.do(ctx, http.MethodGet, configPath(id), string(id.Type), nil, false)
+	if err != nil {
+		return nil, err
+	}
+	return a.resource(id)
+}
+
+// Put creates a resource, or sets those keys of it that r names and leaves the
+// others. It returns the resource as the traffic manager stores it now.
+func (c *Client) Put(ctx context.Context, r *Resource) (*Resource, error) {
+	body := r.Content
+	if !r.Type.IsFile() {
+		var err error
+		if body, err = encode(r.Properties); err != nil {
+			return nil, fmt.Errorf("%s: %w", r.ID, err)
+		}
+	} else if body == nil {
+		body = []byte{}
+	}
+	a, err := c.do(ctx, http.MethodPut, configPath(r.ID), string(r.Type), body, r.Type.IsFile())
+	if err != nil {
+		return nil, err
+	}
+	if r.Type.IsFile() {
+		return r, nil // the answer's body is empty; the bytes are stored as they are
+	}
+	return a.resource(r.ID)
+}
+
+// Delete removes a resource. One that is missing already is a success.
+func (c *Client) Delete(ctx context.Context, id ID) error {
+	_, err := c.do(ctx, http.MethodDelete, configPath(id), string(id.Type), nil, false)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Information is what the member in use tells about itself.
+type Information struct {
+	Version string `json:"tm_version"`
+	// UUID may be empty while the traffic manager starts.
+	UUID string `json:"uuid"`
+}
+
+// Information reads version and identity of the member in use.
+func (c *Client) Information(ctx context.Context) (Information, error) {
+	const path = "status/local_tm/information"
+	a, err := c.do(ctx, http.MethodGet, path, path, nil, false)
+	if err != nil {
+		return Information{}, err
+	}
+	var answer struct {
+		Information *Information `json:"information"`
+	}
+	if err := decodeJSON(a.body, &answer); err != nil {
+		return Information{}, a.garbage(err.Error())
+	}
+	if answer.Information == nil {
+		return Information{}, a.garbage(`no "information" in it`)
+	}
+	return *answer.Information, nil
+}
+
+// answer is one successful answer.
+type answer struct {
+	request, endpoint string
+	status            int
+	body              []byte
+	secret            bool // the body must not be quoted
+}
+
+func (a *answer) resource(id ID) (*Resource, error) {
+	r, err := decode(id, a.body)
+	if err != nil {
+		return nil, a.garbage(err.Error())
+	}
+	return r, nil
+}
+
+func (a *answer) garbage(why string) error {
+	what := quote(a.body)
+	if a.secret {
+		what = strconv.Itoa(len(a.body)) + " bytes"
+		why = "not the API's JSON"
+	}
+	return &Error{
+		Kind: Garbage, Request: a.request, Endpoint: a.endpoint, Status: a.status,
+		Cause: fmt.Errorf("status %d with %s, which is no answer of the REST API (%s): is vtm_endpoints right?", a.status, what, why),
+	}
+}
+
+// do sends one request to the endpoint in use, and to the next ones while no
+// connection can be made. resource is what Observe and errors about secrets know
+// it by.
+func (c *Client) do(ctx context.Context, method, path, resource string, body []byte, file bool) (*answer, error) {
+	l := c.lanes[c.laneOf(path)]
+	select {
+	case <-l.token:
+		defer func() { l.token <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, &Error{Kind: Unreachable, Request: method + " " + path, Endpoint: c.Endpoint(), Cause: context.Cause(ctx)}
+	}
+	var err error
+	for range c.endpoints {
+		c.mu.Lock()
+		current := c.current
+		c.mu.Unlock()
+		var a *answer
+		a, err = c.send(ctx, l, current, method, path, resource, body, file)
+		if c.options.Observe != nil {
+			status := 0
+			var e *Error
+			if a != nil {
+				status = a.status
+			} else if errors.As(err, &e) {
+				status = e.Status
+			}
+			c.options.Observe(method, resource, status)
+		}
+		c.note(current, err)
+		if err == nil {
+			return a, nil
+		}
+		if KindOf(err) != Unreachable || ctx.Err() != nil {
+			return nil, err
+		}
+	}
+	return nil, err
+}
+
+// note goes on to the next endpoint when the one used doesn't answer.
+func (c *Client) note(used int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current != used {
+		return // another request went on already
+	}
+	var e *Error
+	switch {
+	case err == nil || errors.As(err, &e) && e.Status != 0:
+		c.unanswered = 0
+		return
+	case KindOf(err) == Unreachable:
+		c.unanswered = hungAfter
+	default:
+		c.unanswered++
+	}
+	if c.unanswered < hungAfter || len(c.endpoints) == 1 {
+		return
+	}
+	c.unanswered = 0
+	c.current = (used + 1) % len(c.endpoints)
+	c.options.Log.Warn("traffic manager doesn't answer, going on to the next",
+		"endpoint", c.endpoints[used], "next", c.endpoints[c.current], "error", err)
+}
+
+func (c *Client) send(ctx context.Context, l *lane, endpoint int, method, path, resource string, body []byte, file bool) (*answer, error) {
+	e := &Error{
+		Request:  method + " " + strings.TrimPrefix(path, "config/active/"),
+		Endpoint: c.endpoints[endpoint],
+	}
+	connected := false
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(
+		httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GotConn: func(httptrace.GotConnInfo) { connected = true },
+		}),
+		method, c.endpoints[endpoint]+apiPath+path, bytes.NewReader(body))
+	if err != nil {
+		e.Cause = err
+		return nil, e
+	}
+	request.SetBasicAuth(c.options.Username, c.options.Password)
+	if body != nil {
+		contentType := "application/json"
+		if file {
+			contentType = "application/octet-stream"
+		}
+		request.Header.Set("Content-Type", contentType)
+	}
+	// PUT and DELETE mean the same when they arrive twice. With this, which is not
+	// sent, the transport repeats a request that met a connection which the traffic
+	// manager just closed for being idle.
+	request.Header["X-Idempotency-Key"] = []string{}
+	response, err := l.http.Do(request)
+	if err == nil {
+		defer response.Body.Close()
+		e.Status = response.StatusCode
+		body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+		if err == nil && len(body) > maxAnswer {
+			err = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+		}
+	}
+	if err != nil {
+		e.Kind = Outage
+		if !connected {
+			e.Kind = Unreachable
+		}
+		// The outermost error repeats method and URL.
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("no answer within %v: %w", c.options.Timeout, err)
+		}
+		e.Cause = err
+		e.Status = 0
+		return nil, e
+	}
+	a := &answer{
+		request: e.Request, endpoint: e.Endpoint, status: e.Status, body: body,
+		secret: strings.HasPrefix(resource, string(ServerKeys)),
+	}
+	if a.status >= 200 && a.status < 300 {
+		return a, nil
+	}
+	return nil, a.failure(e)
+}
+
+// failure says what an answer without success means.
+func (a *answer) failure(e *Error) error {
+	known := e.parseErrorBody(a.body)
+	switch {
+	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
+		e.Kind = Unauthorised
+	case a.status >= 500:
+		e.Kind = Outage
+		if !known {
+			e.Cause = fmt.Errorf("status %d", a.status)
+		}
+	case !known:
+		return a.garbage("not an error body either")
+	case a.status == http.StatusNotFound:
+		e.Kind = NotFound
+	default:
+		e.Kind = Refused
+	}
+	return e
+}
