@@ -66,6 +66,11 @@ type VirtualServer struct {
 	KeepaliveTimeout       time.Duration // connection!keepalive_timeout
 	MaxTransactionDuration time.Duration // connection!max_transaction_duration
 
+	// MaxClientBuffer bounds in bytes the request headers, and how much of a
+	// request's body is kept so that it can be sent again to another node
+	// (connection!max_client_buffer).
+	MaxClientBuffer int
+
 	AddClusterIP          bool   // http!add_cluster_ip: X-Cluster-Client-Ip
 	AddXForwardedFor      bool   // http!add_x_forwarded_for
 	AddXForwardedProto    bool   // http!add_x_forwarded_proto
@@ -114,11 +119,6 @@ type Pool struct {
 	DeleteDrain bool
 	// DrainTimeout bounds that (node_drain_to_delete_timeout); 0: no bound.
 	DrainTimeout time.Duration
-
-	// TLS to the nodes (section ssl): enable, strict_verify, server_name.
-	SSLEnable       bool
-	SSLStrictVerify bool
-	SSLServerName   bool
 }
 
 // Node is a row of a pool's nodes_table.
