@@ -23,3 +23,12 @@ var RESTSchema []byte
 //
 //go:embed trafficscript-functions.tsv
 var TrafficScriptFunctions []byte
+
+// Settings is settings.json: under "settings", the controller's settings in the
+// order of the documentation, each with key, type (bool, string, names, secret,
+// file, url, urls, duration, address), meaning, and where they apply default (as
+// text), required, enum, pattern with expects (the pattern in words), min, max
+// and example.
+//
+//go:embed settings.json
+var Settings []byte

@@ -1,0 +1,54 @@
+package config
+
+import "time"
+
+// Settings of the controller, validated; fields are named after their keys. What
+// each means is said in internal/facts/settings.json. Immutable.
+type Settings struct {
+	EnableIngctrl bool
+
+	// How to reach Kubernetes; see KubernetesConfig.
+	K8sConfigPath string
+	K8sEndpoint   string
+	K8sToken      Secret
+	K8sTokenFile  string // a path; K8sToken is then unset, since the file may be renewed
+	K8sCAFile     string // a path
+	K8sVerifySSL  bool
+
+	// How to reach the traffic managers.
+	VTMEndpoints     []string // REST URLs without a slash at the end, at least one if EnableIngctrl
+	VTMMember        string   // one of VTMEndpoints, never empty if EnableIngctrl
+	VTMUsername      string
+	VTMPassword      Secret // of vtm_password or of the file named by vtm_password_file
+	VTMCA            []byte // what the file named by vtm_ca_file holds: PEM; nil if none is named
+	VTMFingerprint   string // 64 hexadecimal digits, colons allowed; "" if not pinned
+	VTMVerifySSLCert bool
+
+	// What is served, and how.
+	VTMVerbose              bool
+	VTMEnableCustomizations bool
+	VTMEnableTrafficScript  bool
+	ControllerID            string
+	WatchNamespace          string   // "": all but kube-system
+	IngressClassNames       []string // sorted, each once; empty: all with our controller name
+	DefaultTrafficIPGroup   string   // "": none
+	NodeAddressType         string   // InternalIP or ExternalIP (corev1.NodeAddressType)
+	ResyncPeriod            time.Duration
+
+	// Who writes.
+	LeaseNamespace string // never empty
+	LeaseName      string // never empty
+	LeaseDuration  time.Duration
+	RenewDeadline  time.Duration
+	RetryPeriod    time.Duration
+
+	LogFormat      string // text or json
+	MetricsAddress string // host:port; "": nothing listens
+}
+
+// Default returns the settings that nobody changed. They lack what is required:
+// endpoints and password of the traffic manager. Each call gives a new value.
+func Default() *Settings {
+	settings, _ := build(nil, Sources{})
+	return settings
+}
