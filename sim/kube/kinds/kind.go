@@ -17,10 +17,11 @@ import (
 //
 // Objects given to a row's functions are of the type that New makes. They own
 // what they are given as "new" and may change it; "old" is never changed.
-// The order of a create is: Default, PrepareForCreate, Validate. The order of
-// an update is: Default, PrepareForUpdate (or PrepareForStatusUpdate), then
-// Validate and ValidateUpdate together (for a status update ValidateUpdate
-// alone).
+// The order of a create is: Default, PrepareForCreate, Validate and
+// ValidateCreate. The order of an update is: Default, PrepareForUpdate, Validate
+// and ValidateUpdate. The order of a status update is: Default,
+// PrepareForStatusUpdate, ValidateStatusUpdate. What every update must keep of
+// an object's metadata (rest.BeforeUpdate checks it) is not checked here.
 type Kind struct {
 	GroupVersionKind schema.GroupVersionKind
 	Resource         string // plural, as in paths: "ingresses"
@@ -48,12 +49,16 @@ type Kind struct {
 	// no status subresource.
 	PrepareForStatusUpdate func(new, old runtime.Object)
 
-	// Validate checks the whole object, metadata included. Never nil.
+	// Validate checks the whole object but status, metadata included. Never nil.
 	Validate func(obj runtime.Object) field.ErrorList
-	// ValidateUpdate checks only what an update may not change. Never nil.
+	// ValidateCreate checks what only a create may not do. Nil: nothing.
+	ValidateCreate func(obj runtime.Object) field.ErrorList
+	// ValidateUpdate checks only what an update may not change. Nil: nothing.
 	ValidateUpdate func(new, old runtime.Object) field.ErrorList
-	// Warnings are told to the client in Warning headers (RFC 9111, section
-	// 5.5). Nil: none.
+	// ValidateStatusUpdate checks the status. Nil: nothing.
+	ValidateStatusUpdate func(new, old runtime.Object) field.ErrorList
+	// Warnings are told on create in Warning headers (RFC 7234, section 5.5).
+	// Nil: none.
 	Warnings func(obj runtime.Object) []string
 
 	// Scale is the scale subresource. Nil: none.
