@@ -1,0 +1,221 @@
+package vtm
+
+import (
+	"time"
+
+	"vtm-ingress/sim/dataplane"
+)
+
+// apply gives one change to the data plane, and returns when it is in effect.
+// Types that the data plane knows nothing of are stored only.
+func (t *TrafficManager) apply(old, next *resource) {
+	changed := next
+	if changed == nil {
+		changed = old
+	}
+	var u dataplane.Update
+	if !put(&u, changed.kind.path, changed.name, next) {
+		return
+	}
+	t.data.Apply(u)
+}
+
+// put adds a resource to an update, nil if it was deleted. It returns false when
+// the data plane does not know the type.
+func put(u *dataplane.Update, path, name string, r *resource) bool {
+	switch path {
+	case "global_settings":
+		u.Global = globalSettings(r)
+	case "traffic_ip_groups":
+		set(&u.TrafficIPGroups, name, r, trafficIPGroup)
+	case "virtual_servers":
+		set(&u.VirtualServers, name, r, virtualServer)
+	case "pools":
+		set(&u.Pools, name, r, pool)
+	case "monitors":
+		set(&u.Monitors, name, r, monitor)
+	case "rules":
+		set(&u.Rules, name, r, func(r *resource) *dataplane.Rule { return &dataplane.Rule{Source: string(r.content)} })
+	case "ssl/server_keys":
+		set(&u.ServerKeys, name, r, func(r *resource) *dataplane.ServerKey {
+			return &dataplane.ServerKey{Public: r.text("basic", "public"), Private: r.text("basic", "private")}
+		})
+	default:
+		return false
+	}
+	return true
+}
+
+func set[T any](m *map[string]*T, name string, r *resource, typed func(*resource) *T) {
+	if *m == nil {
+		*m = make(map[string]*T)
+	}
+	if r == nil {
+		(*m)[name] = nil
+		return
+	}
+	(*m)[name] = typed(r)
+}
+
+func globalSettings(r *resource) *dataplane.Global {
+	return &dataplane.Global{
+		IdleTimeout:     r.seconds("connection", "idle_timeout"),
+		VariablePoolUse: r.flag("trafficscript", "variable_pool_use"),
+		MaxInstructions: r.number("trafficscript", "max_instr"),
+	}
+}
+
+func trafficIPGroup(r *resource) *dataplane.TrafficIPGroup {
+	return &dataplane.TrafficIPGroup{
+		Enabled:     r.flag("basic", "enabled"),
+		IPAddresses: r.list("basic", "ipaddresses"),
+		Machines:    r.list("basic", "machines"),
+		Slaves:      r.list("basic", "slaves"),
+	}
+}
+
+func virtualServer(r *resource) *dataplane.VirtualServer {
+	vs := &dataplane.VirtualServer{
+		Enabled:  r.flag("basic", "enabled"),
+		Port:     r.number("basic", "port"),
+		Protocol: r.text("basic", "protocol"),
+		Pool:     r.text("basic", "pool"),
+
+		ListenOnAny:        r.flag("basic", "listen_on_any"),
+		ListenOnTrafficIPs: r.list("basic", "listen_on_traffic_ips"),
+		ListenOnHosts:      r.list("basic", "listen_on_hosts"),
+
+		RequestRules:  r.list("basic", "request_rules"),
+		ResponseRules: r.list("basic", "response_rules"),
+
+		ConnectTimeout:         r.seconds("basic", "connect_timeout"),
+		Timeout:                r.seconds("connection", "timeout"),
+		Keepalive:              r.flag("connection", "keepalive"),
+		KeepaliveTimeout:       r.seconds("connection", "keepalive_timeout"),
+		MaxTransactionDuration: r.seconds("connection", "max_transaction_duration"),
+
+		MaxClientBuffer: r.number("connection", "max_client_buffer"),
+
+		AddClusterIP:         r.flag("http", "add_cluster_ip"),
+		AddXForwardedFor:     r.flag("http", "add_x_forwarded_for"),
+		AddXForwardedProto:   r.flag("http", "add_x_forwarded_proto"),
+		StripXForwardedProto: r.flag("http", "strip_x_forwarded_proto"),
+		AutodetectUpgrade:    r.flag("http", "autodetect_upgrade_headers"),
+		LocationRewrite:      r.text("http", "location_rewrite"),
+		LocationRegex:        r.text("http", "location_regex"),
+		LocationReplace:      r.text("http", "location_replace"),
+		HTTP2Enabled:         r.flag("http2", "enabled"),
+		SSLDecrypt:           r.flag("basic", "ssl_decrypt"),
+		ServerCertDefault:    r.text("ssl", "server_cert_default"),
+		ServerCertAlt:        r.list("ssl", "server_cert_alt_certificates"),
+	}
+	for _, m := range r.table("ssl", "server_cert_host_mapping") {
+		vs.ServerCertHostMapping = append(vs.ServerCertHostMapping, dataplane.HostMapping{
+			Host: m.text("host"), Certificate: m.text("certificate"), AltCertificates: m.list("alt_certificates"),
+		})
+	}
+	return vs
+}
+
+func pool(r *resource) *dataplane.Pool {
+	p := &dataplane.Pool{
+		Algorithm:   r.text("load_balancing", "algorithm"),
+		FailurePool: r.text("basic", "failure_pool"),
+		Monitors:    r.list("basic", "monitors"),
+
+		PassiveMonitoring:      r.flag("basic", "passive_monitoring"),
+		NodeConnectionAttempts: r.number("basic", "node_connection_attempts"),
+		NodeRetryFailTime:      r.seconds("node", "retry_fail_time"),
+
+		MaxConnectionAttempts:         r.number("basic", "max_connection_attempts"),
+		MaxTimedOutConnectionAttempts: r.number("basic", "max_timed_out_connection_attempts"),
+		MaxConnectTime:                r.seconds("connection", "max_connect_time"),
+		MaxReplyTime:                  r.seconds("connection", "max_reply_time"),
+
+		Keepalive:              r.flag("http", "keepalive"),
+		KeepaliveNonIdempotent: r.flag("http", "keepalive_non_idempotent"),
+		MaxIdlePerNode:         r.number("basic", "max_idle_connections_pernode"),
+
+		DeleteDrain:  r.text("basic", "node_delete_behavior") == "drain",
+		DrainTimeout: r.seconds("basic", "node_drain_to_delete_timeout"),
+	}
+	for _, n := range r.table("basic", "nodes_table") {
+		p.Nodes = append(p.Nodes, dataplane.Node{
+			Address: n.text("node"), State: n.text("state"), Weight: n.number("weight"), Priority: n.number("priority"),
+		})
+	}
+	return p
+}
+
+func monitor(r *resource) *dataplane.Monitor {
+	return &dataplane.Monitor{
+		Type:     r.text("basic", "type"),
+		Delay:    r.seconds("basic", "delay"),
+		Timeout:  r.seconds("basic", "timeout"),
+		Failures: r.number("basic", "failures"),
+		BackOff:  r.flag("basic", "back_off"),
+		Scope:    r.text("basic", "scope"),
+		Machine:  r.text("basic", "machine"),
+		UseSSL:   r.flag("basic", "use_ssl"),
+
+		Path:          r.text("http", "path"),
+		HostHeader:    r.text("http", "host_header"),
+		StatusRegex:   r.text("http", "status_regex"),
+		BodyRegex:     r.text("http", "body_regex"),
+		Authorization: r.text("http", "authentication"),
+	}
+}
+
+// key returns the value of a key, its default if it is not set. The schema has
+// every key that this package asks for; a test asks for them all.
+func key[T any](r *resource, sectionName, name string) T {
+	v, _ := r.value(r.kind.property(sectionName, name)).(T)
+	return v
+}
+
+func (r *resource) flag(sectionName, name string) bool   { return key[bool](r, sectionName, name) }
+func (r *resource) text(sectionName, name string) string { return key[string](r, sectionName, name) }
+func (r *resource) list(sectionName, name string) []string {
+	return key[[]string](r, sectionName, name)
+}
+func (r *resource) number(sectionName, name string) int { return int(key[int64](r, sectionName, name)) }
+
+// seconds is for keys that count seconds; the schema's bounds keep all that are
+// read here far from overflow, and Duration saturates the rest.
+func (r *resource) seconds(sectionName, name string) time.Duration {
+	const most = int64(1<<63-1) / int64(time.Second)
+	return time.Duration(min(key[int64](r, sectionName, name), most)) * time.Second
+}
+
+// tableRow is a row with the names of its columns.
+type tableRow struct {
+	of    *property
+	cells row
+}
+
+func (r *resource) table(sectionName, name string) []tableRow {
+	p := r.kind.property(sectionName, name)
+	rows := key[[]row](r, sectionName, name)
+	out := make([]tableRow, len(rows))
+	for i, cells := range rows {
+		out[i] = tableRow{p, cells}
+	}
+	return out
+}
+
+func (t tableRow) cell(column string) any { return t.cells[t.of.column(column)] }
+
+func (t tableRow) text(column string) string {
+	s, _ := t.cell(column).(string)
+	return s
+}
+
+func (t tableRow) list(column string) []string {
+	l, _ := t.cell(column).([]string)
+	return l
+}
+
+func (t tableRow) number(column string) int {
+	n, _ := t.cell(column).(int64)
+	return int(n)
+}

@@ -1,0 +1,104 @@
+package vtm
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"vtm-ingress/sim/dataplane"
+)
+
+// builtin is what a new traffic manager has, as PUT bodies would say it: path ->
+// name -> section -> key -> value. The monitors are those of vtm/runtime.md,
+// "Monitoring"; groups and event types have the names that a real one has.
+func (t *TrafficManager) builtin() map[string]map[string]map[string]map[string]any {
+	type sections = map[string]map[string]any
+	monitor := func(kind string, delay, timeout, failures int, more ...sections) sections {
+		s := sections{"basic": {"type": kind, "delay": delay, "timeout": timeout, "failures": failures}}
+		for _, m := range more {
+			for name, keys := range m {
+				if s[name] == nil {
+					s[name] = map[string]any{}
+				}
+				for k, v := range keys {
+					s[name][k] = v
+				}
+			}
+		}
+		return s
+	}
+	tls := sections{"basic": {"use_ssl": true}}
+	monitors := map[string]sections{
+		"Ping":         monitor("ping", 2, 5, 3),
+		"Connect":      monitor("connect", 2, 5, 3),
+		"Simple HTTP":  monitor("http", 5, 10, 3),
+		"Simple HTTPS": monitor("http", 5, 10, 3, tls),
+		"Full HTTP":    monitor("http", 10, 10, 3),
+		"Full HTTPS":   monitor("http", 5, 10, 3, tls),
+		"Client First": monitor("tcp_transaction", 5, 5, 3),
+		"Server First": monitor("tcp_transaction", 5, 5, 3),
+		"FTP":          monitor("tcp_transaction", 5, 5, 3, sections{"tcp": {"response_regex": `^220`, "close_string": `QUIT\r\n`}}),
+		"POP":          monitor("tcp_transaction", 5, 5, 3, sections{"tcp": {"response_regex": `^\+OK [^\n]+\n`, "close_string": `QUIT\r\n`}}),
+		"SMTP":         monitor("tcp_transaction", 5, 5, 3, sections{"tcp": {"response_regex": `^220`, "close_string": `QUIT\r\n`}}),
+		"DNS": monitor("program", 5, 5, 3, sections{"script": {"program": "dns.pl", "arguments": []any{
+			map[string]any{"name": "request_host", "description": "Hostname to look up in DNS", "value": ""},
+			map[string]any{"name": "response_addr", "description": "Address to expect in DNS response", "value": ""},
+		}}}),
+		"RTSP":    monitor("rtsp", 5, 10, 5),
+		"SIP UDP": monitor("sip", 5, 10, 5),
+		"SIP TCP": monitor("sip", 5, 10, 5, sections{"sip": {"transport": "tcp"}}),
+		"SIP TLS": monitor("sip", 5, 10, 5, sections{"sip": {"transport": "tcp"}}, tls),
+	}
+	eventTypes := make(map[string]sections)
+	for _, name := range []string{
+		"All Custom TrafficScript Events", "All Events", "Audit Events", "Connection Failures",
+		"Critical Problem Occurred", "Critical Problem Resolved", "Default Events", "GLB Services",
+		"Infrastructure Problem", "Infrastructure Problem Resolved", "License Key Problem",
+		"License Key Recovered", "Resource Starvation", "Routing Software", "SSL Certificate Expiry",
+		"Service Failed", "Service Recovered", "TrafficScript Error",
+	} {
+		eventTypes[name] = sections{"basic": {"built_in": true}}
+	}
+	group := func(description, level string) sections {
+		return sections{"basic": {"description": description, "permissions": []any{map[string]any{"name": "all", "access_level": level}}}}
+	}
+	return map[string]map[string]sections{
+		"global_settings":  {"": {}},
+		"security":         {"": {}},
+		"appliance/nat":    {"": {}},
+		"traffic_managers": {t.o.Name: {}},
+		"monitors":         monitors,
+		"event_types":      eventTypes,
+		"user_groups": {
+			"Admin":      group("Full access to all pages", "full"),
+			"Demo":       group("Read access to all pages", "ro"),
+			"Guest":      group("Read access to all pages", "ro"),
+			"Monitoring": group("Read access to all pages", "ro"),
+		},
+	}
+}
+
+// install writes the built-in resources, without a line in the log, and gives
+// them to the data plane as one change.
+func (t *TrafficManager) install() error {
+	var u dataplane.Update
+	all := t.builtin()
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		for _, name := range slices.Sorted(maps.Keys(all[path])) {
+			body, err := json.Marshal(map[string]any{"properties": all[path][name]})
+			if err != nil {
+				return fmt.Errorf("built-in %s/%s: %w", path, name, err)
+			}
+			r, refused := merge(t.schema.types[path], name, nil, body, nil)
+			if refused != nil {
+				return fmt.Errorf("built-in %s/%s: %s", path, name, refused.body())
+			}
+			r.builtin = true
+			t.commit(nil, r)
+			put(&u, path, name, r)
+		}
+	}
+	t.data.Apply(u)
+	return nil
+}

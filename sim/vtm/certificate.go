@@ -1,0 +1,67 @@
+package vtm
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"time"
+)
+
+// selfSigned makes the certificate that a traffic manager has before an
+// administrator gives it another. Its key comes from World.Rand, and it is
+// signed without randomness, so that in simulation a seed repeats it.
+func selfSigned(o Options) (*tls.Certificate, error) {
+	random := o.World.Rand("vtm/" + o.Name + "/certificate")
+	key, err := newKey(random)
+	if err != nil {
+		return nil, err
+	}
+	serial := make([]byte, 16)
+	if _, err := io.ReadFull(random, serial); err != nil {
+		return nil, err
+	}
+	serial[0] &= 0x7f
+	now := o.World.Clock().Now()
+	template := &x509.Certificate{
+		SerialNumber:          new(big.Int).SetBytes(serial),
+		Subject:               pkix.Name{CommonName: o.Name, Organization: []string{"Emulated traffic manager"}},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.AddDate(10, 0, 0),
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+		IsCA:                  true, // so that a client can name it as its CA file
+		DNSNames:              []string{o.Name, "localhost"},
+	}
+	for _, s := range []string{o.Address, o.Name} {
+		if ip := net.ParseIP(s); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		}
+	}
+	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// newKey draws a P-256 key from random. ecdsa.GenerateKey ignores the source it
+// is given, so the scalar is drawn here; nearly every draw is a valid one.
+func newKey(random io.Reader) (*ecdsa.PrivateKey, error) {
+	scalar := make([]byte, 32)
+	for range 100 {
+		if _, err := io.ReadFull(random, scalar); err != nil {
+			return nil, err
+		}
+		if key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar); err == nil {
+			return key, nil
+		}
+	}
+	return nil, fmt.Errorf("the source of randomness gives no valid key")
+}

@@ -1,0 +1,30 @@
+// Package vtm is an emulated traffic manager: its REST API, its configuration
+// store, its event log, and the data plane that serves what is configured.
+//
+// It owns what a client sees on the wire of the REST API 8.3: the tree of
+// folders, resource types with their keys, defaults and checks (all read from
+// internal/facts, none written here), methods, statuses, error bodies, users. It
+// owns the configuration of one traffic manager, and gives each change of it to
+// sim/dataplane before it answers. What the real product accepts, it accepts;
+// with Options.Strict it refuses what would not work.
+//
+// It never proxies traffic (sim/dataplane does), never runs rules
+// (sim/trafficscript does), and knows nothing of Kubernetes or of the controller.
+// It imports internal/, sim/dataplane and sim/trafficscript.
+//
+// Where to change what:
+//
+//	schema.go     resource types, read from the schema; what we know better than it
+//	value.go      values of keys: from JSON, checks, to JSON
+//	body.go       a PUT body: merge into a resource, all errors of it together
+//	store.go      the configuration of this traffic manager
+//	strict.go     references between resources; what Options.Strict refuses
+//	apply.go      stored resources to the data plane's typed configuration
+//	builtin.go    what a new traffic manager has
+//	rest.go       listener, authentication, limits, path to target
+//	config.go     GET, PUT and DELETE below config/active
+//	status.go     status/: information, state, statistics
+//	apierror.go   one constructor for each error body
+//	eventlog.go   the event log and the record of writes
+//	fault.go      misbehaving on demand
+package vtm

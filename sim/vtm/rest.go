@@ -1,0 +1,236 @@
+package vtm
+
+import (
+	"crypto/subtle"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"vtm-ingress/sim/dataplane"
+)
+
+// The largest bodies that a PUT may have, in bytes.
+const (
+	maxJSONBody = 16 << 20
+	maxFileBody = 64 << 20
+)
+
+// apiVersions are served, all with the tree of 8.3, for clients that ask for the
+// version they were written for.
+var apiVersions = [...]string{"5.2", "6.0", "6.1", "6.2", "7.0", "7.1", "8.0", "8.1", "8.2", "8.3"}
+
+// request is one REST request on its way.
+type request struct {
+	*http.Request
+	user   string
+	expert shown
+	base   string // the escaped path of the folder that is reached, ending in "/"
+}
+
+// answer is what a request gets. A body is JSON unless raw.
+type answer struct {
+	status int
+	body   []byte
+	raw    bool
+}
+
+// serve handles every request of the REST API.
+func (t *TrafficManager) serve(w http.ResponseWriter, r *http.Request) {
+	fault := t.fault.Load()
+	if fault.Garbage {
+		w = &garbageWriter{ResponseWriter: w}
+	}
+	user, ok := t.authenticate(r)
+	if !ok || fault.WrongPassword {
+		t.logEvent(dataplane.Event{Level: "WARN", Section: "admin", Tag: "authfail", Text: "Authentication failure, url=" + clip(strconv.QuoteToASCII(r.URL.EscapedPath()))})
+		w.Header().Set("WWW-Authenticate", `Basic realm="Traffic Manager REST API"`)
+		writeError(w, errAuth())
+		return
+	}
+	if fault.Status != 0 {
+		writeError(w, &apiError{status: fault.Status, ID: "fault.injected", Text: "This answer was ordered by a test"})
+		return
+	}
+	req := &request{Request: r, user: user, expert: make(shown)}
+	for key := range strings.SplitSeq(r.URL.Query().Get("expert_keys"), ",") {
+		if !strings.Contains(key, "/") {
+			key = "basic/" + key
+		}
+		req.expert[key] = true
+	}
+	a, err := t.route(req)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	switch {
+	case a.raw:
+		w.Header().Set("Content-Type", "application/octet-stream")
+	case a.body != nil:
+		w.Header().Set("Content-Type", "application/json")
+	}
+	if a.body != nil {
+		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	}
+	w.WriteHeader(a.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(a.body) // the client may be gone
+	}
+}
+
+func writeError(w http.ResponseWriter, e *apiError) {
+	if e.allow != "" {
+		w.Header().Set("Allow", e.allow)
+	}
+	body := e.body()
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(e.status)
+	_, _ = w.Write(body) // the client may be gone; net/http drops it for HEAD
+}
+
+// authenticate checks the user's password without telling by its time which of
+// the two was wrong.
+func (t *TrafficManager) authenticate(r *http.Request) (string, bool) {
+	user, password, given := r.BasicAuth()
+	want, known := t.o.Users[user]
+	same := subtle.ConstantTimeCompare([]byte(password), []byte(want)) == 1
+	return user, given && known && same
+}
+
+// route follows the path from "/". A final slash is accepted everywhere and
+// never redirected, since a redirected PUT loses its body: vtm/rest.md §1.
+func (t *TrafficManager) route(r *request) (answer, *apiError) {
+	escaped := r.URL.EscapedPath()
+	if !strings.HasPrefix(escaped, "/") {
+		return answer{}, errNotFound(escaped)
+	}
+	var path []string
+	if trimmed := strings.TrimSuffix(escaped[1:], "/"); trimmed != "" {
+		for part := range strings.SplitSeq(trimmed, "/") {
+			segment, err := url.PathUnescape(part)
+			if err != nil || segment == "" {
+				return answer{}, errNotFound(escaped)
+			}
+			path = append(path, segment)
+		}
+	}
+	r.base = "/"
+	for _, only := range []string{"api", "tm"} {
+		if len(path) == 0 {
+			return r.folder(child{only, true})
+		}
+		if path[0] != only {
+			return answer{}, errNotFound(escaped)
+		}
+		path = r.enter(path)
+	}
+	if len(path) == 0 {
+		versions := make([]child, len(apiVersions))
+		for i, v := range apiVersions {
+			versions[i] = child{v, true}
+		}
+		return r.folder(versions...)
+	}
+	if !slices.Contains(apiVersions[:], path[0]) {
+		return answer{}, errNotFound(escaped)
+	}
+	path = r.enter(path)
+	if len(path) == 0 {
+		return r.folder(child{"config", true}, child{"status", true})
+	}
+	switch path[0] {
+	case "config":
+		path = r.enter(path)
+		if len(path) == 0 {
+			return r.folder(child{"active", true})
+		}
+		if path[0] == "active" {
+			return t.config(r, r.enter(path))
+		}
+	case "status":
+		return t.status(r, r.enter(path))
+	}
+	return answer{}, errNotFound(escaped)
+}
+
+// enter goes into the folder that path begins with, and returns the rest.
+func (r *request) enter(path []string) []string {
+	r.base += url.PathEscape(path[0]) + "/"
+	return path[1:]
+}
+
+func (r *request) notFound() (answer, *apiError) { return answer{}, errNotFound(r.URL.EscapedPath()) }
+
+// child is an entry of a folder.
+type child struct {
+	name   string
+	folder bool
+}
+
+// folder answers for a folder: it can be listed, nothing else.
+func (r *request) folder(children ...child) (answer, *apiError) {
+	if err := r.reading("folder"); err != nil {
+		return answer{}, err
+	}
+	b := make([]byte, 0, 32+len(children)*(2*len(r.base)+40))
+	b = append(b, `{"children":[`...)
+	for i, c := range children {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(b, `{"name":`...), c.name)
+		b = append(append(b, `,"href":"`...), r.base...)
+		b = append(b, url.PathEscape(c.name)...) // needs no JSON escapes
+		if c.folder {
+			b = append(b, '/')
+		}
+		b = append(b, `"}`...)
+	}
+	return answer{status: http.StatusOK, body: append(b, "]}"...)}, nil
+}
+
+// reading refuses every method but GET and HEAD.
+func (r *request) reading(what string) *apiError {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return nil
+	case http.MethodPut, http.MethodDelete:
+		return errForbidden("A " + what + " cannot be created, changed or deleted")
+	}
+	return errMethod(r.Method, "GET, HEAD")
+}
+
+// readBody reads a PUT body of at most limit bytes.
+func (r *request) readBody(limit int64) ([]byte, *apiError) {
+	if r.ContentLength > limit {
+		return nil, errTooLarge(limit)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, errTooLarge(limit)
+	case err != nil:
+		return nil, errIncomplete(err)
+	}
+	return body, nil
+}
+
+// mediaType accepts the Content-Types that suit; none at all is accepted, as a
+// client of API 1.0 sends it: vtm/rest.md §9.
+func (r *request) mediaType(suitable ...string) *apiError {
+	given := r.Header.Get("Content-Type")
+	if given == "" {
+		return nil
+	}
+	if media, _, err := mime.ParseMediaType(given); err == nil && slices.Contains(suitable, media) {
+		return nil
+	}
+	return errMediaType(given, strings.Join(suitable, " or "))
+}

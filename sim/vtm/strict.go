@@ -1,0 +1,284 @@
+package vtm
+
+import (
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// reference says that a key names resources of one of some types.
+type reference struct {
+	types   []string // paths, as in the schema
+	builtin []string // names that need no resource
+	rules   bool     // a leading '/' marks a disabled use: vtm/rest.md §2
+	// checked: the real traffic manager refuses a name that does not exist, too.
+	checked bool
+}
+
+// references are the keys that name other resources: type -> "section/key" or
+// "section/table.column". Other keys may hold any name.
+var references = map[string]map[string]reference{
+	"virtual_servers": {
+		"basic/pool":                                    {types: []string{"pools"}, builtin: builtinPools},
+		"basic/request_rules":                           {types: []string{"rules"}, rules: true},
+		"basic/response_rules":                          {types: []string{"rules"}, rules: true},
+		"basic/completion_rules":                        {types: []string{"rules"}, rules: true},
+		"basic/listen_on_traffic_ips":                   {types: []string{"traffic_ip_groups"}},
+		"basic/protection_class":                        {types: []string{"protection"}},
+		"basic/bandwidth_class":                         {types: []string{"bandwidth"}},
+		"basic/slm_class":                               {types: []string{"service_level_monitors"}},
+		"basic/glb_services":                            {types: []string{"glb_services"}},
+		"auth/saml_idp":                                 {types: []string{"saml/trustedidps"}},
+		"connection_errors/error_file":                  {types: []string{"extra_files"}, builtin: []string{"Default"}},
+		"dns/zones":                                     {types: []string{"dns_server/zones"}},
+		"ssl/server_cert_default":                       {types: []string{"ssl/server_keys"}},
+		"ssl/server_cert_alt_certificates":              {types: []string{"ssl/server_keys"}},
+		"ssl/server_cert_host_mapping.certificate":      {types: []string{"ssl/server_keys"}},
+		"ssl/server_cert_host_mapping.alt_certificates": {types: []string{"ssl/server_keys"}},
+		"ssl/client_cert_cas":                           {types: []string{"ssl/cas"}},
+		"ssl/ca_sites.client_cas":                       {types: []string{"ssl/cas"}},
+		"ssl/issued_certs_never_expire":                 {types: []string{"ssl/cas"}},
+	},
+	"pools": {
+		"basic/failure_pool":               {types: []string{"pools"}},
+		"basic/monitors":                   {types: []string{"monitors"}},
+		"basic/persistence_class":          {types: []string{"persistence"}},
+		"basic/bandwidth_class":            {types: []string{"bandwidth"}},
+		"ssl/ssl_fixed_client_certificate": {types: []string{"ssl/client_keys"}},
+		"auto_scaling/cloud_credentials":   {types: []string{"cloud_api_credentials"}},
+		"service_discovery/plugin":         {types: []string{"servicediscovery"}},
+	},
+	"traffic_ip_groups": {
+		"basic/machines":                   {types: []string{"traffic_managers"}},
+		"basic/slaves":                     {types: []string{"traffic_managers"}},
+		"basic/ip_mapping.traffic_manager": {types: []string{"traffic_managers"}},
+	},
+	"monitors":         {"script/program": {types: []string{"monitor_scripts"}, builtin: []string{"dns.pl"}}},
+	"protection":       {"basic/rule": {types: []string{"rules"}, rules: true}},
+	"event_types":      {"basic/actions": {types: []string{"actions"}}},
+	"glb_services":     {"basic/rules": {types: []string{"rules"}, rules: true}, "basic/location_settings.location": {types: []string{"locations"}}},
+	"dns_server/zones": {"basic/zonefile": {types: []string{"dns_server/zone_files"}}},
+	"appliance/nat": {
+		"basic/many_to_one_all_ports.pool":   {types: []string{"pools"}, checked: true},
+		"basic/many_to_one_port_locked.pool": {types: []string{"pools"}, checked: true},
+	},
+}
+
+// builtinPools need no entry: vtm/rest.md §7.
+var builtinPools = []string{"discard", "builtin_dns"}
+
+// target is what a reference points to: a resource, which may not exist.
+type target struct{ path, name string }
+
+func (t target) String() string { return t.path + "/" + t.name }
+
+// use is one reference that a resource makes.
+type use struct {
+	target
+	ref *reference
+	// Where: in a rule section is "" and key tells how it is used.
+	section, key, row, column string
+}
+
+// uses lists the references that a JSON resource makes, in the schema's order.
+func uses(r *resource) []use {
+	var all []use
+	for _, sec := range r.kind.sections {
+		for _, p := range sec.properties {
+			v, set := r.values[p]
+			if !set {
+				continue // no default names a resource
+			}
+			at := use{section: sec.name, key: p.name}
+			all = p.uses(all, at, v)
+			rows, _ := v.([]row)
+			for _, cells := range rows {
+				for c, cell := range cells {
+					at.row, at.column = fmt.Sprint(cells[p.primary]), p.columns[c].name
+					all = p.columns[c].uses(all, at, cell)
+				}
+			}
+		}
+	}
+	return all
+}
+
+func (p *property) uses(all []use, at use, v any) []use {
+	if p.references == nil {
+		return all
+	}
+	at.ref = p.references
+	names, ok := v.([]string)
+	if name, single := v.(string); single {
+		names, ok = []string{name}, true
+	}
+	if !ok {
+		return all
+	}
+	for _, name := range names {
+		if p.references.rules {
+			name = strings.TrimPrefix(name, "/")
+		}
+		if name == "" || slices.Contains(p.references.builtin, name) {
+			continue
+		}
+		for _, path := range p.references.types {
+			at.target = target{path, name}
+			all = append(all, at)
+		}
+	}
+	return all
+}
+
+// strict knows who refers to what, kept with each change.
+type strict struct {
+	store  *store
+	schema *schema
+	usedBy map[target]map[target]int // target -> user -> how often; whoever writes may touch it
+	uses   map[target][]target       // user -> its targets
+}
+
+func newStrict(st *store, sch *schema) *strict {
+	return &strict{store: st, schema: sch, usedBy: make(map[target]map[target]int), uses: make(map[target][]target)}
+}
+
+func (s *strict) exists(t target) bool { return s.store.get(s.schema.types[t.path], t.name) != nil }
+
+// changed keeps the index. A rule that does not compile never gets here.
+func (s *strict) changed(old, next *resource) {
+	if old != nil {
+		self := target{old.kind.path, old.name}
+		for _, t := range s.uses[self] {
+			if s.usedBy[t][self]--; s.usedBy[t][self] == 0 {
+				delete(s.usedBy[t], self)
+			}
+			if len(s.usedBy[t]) == 0 {
+				delete(s.usedBy, t)
+			}
+		}
+		delete(s.uses, self)
+	}
+	if next == nil {
+		return
+	}
+	self := target{next.kind.path, next.name}
+	all := uses(next)
+	if next.kind.path == "rules" {
+		rule, _ := s.compile(next, nil)
+		all = ruleUses(rule)
+	}
+	for _, u := range all {
+		if s.usedBy[u.target] == nil {
+			s.usedBy[u.target] = make(map[target]int)
+		}
+		s.usedBy[u.target][self]++
+		s.uses[self] = append(s.uses[self], u.target)
+	}
+}
+
+// refuse says what is wrong with a change, nil if nothing is. old is nil on
+// creation, next on deletion.
+func (t *TrafficManager) refuse(old, next *resource) *apiError {
+	bad := make(problems)
+	if next != nil {
+		for _, u := range uses(next) {
+			if u.ref.checked && t.store.get(t.schema.types[u.path], u.name) == nil {
+				bad.at(u, "filename.forbiddenpath", fmt.Sprintf("The supplied value '%%zeushome%%/zxtm/conf/%s/%s' is not allowed.", u.path, clip(u.name)))
+			}
+		}
+	}
+	if t.strict != nil && len(bad) == 0 {
+		t.strict.refuse(bad, old, next)
+	}
+	return bad.err()
+}
+
+func (s *strict) refuse(bad problems, old, next *resource) {
+	if next == nil {
+		self := target{old.kind.path, old.name}
+		var users []string
+		for user := range s.usedBy[self] {
+			if user != self {
+				users = append(users, user.String())
+			}
+		}
+		if len(users) > 0 {
+			slices.Sort(users)
+			bad.section("resource", "strict.in_use", fmt.Sprintf("%s is used by %s", self, clip(strings.Join(users, ", "))))
+		}
+		return
+	}
+	self := target{next.kind.path, next.name}
+	for _, u := range uses(next) {
+		if u.target != self && !s.exists(u.target) {
+			bad.at(u, "strict.dangling_reference", fmt.Sprintf("%s does not exist: create it first", u.target))
+		}
+	}
+	switch next.kind.path {
+	case "rules":
+		s.refuseRule(bad, next)
+	case "ssl/server_keys", "ssl/client_keys":
+		public, private := next.text("basic", "public"), next.text("basic", "private")
+		if _, err := tls.X509KeyPair([]byte(public), []byte(private)); err != nil {
+			bad.key("basic", "private", &valueError{id: "strict.key_mismatch", text: "Certificate and private key are no pair: " + clip(err.Error())})
+		}
+	}
+}
+
+// refuseRule wants a rule that compiles, whose pools exist, and with which the
+// rules that import it compile too.
+func (s *strict) refuseRule(bad problems, next *resource) {
+	rule, diagnostics := s.compile(next, nil)
+	if rule == nil {
+		lines := make([]string, 0, len(diagnostics))
+		for _, d := range diagnostics.Errors() {
+			lines = append(lines, d.String())
+		}
+		bad.section("content", "strict.rule_syntax", clip(strings.Join(lines, "\n")))
+		return
+	}
+	for _, u := range ruleUses(rule) {
+		if !s.exists(u.target) {
+			bad.section("content", "strict.dangling_reference", fmt.Sprintf("%s does not exist: create it first", u.target))
+		}
+	}
+	for user := range s.usedBy[target{"rules", next.name}] {
+		if user.path != "rules" || user.name == next.name {
+			continue
+		}
+		if importer, diagnostics := s.compile(s.store.get(next.kind, user.name), next); importer == nil {
+			bad.section("importer "+user.name, "strict.rule_syntax", fmt.Sprintf("%s imports this rule and would no longer compile: %s", user, clip(diagnostics.Errors()[0].String())))
+		}
+	}
+}
+
+// ruleUses lists what a rule refers to: literal pools and imported libraries.
+func ruleUses(rule *scriptRule) []use {
+	var all []use
+	for _, name := range rule.Pools() {
+		if !slices.Contains(builtinPools, name) {
+			all = append(all, use{target: target{"pools", name}})
+		}
+	}
+	for _, name := range rule.Imports() {
+		all = append(all, use{target: target{"rules", name}})
+	}
+	return all
+}
+
+// at records a mistake where a reference is made.
+func (ps problems) at(u use, id, text string) {
+	err := error(&valueError{id: id, text: text})
+	if u.column == "" {
+		ps.key(u.section, u.key, err)
+		return
+	}
+	keys, _ := ps[u.section].(map[string]any)
+	table, ok := keys[u.key].(map[string]any)
+	if !ok {
+		table = make(map[string]any)
+		ps.put(u.section, u.key, table)
+	}
+	problems(table).key(clip(u.row), u.column, err)
+}

@@ -1,0 +1,222 @@
+package vtm
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vtm-ingress/internal/facts"
+	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/dataplane"
+)
+
+// AnyPort as Options.RESTPort picks a free port.
+const AnyPort = -1
+
+// Options say what a traffic manager is.
+type Options struct {
+	World outside.World
+	Log   *slog.Logger
+
+	// Name of the traffic manager, as in traffic_managers and in the machines of
+	// Traffic IP Groups: a host name or an IP address.
+	Name string
+	// Address is the IP address that the REST API listens on.
+	Address string
+	// RESTPort is the port of the REST API; 0 is 9070.
+	RESTPort int
+	// Users may use the REST API: name -> password. All are of the group Admin.
+	Users map[string]string
+	// Strict refuses what a real traffic manager accepts although it can't work:
+	// dangling references, rules that do not compile, keys that do not match their
+	// certificate, deletion of what is in use.
+	Strict bool
+	// AddressMap says where addresses of Traffic IP Groups and nodes are on this
+	// machine; nil leaves every address as it is.
+	AddressMap *dataplane.AddressMap
+	// Certificate of the REST API; nil makes a self-signed one.
+	Certificate *tls.Certificate
+	// PlainHTTP serves REST without TLS, for simulation.
+	PlainHTTP bool
+}
+
+// TrafficManager is one emulated traffic manager. Its methods may be called from
+// several goroutines.
+type TrafficManager struct {
+	// Set by Start, never changed.
+	o           Options
+	schema      *schema
+	store       *store
+	data        noData
+	strict      *strict // nil unless Options.Strict
+	uuid        string
+	started     time.Time
+	certificate *tls.Certificate // nil with PlainHTTP
+	listener    *cuttableListener
+	server      *http.Server
+	stop        context.CancelFunc // ends the context of all requests
+	serving     sync.WaitGroup     // the server's goroutine, and one for each connection
+
+	// writing holds one token; whoever has it may write to the store. A channel,
+	// not a mutex: the data plane may take its time to apply a change, and under
+	// fake time only a wait on a channel lets time pass.
+	writing chan struct{}
+
+	// Guarded by themselves.
+	record    record
+	fault     atomic.Pointer[Fault]
+	lastWrite atomic.Int64 // when the configuration last changed, Unix nanoseconds
+}
+
+// Limits of the REST API's server.
+const (
+	headerTimeout = 10 * time.Second // until a request's header is complete
+	bodyTimeout   = 60 * time.Second // until its body is
+	idleTimeout   = 60 * time.Second
+	writeTimeout  = 60 * time.Second // for another change to take effect first
+	maxHeader     = 4096             // rest_api!http_max_header_length
+)
+
+// Start makes a traffic manager with the configuration of a new one. Its REST
+// API answers when Start returns. Errors name the address that cannot be used.
+func Start(o Options) (*TrafficManager, error) {
+	if o.Name == "" || o.Address == "" || o.World == nil || o.Log == nil {
+		return nil, errors.New("a traffic manager needs World, Log, Name and Address")
+	}
+	o.Users = maps.Clone(o.Users)
+	sch, err := parseSchema(facts.RESTSchema)
+	if err != nil {
+		return nil, err
+	}
+	t := &TrafficManager{
+		o: o, schema: sch, store: newStore(sch),
+		started: o.World.Clock().Now(),
+		writing: make(chan struct{}, 1),
+	}
+	t.lastWrite.Store(t.started.UnixNano())
+	t.fault.Store(&Fault{})
+	if t.uuid, err = newUUID(o.World.Rand("vtm/" + o.Name + "/uuid")); err != nil {
+		return nil, err
+	}
+	if o.Strict {
+		t.strict = newStrict(t.store, sch)
+	}
+	if !o.PlainHTTP {
+		t.certificate = o.Certificate
+		if t.certificate == nil {
+			if t.certificate, err = selfSigned(o); err != nil {
+				return nil, fmt.Errorf("a certificate for traffic manager %s: %w", o.Name, err)
+			}
+		}
+	}
+	port := o.RESTPort
+	switch port {
+	case 0:
+		port = 9070
+	case AnyPort:
+		port = 0
+	}
+	address := net.JoinHostPort(o.Address, strconv.Itoa(port))
+	l, err := o.World.Listen("vtm/"+o.Name+"/rest", "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("the REST API of traffic manager %s cannot listen on %s: %w", o.Name, address, err)
+	}
+	t.listener = &cuttableListener{Listener: l, refuse: func() bool { return t.fault.Load().Down }, open: make(map[*cuttableConn]struct{})}
+	t.data = noData{}
+	if err := t.install(); err != nil {
+		_ = l.Close()
+		t.data.Close()
+		return nil, err
+	}
+	t.logEvent(dataplane.Event{Level: "INFO", Section: "general", Tag: "running", Text: "Traffic manager " + o.Name + " is running"})
+
+	ctx, stop := context.WithCancel(context.Background())
+	t.stop = stop
+	t.server = &http.Server{
+		Handler:           http.HandlerFunc(t.serve),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       bodyTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		// The real one speaks HTTP/1.1 only: vtm/rest.md §2.
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		ErrorLog:     slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		BaseContext:  func(net.Listener) context.Context { return ctx },
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew: // by the server's own goroutine
+				t.serving.Add(1)
+			case http.StateClosed: // the last thing of a connection's goroutine
+				t.serving.Done()
+			}
+		},
+	}
+	var plain net.Listener = t.listener
+	if t.certificate != nil {
+		plain = tls.NewListener(plain, &tls.Config{
+			Certificates: []tls.Certificate{*t.certificate},
+			MinVersion:   tls.VersionTLS12,
+			Time:         o.World.Clock().Now,
+		})
+	}
+	t.serving.Go(func() { _ = t.server.Serve(plain) }) // ends with Close
+	return t, nil
+}
+
+// Close ends the REST API, its open connections and the data plane, and waits
+// for all of them. Call it once.
+func (t *TrafficManager) Close() {
+	t.stop()
+	_ = t.server.Close()
+	t.listener.cut() // a connection that was accepted while the server closed
+	t.serving.Wait() // so no write is under way from here on
+	t.data.Close()
+}
+
+// RESTAddress is "host:port" of the REST API.
+func (t *TrafficManager) RESTAddress() string { return t.listener.Addr().String() }
+
+// Fingerprint is the SHA-256 of the REST API's certificate, in lower-case hex;
+// empty with Options.PlainHTTP.
+func (t *TrafficManager) Fingerprint() string {
+	if t.certificate == nil {
+		return ""
+	}
+	sum := sha256.Sum256(t.certificate.Certificate[0])
+	return hex.EncodeToString(sum[:])
+}
+
+// CertificatePEM is the REST API's certificate with its chain; empty with
+// Options.PlainHTTP.
+func (t *TrafficManager) CertificatePEM() []byte {
+	var out []byte
+	if t.certificate != nil {
+		for _, der := range t.certificate.Certificate {
+			out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+		}
+	}
+	return out
+}
+
+// newUUID makes a version 4 UUID.
+func newUUID(random io.Reader) (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return "", fmt.Errorf("no randomness for a UUID: %w", err)
+	}
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), nil
+}
