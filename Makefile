@@ -1,0 +1,51 @@
+# vtm-ingress: `make help` lists what there is.
+GO       ?= go
+RACE     ?=
+RUN      ?=
+FUZZTIME ?= 60s
+
+# The bubble lane replaces the generator behind math/rand by a hash of seed and
+# fake time, which needs access to an unexported variable of that package
+# (docs/decisions/hashed-randomness.md).
+TESTFLAGS = -tags hashedrand -ldflags=-checklinkname=0 $(if $(RACE),-race)
+
+# What the tests run if it is there; see CONTRIBUTING.md.
+export KUBECTL      ?= $(CURDIR)/bin/kubectl
+export KUBECTL_1_20 ?= $(CURDIR)/bin/kubectl-1.20
+
+.DEFAULT_GOAL := help
+.PHONY: help build test lint figures fuzz sim kubectl
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the programs, into bin/
+	$(GO) build -tags grpcnotrace -trimpath -o bin/ ./cmd/...
+
+sim: build ## the sandbox: emulated Kubernetes, emulated traffic manager, controller; Ctrl-C ends it
+	@exec bin/sandbox $(ARGS)
+
+test: kubectl ## all tests (RACE=1: with the race detector; REQUIRE_TOOLS=1: a missing tool fails)
+	$(GO) test $(TESTFLAGS) -timeout 20m ./...
+
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) vet -tags hashedrand ./...
+	$(GO) tool staticcheck -tags hashedrand ./...
+
+figures: build ## the figures that the project promises (RUN=skeleton: those of one group)
+	@exec bin/figures $(if $(RUN),-run $(RUN))
+
+fuzz: ## coverage-guided fuzzing of everything hostile, FUZZTIME each
+	@set -e; for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$package/*_test.go | sed 's/func //' | sort -u); do \
+			echo "== $$package $$target"; \
+			$(GO) test $(TESTFLAGS) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+kubectl: bin/kubectl ## a current kubectl, built from its Go module
+
+bin/kubectl: tools/kubectl/go.mod tools/kubectl/main.go
+	cd tools/kubectl && $(GO) build -trimpath -o ../../bin/kubectl .
+	@touch $@

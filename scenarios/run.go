@@ -1,0 +1,88 @@
+package scenarios
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	gherkin "github.com/cucumber/gherkin/go/v26"
+	"github.com/cucumber/godog"
+	messages "github.com/cucumber/messages/go/v21"
+
+	"vtm-ingress/testenv"
+)
+
+// Run runs every scenario of the features folder in a lane, each as a subtest
+// with a system of its own.
+func Run(t *testing.T, lane testenv.Lane, folder string) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.feature"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no features in %s: %v", folder, err)
+	}
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		document, err := gherkin.ParseGherkinDocument(bytes.NewReader(source), (&messages.Incrementing{}).NewId)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		for _, child := range document.Feature.Children {
+			if child.Scenario == nil {
+				continue
+			}
+			name := strings.TrimSuffix(filepath.Base(file), ".feature") + "/" + child.Scenario.Name
+			tags := append(slices.Clone(document.Feature.Tags), child.Scenario.Tags...)
+			t.Run(name, func(t *testing.T) {
+				if missing := missing(lane, tags); missing != "" {
+					t.Skipf("lane %s has no %s", lane.Name(), missing)
+				}
+				path := fmt.Sprintf("%s:%d", file, child.Scenario.Location.Line)
+				lane.Test(t, "in the "+lane.Name()+" lane", func(t *testing.T) { runOne(t, lane, path) })
+			})
+		}
+	}
+}
+
+// missing is the first capability that tags ask for and the lane lacks.
+func missing(lane testenv.Lane, tags []*messages.Tag) string {
+	for _, tag := range tags {
+		if need, ok := strings.CutPrefix(tag.Name, "@needs-"); ok && !lane.Has(testenv.Capability(need)) {
+			return need
+		}
+	}
+	return ""
+}
+
+// runOne runs the scenario at path ("file:line"). godog gets no testing.T: with
+// one it starts goroutines outside the lane's surroundings.
+func runOne(t *testing.T, lane testenv.Lane, path string) {
+	var output bytes.Buffer
+	suite := godog.TestSuite{
+		Name: path,
+		ScenarioInitializer: func(sc *godog.ScenarioContext) {
+			s := &scenario{lane: lane}
+			sc.Before(func(ctx context.Context, _ *godog.Scenario) (context.Context, error) { return ctx, nil })
+			sc.After(func(ctx context.Context, _ *godog.Scenario, err error) (context.Context, error) {
+				s.end(err, &output)
+				return ctx, nil
+			})
+			s.register(sc)
+		},
+		Options: &godog.Options{
+			Format: "pretty", Output: &output, NoColors: true, Concurrency: 1, Strict: true,
+			Paths: []string{path}, DefaultContext: t.Context(),
+		},
+	}
+	if status := suite.Run(); status != 0 {
+		t.Errorf("status %d\n%s", status, output.String())
+	} else if !strings.Contains(output.String(), "passed") {
+		t.Errorf("%s ran no step:\n%s", path, output.String())
+	}
+}

@@ -1,0 +1,163 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/cucumber/godog"
+
+	"vtm-ingress/internal/kubeclient"
+	"vtm-ingress/testenv"
+)
+
+// scenario is the state of one scenario: the system it runs on, and what its
+// steps have to remember.
+type scenario struct {
+	lane       testenv.Lane
+	env        testenv.Env
+	kubernetes *kubeclient.Client
+
+	writesBefore int               // when "I count the writes" was said
+	foreign      map[string]string // somebody's objects, as they were when made
+	load         *load             // steady requests, if any
+	requests     int               // made so far: each has an actor of its own
+}
+
+// register says which words features may use.
+func (s *scenario) register(sc *godog.ScenarioContext) {
+	steps := map[string]any{
+		`^a cluster with (\d+) nodes and a traffic manager$`:                     s.cluster,
+		`^a cluster of Kubernetes (\S+) with (\d+) nodes and a traffic manager$`: s.clusterOfVersion,
+		`^the IngressClass "([^"]*)" of this controller$`:                        s.ownClass,
+		`^the IngressClass "([^"]*)" of controller "([^"]*)"$`:                   s.class,
+		`^the setting (\S+) is "([^"]*)"$`:                                       s.setting,
+		`^the controller runs$`:                                                  s.controllerRuns,
+		`^the controller stops$`:                                                 s.controllerStops,
+		`^the controller is ready$`:                                              s.controllerIsReady,
+		`^the controller logs "([^"]*)" and "([^"]*)" and "([^"]*)"$`:            s.controllerLogs,
+		`^(\d+) resyncs go by$`:                                                  s.resyncsGoBy,
+		`^the traffic manager is looked at again$`:                               s.oneResyncGoesBy,
+		`^a Deployment "([^"]*)" with (\d+) pods? behind a (\S+) Service$`:       s.deploymentAndService,
+		`^a Deployment "([^"]*)" with (\d+) pods? behind a NodePort Service with externalTrafficPolicy Local$`: s.deploymentAndLocalService,
+
+		`^I apply$`: s.applyManifest,
+		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at (\S+)$`:                    s.applyIngress,
+		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to port (\d+) of Service "([^"]*)" at (\S+)$`:      s.applyIngressPort,
+		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to Service "([^"]*)" without an address$`:          s.applyIngressWithoutAddress,
+		`^I apply an Ingress "([^"]*)" of class "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at (\S+)$`: s.applyIngressOfClass,
+		`^I apply an Ingress "([^"]*)" for host "([^"]*)" with paths to Services at (\S+)$`:                  s.applyIngressWithPaths,
+		`^I delete Ingress "([^"]*)"$`:                       s.deleteIngress,
+		`^I delete Service "([^"]*)"$`:                       s.deleteService,
+		`^I scale Deployment "([^"]*)" to (\d+)$`:            s.scaleDeployment,
+		`^I restart Deployment "([^"]*)"$`:                   s.restartDeployment,
+		`^the rollout of Deployment "([^"]*)" is done$`:      s.rolloutDone,
+		`^I turn Service "([^"]*)" into a NodePort Service$`: s.turnIntoNodePort,
+
+		`^Ingress "([^"]*)" has the address (\S+) with port (\d+) in its status$`: s.ingressHasAddress,
+		`^Ingress "([^"]*)" has no address in its status$`:                        s.ingressHasNoAddress,
+		`^Ingress "([^"]*)" has an Event "([^"]*)"$`:                              s.ingressHasEvent,
+		`^Ingress "([^"]*)" has no Event$`:                                        s.ingressHasNoEvent,
+		`^Ingress "([^"]*)" has a warning "([^"]*)" that names "([^"]*)"$`:        s.ingressHasWarning,
+		`^Ingress "([^"]*)" has a warning that names "([^"]*)"$`:                  s.ingressHasAnyWarning,
+
+		`^"([^"]*)" at (\S+) is answered by a pod of Deployment "([^"]*)"$`: s.answeredByPod,
+		`^"([^"]*)" at (\S+) is answered with status (\d+)$`:                s.answeredWithStatus,
+		`^"([^"]*)" at (\S+) is answered by (\d+) different pods?$`:         s.answeredByDifferentPods,
+		`^these are answered at (\S+)$`:                                     s.theseAreAnswered,
+		`^nobody listens at (\S+) on port (\d+)$`:                           s.nobodyListens,
+		`^steady requests to "([^"]*)" at (\S+)$`:                           s.steadyRequests,
+		`^no request has failed$`:                                           s.noRequestHasFailed,
+
+		`^somebody's Traffic IP Group "([^"]*)" with the address (\S+)$`:        s.foreignGroup,
+		`^somebody's virtual server "([^"]*)" on port (\d+) of every address$`:  s.foreignServer,
+		`^somebody's (Traffic IP Group|virtual server) "([^"]*)" is as it was$`: s.foreignUnchanged,
+		`^somebody deletes the Traffic IP Group "([^"]*)"$`:                     s.foreignGroupDeleted,
+		`^nothing of ours is left on the traffic manager$`:                      s.nothingLeft,
+		`^a pool for Ingress "([^"]*)" has the nodes of (\d+) pods?$`:           s.poolHasNodes,
+		`^I count the writes from now on$`:                                      s.countWrites,
+		`^no write was made$`:                                                   s.noWrite,
+		`^at most (\d+) writes were made, all of them to pools$`:                s.poolWrites,
+		`^the traffic manager's REST API goes away$`:                            s.restAway,
+		`^the traffic manager refuses the password$`:                            s.restUnauthorized,
+		`^the traffic manager answers nonsense$`:                                s.restGarbage,
+		`^the traffic manager's REST API is back$`:                              s.restHealthy,
+	}
+	for _, expression := range slices.Sorted(keys(steps)) {
+		sc.Step(expression, steps[expression])
+	}
+}
+
+func keys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// end closes everything, and after a failure writes what helps to understand it.
+func (s *scenario) end(failure error, output io.Writer) {
+	if s.load != nil {
+		s.load.stop()
+	}
+	if s.env == nil {
+		return
+	}
+	if failure != nil {
+		lines := strings.Split(strings.TrimSpace(s.env.ControllerLog()), "\n")
+		if len(lines) > 40 {
+			lines = lines[len(lines)-40:]
+		}
+		fmt.Fprintf(output, "\nthe controller's last lines:\n%s\n", strings.Join(lines, "\n"))
+	}
+	if s.kubernetes != nil {
+		s.kubernetes.Close()
+	}
+	s.env.Close()
+}
+
+func (s *scenario) cluster(ctx context.Context, nodes int) error {
+	return s.clusterOfVersion(ctx, "", nodes)
+}
+
+func (s *scenario) clusterOfVersion(ctx context.Context, version string, nodes int) error {
+	env, err := s.lane.Start(ctx, testenv.Options{KubernetesVersion: version, Nodes: nodes, Seed: 1})
+	if err != nil {
+		return err
+	}
+	s.env = env
+	s.foreign = map[string]string{}
+	s.kubernetes, err = kubeclient.New(env.World(), "scenario", env.KubernetesConfig())
+	return err
+}
+
+func (s *scenario) setting(name, value string) { s.env.Set(name, value) }
+
+func (s *scenario) controllerRuns(ctx context.Context) error { return s.env.StartController(ctx) }
+
+func (s *scenario) controllerStops() { s.env.StopController() }
+
+func (s *scenario) controllerIsReady(ctx context.Context) error {
+	return s.env.Eventually(ctx, func(context.Context) error {
+		if !s.env.ControllerReady() {
+			return fmt.Errorf("the controller is not ready")
+		}
+		return nil
+	})
+}
+
+func (s *scenario) controllerLogs(ctx context.Context, a, b, c string) error {
+	return s.env.Eventually(ctx, func(context.Context) error {
+		for line := range strings.Lines(s.env.ControllerLog()) {
+			if strings.Contains(line, a) && strings.Contains(line, b) && strings.Contains(line, c) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no line of the controller's log has %q, %q and %q", a, b, c)
+	})
+}

@@ -1,0 +1,199 @@
+package scenarios
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cucumber/godog"
+)
+
+// answer is what a client saw.
+type answer struct {
+	status int
+	pod    string // the pod that answered, if it was one
+	body   string
+}
+
+// get requests a URL from the traffic manager that serves address, whatever the
+// URL's host resolves to elsewhere. Each request is a connection of its own.
+func (s *scenario) get(ctx context.Context, actor, address, target string) (answer, error) {
+	at, err := netip.ParseAddr(address)
+	if err != nil {
+		return answer{}, err
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return answer{}, err
+	}
+	port := 80
+	if u.Port() != "" {
+		port, _ = strconv.Atoi(u.Port())
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return s.env.Dial(ctx, actor, netip.AddrPortFrom(at, uint16(port)))
+		},
+	}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{status: response.StatusCode, body: string(body)}
+	var echo struct {
+		Pod string `json:"pod"`
+	}
+	if json.Unmarshal(body, &echo) == nil {
+		a.pod = echo.Pod
+	}
+	return a, nil
+}
+
+// ask is get with an actor of its own.
+func (s *scenario) ask(ctx context.Context, address, target string) (answer, error) {
+	s.requests++
+	return s.get(ctx, fmt.Sprint("client/", s.requests), address, target)
+}
+
+func (s *scenario) answeredByPod(ctx context.Context, target, address, deployment string) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		a, err := s.ask(ctx, address, target)
+		if err != nil {
+			return err
+		}
+		if a.status != http.StatusOK || !strings.HasPrefix(a.pod, deployment+"-") {
+			return fmt.Errorf("%s at %s is answered with status %d by pod %q: %.200s", target, address, a.status, a.pod, a.body)
+		}
+		return nil
+	})
+}
+
+func (s *scenario) answeredWithStatus(ctx context.Context, target, address string, status int) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		a, err := s.ask(ctx, address, target)
+		if err != nil {
+			return err
+		}
+		if a.status != status {
+			return fmt.Errorf("%s at %s is answered with status %d by pod %q: %.200s", target, address, a.status, a.pod, a.body)
+		}
+		return nil
+	})
+}
+
+func (s *scenario) answeredByDifferentPods(ctx context.Context, target, address string, pods int) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		seen := map[string]bool{}
+		for range 4 * pods {
+			a, err := s.ask(ctx, address, target)
+			if err != nil {
+				return err
+			}
+			if a.status != http.StatusOK {
+				return fmt.Errorf("%s at %s is answered with status %d", target, address, a.status)
+			}
+			seen[a.pod] = true
+		}
+		if len(seen) != pods {
+			return fmt.Errorf("%d pods answer: %v", len(seen), seen)
+		}
+		return nil
+	})
+}
+
+func (s *scenario) theseAreAnswered(ctx context.Context, address string, table *godog.Table) error {
+	for _, row := range table.Rows[1:] {
+		if err := s.answeredByPod(ctx, row.Cells[0].Value, address, row.Cells[1].Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scenario) nobodyListens(ctx context.Context, address string, port int) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		_, err := s.ask(ctx, address, fmt.Sprintf("http://nobody.example:%d/", port))
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return nil
+		}
+		return fmt.Errorf("a connection to %s port %d is not refused: %v", address, port, err)
+	})
+}
+
+// load is a client that goes on asking.
+type load struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu       sync.Mutex
+	total    int
+	failures []string // at most 10
+}
+
+func (l *load) stop() {
+	l.cancel()
+	l.done.Wait()
+}
+
+func (s *scenario) steadyRequests(ctx context.Context, target, address string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	s.load = &load{cancel: cancel}
+	for client := range 2 {
+		s.load.done.Go(func() {
+			clock := s.env.World().Clock()
+			for n := 0; ctx.Err() == nil; n++ {
+				actor := fmt.Sprintf("load/%d/%d", client, n)
+				a, err := s.get(ctx, actor, address, target)
+				if ctx.Err() != nil {
+					return
+				}
+				s.load.mu.Lock()
+				s.load.total++
+				if (err != nil || a.status != http.StatusOK) && len(s.load.failures) < 10 {
+					s.load.failures = append(s.load.failures, fmt.Sprintf("request %d: status %d, %v", n, a.status, err))
+				}
+				s.load.mu.Unlock()
+				select {
+				case <-ctx.Done():
+				case <-clock.After(20*time.Millisecond + s.env.World().Jitter(actor, 0, time.Millisecond)):
+				}
+			}
+		})
+	}
+	return nil
+}
+
+func (s *scenario) noRequestHasFailed() error {
+	s.load.stop()
+	if len(s.load.failures) > 0 {
+		return fmt.Errorf("of %d requests failed: %s", s.load.total, strings.Join(s.load.failures, "; "))
+	}
+	if s.load.total < 20 {
+		return fmt.Errorf("only %d requests were made", s.load.total)
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package scenarios
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"vtm-ingress/testenv"
+)
+
+// rest sends a request as somebody who is not the controller, and decodes the
+// answer into result, if that is not nil.
+func (s *scenario) rest(ctx context.Context, method, path, body string, result any) error {
+	status, answer, err := s.env.REST(ctx, method, path, []byte(body))
+	if err != nil {
+		return err
+	}
+	if status >= 300 {
+		return fmt.Errorf("%s %s: status %d: %.300s", method, path, status, answer)
+	}
+	if result == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, result)
+}
+
+var foreignPath = map[string]string{
+	"Traffic IP Group": "traffic_ip_groups/",
+	"virtual server":   "virtual_servers/",
+}
+
+// makeForeign creates somebody's object and remembers how it looks.
+func (s *scenario) makeForeign(ctx context.Context, path, body string) error {
+	if err := s.rest(ctx, http.MethodPut, path, body, nil); err != nil {
+		return err
+	}
+	_, answer, err := s.env.REST(ctx, http.MethodGet, path, nil)
+	s.foreign[path] = string(answer)
+	return err
+}
+
+func (s *scenario) foreignGroup(ctx context.Context, name, address string) error {
+	var members struct{ Children []struct{ Name string } }
+	if err := s.rest(ctx, http.MethodGet, "traffic_managers", "", &members); err != nil {
+		return err
+	}
+	var machines []string
+	for _, m := range members.Children {
+		machines = append(machines, fmt.Sprintf("%q", m.Name))
+	}
+	return s.makeForeign(ctx, foreignPath["Traffic IP Group"]+name, fmt.Sprintf(
+		`{"properties":{"basic":{"ipaddresses":[%q],"machines":[%s],"note":"made by hand"}}}`, address, strings.Join(machines, ",")))
+}
+
+func (s *scenario) foreignServer(ctx context.Context, name string, port int) error {
+	return s.makeForeign(ctx, foreignPath["virtual server"]+name, fmt.Sprintf(
+		`{"properties":{"basic":{"port":%d,"pool":"discard","enabled":true,"note":"made by hand"}}}`, port))
+}
+
+func (s *scenario) foreignUnchanged(ctx context.Context, kind, name string) error {
+	path := foreignPath[kind] + name
+	status, answer, err := s.env.REST(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	if string(answer) != s.foreign[path] {
+		return fmt.Errorf("%s: status %d, was %s, is %s", path, status, s.foreign[path], answer)
+	}
+	return nil
+}
+
+func (s *scenario) foreignGroupDeleted(ctx context.Context, name string) error {
+	return s.rest(ctx, http.MethodDelete, foreignPath["Traffic IP Group"]+name, "", nil)
+}
+
+// ours lists the resources on the traffic manager whose names begin as ours do.
+func (s *scenario) ours(ctx context.Context) ([]string, error) {
+	var found []string
+	for _, kind := range []string{"virtual_servers", "traffic_ip_groups", "rules", "pools", "persistence", "monitors", "ssl/server_keys"} {
+		var list struct{ Children []struct{ Name string } }
+		if err := s.rest(ctx, http.MethodGet, kind, "", &list); err != nil {
+			return nil, err
+		}
+		for _, child := range list.Children {
+			if strings.HasPrefix(child.Name, "k8s_") {
+				found = append(found, kind+"/"+child.Name)
+			}
+		}
+	}
+	return found, nil
+}
+
+func (s *scenario) nothingLeft(ctx context.Context) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		found, err := s.ours(ctx)
+		if err == nil && len(found) > 0 {
+			err = fmt.Errorf("still there: %s", strings.Join(found, ", "))
+		}
+		return err
+	})
+}
+
+func (s *scenario) poolHasNodes(ctx context.Context, ingress string, pods int) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		found, err := s.ours(ctx)
+		if err != nil {
+			return err
+		}
+		var seen []string
+		for _, path := range found {
+			if !strings.HasPrefix(path, "pools/k8s_"+namespace+"_"+ingress+"_") {
+				continue
+			}
+			var pool struct {
+				Properties struct {
+					Basic struct {
+						Nodes []struct{ Node string } `json:"nodes_table"`
+					}
+				}
+			}
+			name := strings.TrimPrefix(path, "pools/")
+			if err := s.rest(ctx, http.MethodGet, "pools/"+url.PathEscape(name), "", &pool); err != nil {
+				return err
+			}
+			nodes := pool.Properties.Basic.Nodes
+			if len(nodes) == pods {
+				return nil
+			}
+			seen = append(seen, fmt.Sprintf("%s has %d nodes", name, len(nodes)))
+		}
+		return fmt.Errorf("no pool of Ingress %s has %d nodes: %s", ingress, pods, strings.Join(seen, ", "))
+	})
+}
+
+func (s *scenario) countWrites() { s.writesBefore = len(s.env.Writes()) }
+
+func (s *scenario) newWrites() []testenv.Write { return s.env.Writes()[s.writesBefore:] }
+
+func (s *scenario) noWrite() error {
+	if writes := s.newWrites(); len(writes) > 0 {
+		return fmt.Errorf("%d writes were made: %v", len(writes), writes)
+	}
+	return nil
+}
+
+func (s *scenario) poolWrites(most int) error {
+	writes := s.newWrites()
+	for _, w := range writes {
+		if w.Method != http.MethodPut || !strings.HasPrefix(w.Path, "pools/") {
+			return fmt.Errorf("not a change of a pool: %v", w)
+		}
+	}
+	if len(writes) > most || len(writes) == 0 {
+		return fmt.Errorf("%d writes were made, expected 1 to %d: %v", len(writes), most, writes)
+	}
+	return nil
+}
+
+// resyncPeriod is what lanes set resync_period to.
+const resyncPeriod = time.Second
+
+func (s *scenario) resyncsGoBy(ctx context.Context, n int) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.env.World().Clock().After(time.Duration(n)*resyncPeriod + resyncPeriod/2):
+		return nil
+	}
+}
+
+func (s *scenario) oneResyncGoesBy(ctx context.Context) error { return s.resyncsGoBy(ctx, 1) }
+
+func (s *scenario) restAway()         { s.env.Fault(testenv.Away) }
+func (s *scenario) restUnauthorized() { s.env.Fault(testenv.Unauthorized) }
+func (s *scenario) restGarbage()      { s.env.Fault(testenv.Garbage) }
+func (s *scenario) restHealthy()      { s.env.Fault(testenv.Healthy) }

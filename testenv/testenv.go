@@ -1,0 +1,101 @@
+package testenv
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"testing"
+
+	"k8s.io/client-go/rest"
+
+	"vtm-ingress/internal/outside"
+)
+
+// Capability is something that not every lane can do. A scenario tagged
+// @needs-CAPABILITY is skipped in a lane without it.
+type Capability string
+
+// The capabilities.
+const (
+	// FakeTime: hours pass in no time.
+	FakeTime Capability = "fake-time"
+	// RealSockets: other programs can connect.
+	RealSockets Capability = "real-sockets"
+)
+
+// Options of a system.
+type Options struct {
+	// KubernetesVersion presented by the API server, as "1.20"; empty is the newest.
+	KubernetesVersion string
+	// Nodes of the cluster; 0 means 3.
+	Nodes int
+	// Seed of a simulated system.
+	Seed uint64
+}
+
+// Lane is one way to run systems.
+type Lane interface {
+	Name() string
+	Has(Capability) bool
+	// Test runs f as the subtest name, in the surroundings that systems of this lane
+	// need. Start is called within.
+	Test(t *testing.T, name string, f func(t *testing.T))
+	// Start brings up Kubernetes and a traffic manager, without a controller, ready
+	// when it returns. The caller closes it.
+	Start(ctx context.Context, o Options) (Env, error)
+}
+
+// Env is one running system, as those who use it see it.
+type Env interface {
+	// KubernetesConfig is for a client with all rights.
+	KubernetesConfig() *rest.Config
+	// World is where the system lives; clients of a scenario reach it from there.
+	World() outside.World
+	// Dial connects from outside the cluster to an address that traffic managers
+	// serve, as written in an Ingress.
+	Dial(ctx context.Context, actor string, address netip.AddrPort) (net.Conn, error)
+
+	// REST sends one request to the traffic manager's REST API as somebody who is not
+	// the controller. path begins below /api/tm/8.3/config/active/. An empty body is
+	// sent as none.
+	REST(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error)
+	// Writes are the configuration changes that the controller made so far.
+	Writes() []Write
+	// Fault makes the traffic manager's REST API misbehave until the next Fault.
+	Fault(f Fault)
+
+	// Set sets a setting of the controller, by its name in a settings file, for its
+	// next start.
+	Set(name, value string)
+	// StartController starts the controller; StopController ends it in an orderly
+	// way and waits until it has.
+	StartController(ctx context.Context) error
+	StopController()
+	// ControllerReady says whether it would answer its readiness probe with yes.
+	ControllerReady() bool
+	// ControllerLog is what it has logged so far, over all its starts.
+	ControllerLog() string
+
+	// Eventually waits until check succeeds, and returns its last error when that
+	// takes longer than anything in this lane should.
+	Eventually(ctx context.Context, check func(context.Context) error) error
+	// Close ends everything that was started and waits for it.
+	Close()
+}
+
+// Write is one accepted change of the traffic manager's configuration.
+type Write struct {
+	Method string // PUT or DELETE
+	Path   string // below /api/tm/8.3/config/active/, e.g. "pools/web"
+}
+
+// Fault is a way in which a traffic manager's REST API misbehaves.
+type Fault string
+
+// The faults.
+const (
+	Healthy      Fault = "healthy"
+	Away         Fault = "away"         // connections are refused
+	Unauthorized Fault = "unauthorized" // every password is wrong
+	Garbage      Fault = "garbage"      // 200 with a body that is no JSON
+)
