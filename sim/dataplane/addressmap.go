@@ -32,7 +32,8 @@ const (
 // last two octets, if one is free; which one it gets depends only on the order
 // in which addresses are first used.
 type AddressMap struct {
-	mode MapMode
+	mode  MapMode
+	block netip.Prefix // where mapped addresses are, in loopback mode
 
 	mu    sync.Mutex
 	to    map[netip.Addr]netip.Addr
@@ -58,10 +59,26 @@ type PortEntry struct{ From, To uint16 }
 func NewAddressMap(mode MapMode) *AddressMap {
 	return &AddressMap{
 		mode:  mode,
+		block: loopbackBlock,
 		to:    make(map[netip.Addr]netip.Addr),
 		taken: make(map[netip.Addr]struct{}),
 		ports: make(map[netip.AddrPort]uint16),
 	}
+}
+
+// loopbackBlock is where addresses are mapped to unless said otherwise.
+var loopbackBlock = netip.MustParsePrefix("127.64.0.0/10")
+
+// NewAddressMapIn returns an empty map in loopback mode that uses block only, so
+// that several sandboxes on one machine stay apart. block is a /8 to /16 of
+// 127.0.0.0/8.
+func NewAddressMapIn(block netip.Prefix) (*AddressMap, error) {
+	if !block.Addr().Is4() || !block.Addr().IsLoopback() || block.Bits() < 8 || block.Bits() > 16 {
+		return nil, fmt.Errorf("address map: %s is no part of 127.0.0.0/8 with at least 65,536 addresses", block)
+	}
+	m := NewAddressMap(MapLoopback)
+	m.block = block.Masked()
+	return m, nil
 }
 
 // ReadAddressMap reads a map from text: two addresses a line, the one of the
@@ -121,19 +138,19 @@ func (m *AddressMap) Map(a netip.Addr) netip.Addr {
 	return to
 }
 
-// free returns the first free address of 127.64.0.0/10 for a: its own last two
-// octets below each second octet in turn, then any.
+// free returns the first free address of the block for a: its own last two octets
+// below each second octet in turn, then any.
 func (m *AddressMap) free(a netip.Addr) (netip.Addr, bool) {
 	raw := a.AsSlice()
 	c, d := raw[len(raw)-2], raw[len(raw)-1]
-	for b := 64; b < 128; b++ {
-		to := netip.AddrFrom4([4]byte{127, byte(b), c, d})
+	first := m.block.Addr().As4()[1]
+	for b := range 1 << (16 - m.block.Bits()) {
+		to := netip.AddrFrom4([4]byte{127, first + byte(b), c, d})
 		if _, used := m.taken[to]; !used {
 			return to, true
 		}
 	}
-	last := netip.AddrFrom4([4]byte{127, 127, 255, 254})
-	for to := netip.AddrFrom4([4]byte{127, 64, 0, 1}); to != last; to = to.Next() {
+	for to := m.block.Addr().Next(); m.block.Contains(to); to = to.Next() {
 		if _, used := m.taken[to]; !used {
 			return to, true
 		}
