@@ -1,0 +1,355 @@
+package kube
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+const (
+	firstNodePort = 30000
+	lastNodePort  = 32767
+	// kubernetesAddress is that of the Service default/kubernetes.
+	kubernetesAddress = "10.96.0.1"
+)
+
+// serviceRange are the cluster IPs; the first and the last are never given.
+var serviceRange = netip.MustParsePrefix("10.96.0.0/16")
+
+// allocations keeps the books of cluster IPs and node ports. They follow
+// commits, so that a request that fails or is a dry run keeps nothing.
+//
+// Used by the holder of the store's write right alone; therefore no lock.
+type allocations struct {
+	addresses map[netip.Addr]string // -> the Service's key
+	ports     map[nodePort]string   // -> the Service's key
+	// What was given last; the search goes on behind it, so that what was freed
+	// is not given again soon.
+	lastAddress netip.Addr
+	lastPort    int32
+}
+
+type nodePort struct {
+	protocol corev1.Protocol
+	port     int32
+}
+
+func newAllocations() *allocations {
+	return &allocations{
+		addresses:   map[netip.Addr]string{},
+		ports:       map[nodePort]string{},
+		lastAddress: netip.MustParseAddr(kubernetesAddress),
+		lastPort:    firstNodePort - 1,
+	}
+}
+
+// held lists what a Service holds.
+func held(obj runtime.Object) (addresses []netip.Addr, ports []nodePort) {
+	service, ok := obj.(*corev1.Service)
+	if !ok || service == nil {
+		return nil, nil
+	}
+	for _, s := range service.Spec.ClusterIPs {
+		if address, err := netip.ParseAddr(s); err == nil { // not "None"
+			addresses = append(addresses, address)
+		}
+	}
+	for _, p := range service.Spec.Ports {
+		if p.NodePort != 0 {
+			ports = append(ports, nodePort{p.Protocol, p.NodePort})
+		}
+	}
+	if p := service.Spec.HealthCheckNodePort; p != 0 {
+		ports = append(ports, nodePort{corev1.ProtocolTCP, p})
+	}
+	return addresses, ports
+}
+
+// committed follows a commit under key; other kinds than Service are ignored.
+// before is nil for a creation, after for a deletion.
+func (a *allocations) committed(key string, before, after runtime.Object) {
+	addresses, ports := held(before)
+	for _, address := range addresses {
+		delete(a.addresses, address)
+	}
+	for _, port := range ports {
+		delete(a.ports, port)
+	}
+	addresses, ports = held(after)
+	for _, address := range addresses {
+		a.addresses[address] = key
+	}
+	for _, port := range ports {
+		a.ports[port] = key
+	}
+}
+
+// assign completes service with the addresses and ports that its type needs,
+// and checks those that the client asks for. old is nil for a creation.
+func (a *allocations) assign(service, old *corev1.Service) error {
+	ownAddresses, ownPorts := []netip.Addr(nil), []nodePort(nil)
+	if old != nil {
+		ownAddresses, ownPorts = held(old)
+	}
+	var errs field.ErrorList
+	if needsClusterIP(service) {
+		errs = append(errs, a.assignAddress(service, ownAddresses)...)
+	}
+	if needsNodePorts(service) {
+		errs = append(errs, a.assignPorts(service, ownPorts)...)
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), service.Name, errs)
+	}
+	return nil
+}
+
+func needsClusterIP(s *corev1.Service) bool { return s.Spec.Type != corev1.ServiceTypeExternalName }
+
+func needsNodePorts(s *corev1.Service) bool {
+	switch s.Spec.Type {
+	case corev1.ServiceTypeNodePort:
+		return true
+	case corev1.ServiceTypeLoadBalancer:
+		return s.Spec.AllocateLoadBalancerNodePorts == nil || *s.Spec.AllocateLoadBalancerNodePorts
+	}
+	return false
+}
+
+func needsHealthCheckPort(s *corev1.Service) bool {
+	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
+func (a *allocations) assignAddress(service *corev1.Service, own []netip.Addr) field.ErrorList {
+	spec := &service.Spec
+	if spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
+		spec.ClusterIP = spec.ClusterIPs[0]
+	}
+	if len(spec.IPFamilies) == 0 {
+		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	}
+	if spec.IPFamilyPolicy == nil {
+		single := corev1.IPFamilyPolicySingleStack
+		spec.IPFamilyPolicy = &single
+	}
+	if spec.ClusterIP == "" {
+		address, ok := a.freeAddress()
+		if !ok {
+			return field.ErrorList{field.InternalError(field.NewPath("spec", "clusterIPs"), fmt.Errorf("failed to allocate a serviceIP: range is full"))}
+		}
+		spec.ClusterIP = address.String()
+	}
+	spec.ClusterIPs = []string{spec.ClusterIP}
+	if spec.ClusterIP == corev1.ClusterIPNone {
+		return nil
+	}
+	at := field.NewPath("spec", "clusterIPs")
+	refuse := func(why string) field.ErrorList {
+		return field.ErrorList{field.Invalid(at, spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %s", spec.ClusterIP, why))}
+	}
+	address, err := netip.ParseAddr(spec.ClusterIP)
+	switch {
+	case err != nil:
+		return refuse("must be a valid IP address")
+	case !serviceRange.Contains(address) || address == serviceRange.Addr():
+		return refuse(fmt.Sprintf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", address, serviceRange))
+	case a.addresses[address] != "" && !slices.Contains(own, address):
+		return refuse("provided IP is already allocated")
+	}
+	return nil
+}
+
+func (a *allocations) freeAddress() (netip.Addr, bool) {
+	first := binary.BigEndian.Uint32(serviceRange.Addr().AsSlice())
+	count := uint32(1) << (32 - serviceRange.Bits())
+	last := binary.BigEndian.Uint32(a.lastAddress.AsSlice()) - first
+	for i := uint32(1); i <= count; i++ {
+		offset := (last + i) % count
+		if offset <= 1 || offset == count-1 { // network, kubernetes, broadcast
+			continue
+		}
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], first+offset)
+		if address := netip.AddrFrom4(b); a.addresses[address] == "" {
+			a.lastAddress = address
+			return address, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func (a *allocations) assignPorts(service *corev1.Service, own []nodePort) field.ErrorList {
+	var errs field.ErrorList
+	mine := map[nodePort]bool{} // claimed by this request so far
+	byPort := map[int32]int32{} // one node port serves all protocols of a port
+	check := func(at *field.Path, p nodePort) {
+		switch {
+		case p.port < firstNodePort || p.port > lastNodePort:
+			errs = append(errs, field.Invalid(at, p.port, fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", firstNodePort, lastNodePort)))
+		case mine[p] || a.ports[p] != "" && !slices.Contains(own, p):
+			errs = append(errs, field.Invalid(at, p.port, "provided port is already allocated"))
+		}
+		mine[p] = true
+	}
+	ports := service.Spec.Ports
+	for i := range ports {
+		if ports[i].NodePort != 0 {
+			check(field.NewPath("spec", "ports").Index(i).Child("nodePort"), nodePort{ports[i].Protocol, ports[i].NodePort})
+			byPort[ports[i].Port] = ports[i].NodePort
+		}
+	}
+	free := func(at *field.Path, protocol corev1.Protocol) (int32, bool) {
+		for range lastNodePort - firstNodePort + 1 {
+			if a.lastPort++; a.lastPort > lastNodePort {
+				a.lastPort = firstNodePort
+			}
+			taken := false
+			for _, other := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP} {
+				p := nodePort{other, a.lastPort}
+				taken = taken || mine[p] || a.ports[p] != ""
+			}
+			if !taken {
+				mine[nodePort{protocol, a.lastPort}] = true
+				return a.lastPort, true
+			}
+		}
+		errs = append(errs, field.InternalError(at, fmt.Errorf("failed to allocate a nodePort: range is full")))
+		return 0, false
+	}
+	for i := range ports {
+		if ports[i].NodePort != 0 {
+			continue
+		}
+		if shared := (nodePort{ports[i].Protocol, byPort[ports[i].Port]}); shared.port != 0 && !mine[shared] && a.ports[shared] == "" {
+			ports[i].NodePort, mine[shared] = shared.port, true
+			continue
+		}
+		port, ok := free(field.NewPath("spec", "ports").Index(i).Child("nodePort"), ports[i].Protocol)
+		if !ok {
+			return errs
+		}
+		ports[i].NodePort, byPort[ports[i].Port] = port, port
+	}
+	if needsHealthCheckPort(service) {
+		at := field.NewPath("spec", "healthCheckNodePort")
+		if p := service.Spec.HealthCheckNodePort; p != 0 {
+			check(at, nodePort{corev1.ProtocolTCP, p})
+		} else if p, ok := free(at, corev1.ProtocolTCP); ok {
+			service.Spec.HealthCheckNodePort = p
+		}
+	}
+	return errs
+}
+
+// keepAssigned carries over what the server assigned and the client left out,
+// and drops what the new type has no use for and the client did not touch, so
+// that a client may change the type alone.
+func keepAssigned(new, old *corev1.Service) {
+	spec, was := &new.Spec, &old.Spec
+	switch {
+	case needsClusterIP(new) && needsClusterIP(old):
+		if spec.ClusterIP == "" && len(spec.ClusterIPs) == 0 {
+			spec.ClusterIP = was.ClusterIP
+		}
+		if len(spec.ClusterIPs) == 0 && spec.ClusterIP == was.ClusterIP {
+			spec.ClusterIPs = slices.Clone(was.ClusterIPs)
+		}
+		if len(spec.IPFamilies) == 0 {
+			spec.IPFamilies = slices.Clone(was.IPFamilies)
+		}
+		if spec.IPFamilyPolicy == nil {
+			spec.IPFamilyPolicy = was.IPFamilyPolicy
+		}
+	case !needsClusterIP(new) && needsClusterIP(old) && spec.ClusterIP == was.ClusterIP:
+		spec.ClusterIP, spec.ClusterIPs, spec.IPFamilies, spec.IPFamilyPolicy = "", nil, nil, nil
+	}
+	switch {
+	case needsNodePorts(new) && needsNodePorts(old):
+		keepNodePorts(spec.Ports, was.Ports)
+	case !needsNodePorts(new) && needsNodePorts(old):
+		dropNodePorts(spec.Ports, was.Ports)
+	}
+	switch {
+	case needsHealthCheckPort(new) && needsHealthCheckPort(old):
+		if spec.HealthCheckNodePort == 0 {
+			spec.HealthCheckNodePort = was.HealthCheckNodePort
+		}
+	case spec.HealthCheckNodePort == was.HealthCheckNodePort:
+		if !needsHealthCheckPort(new) {
+			spec.HealthCheckNodePort = 0
+		}
+	}
+	if spec.Type != corev1.ServiceTypeLoadBalancer && was.Type == corev1.ServiceTypeLoadBalancer {
+		if same(spec.AllocateLoadBalancerNodePorts, was.AllocateLoadBalancerNodePorts) {
+			spec.AllocateLoadBalancerNodePorts = nil
+		}
+		if same(spec.LoadBalancerClass, was.LoadBalancerClass) {
+			spec.LoadBalancerClass = nil
+		}
+	}
+}
+
+func same[T comparable](a, b *T) bool {
+	return a == nil && b == nil || a != nil && b != nil && *a == *b
+}
+
+// keepNodePorts gives each port that names no node port that of the old port of
+// the same number and protocol, unless another one claims it.
+func keepNodePorts(new, old []corev1.ServicePort) {
+	claimed := map[nodePort]bool{}
+	for _, p := range new {
+		if p.NodePort != 0 {
+			claimed[nodePort{p.Protocol, p.NodePort}] = true
+		}
+	}
+	for i := range new {
+		if new[i].NodePort != 0 {
+			continue
+		}
+		for _, p := range old {
+			kept := nodePort{p.Protocol, p.NodePort}
+			if p.Port == new[i].Port && p.Protocol == new[i].Protocol && p.NodePort != 0 && !claimed[kept] {
+				new[i].NodePort, claimed[kept] = p.NodePort, true
+				break
+			}
+		}
+	}
+}
+
+// dropNodePorts takes away the node ports, if they are just those of before.
+func dropNodePorts(new, old []corev1.ServicePort) {
+	was := map[nodePort]bool{}
+	for _, p := range old {
+		was[nodePort{p.Protocol, p.NodePort}] = true
+	}
+	for _, p := range new {
+		if p.NodePort != 0 && !was[nodePort{p.Protocol, p.NodePort}] {
+			return // the client wants something: validation tells what is wrong
+		}
+	}
+	for i := range new {
+		new[i].NodePort = 0
+	}
+}
+
+// kubernetesService is the Service by which Pods reach the API server.
+func kubernetesService() *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "kubernetes", Namespace: metav1.NamespaceDefault,
+			Labels: map[string]string{"component": "apiserver", "provider": "kubernetes"},
+		},
+		Spec: corev1.ServiceSpec{
+			Type:      corev1.ServiceTypeClusterIP,
+			ClusterIP: kubernetesAddress, ClusterIPs: []string{kubernetesAddress},
+			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443}},
+		},
+	}
+}
