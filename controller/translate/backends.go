@@ -1,0 +1,154 @@
+package translate
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"vtm-ingress/controller/kube"
+)
+
+// resolution is what became of one backend.
+type resolution struct {
+	nodes []string
+	// broken: nothing that Pods or Nodes do can make it work; Service or Ingress
+	// must change.
+	broken   bool
+	findings findings
+}
+
+// resolve finds the nodes through which a backend is reached. service and
+// endpoints may be nil. what names the Service: "Service shop/app".
+func resolve(ref backendRef, what string, service *corev1.Service, endpoints *kube.Endpoints, nodes *nodeSet) resolution {
+	var r resolution
+	fail := func(code, format string, args ...any) resolution {
+		r.broken = true
+		r.findings.add(degrading, code, format, args...)
+		return r
+	}
+	if service == nil {
+		return fail("ServiceNotFound", "%s is missing: create it", what)
+	}
+	switch service.Spec.Type {
+	case corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
+	default:
+		kind := service.Spec.Type
+		if kind == "" {
+			kind = corev1.ServiceTypeClusterIP
+		}
+		return fail("ServiceNotNodePort", "%s is of type %s: set its spec.type to NodePort", what, show(string(kind)))
+	}
+	port := servicePort(service, ref)
+	switch {
+	case port == nil:
+		return fail("ServicePortNotFound", "%s has no port %s: it has %s", what, portText(ref), portList(service))
+	case port.Protocol != "" && port.Protocol != corev1.ProtocolTCP:
+		return fail("ServicePortNotFound", "%s: port %s is %s: name a TCP port", what, portText(ref), show(string(port.Protocol)))
+	case port.NodePort < 1 || port.NodePort > 65535:
+		return fail("ServiceNotNodePort", "%s: port %s has no node port: let Kubernetes allocate node ports", what, portText(ref))
+	}
+	r.chooseNodes(what, service, port, endpoints, nodes)
+	return r
+}
+
+// chooseNodes is for a Service that can be reached through node ports.
+func (r *resolution) chooseNodes(what string, service *corev1.Service, port *corev1.ServicePort, eps *kube.Endpoints, nodes *nodeSet) {
+	var ready, unready []string
+	if eps != nil {
+		ready, unready = eps.ReadyNodes[port.Name], eps.UnreadyNodes[port.Name]
+	}
+	var addrs []netip.Addr
+	if service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+		missing := ""
+		for _, name := range ready {
+			n, ok := nodes.byName[name]
+			if ok && n.addr.IsValid() {
+				addrs = append(addrs, n.addr)
+			} else if missing == "" {
+				missing = name
+			}
+		}
+		// No node with a ready endpoint: perhaps the Pods were lost with their nodes'
+		// readiness alone.
+		lost := false
+		if len(ready) == 0 {
+			for _, name := range unready {
+				if n, ok := nodes.byName[name]; ok && !n.ready && n.addr.IsValid() {
+					addrs, lost = append(addrs, n.addr), true
+				}
+			}
+		}
+		switch {
+		case lost:
+			r.findings.add(degrading, "NodesNotReady", "%s: all nodes of its endpoints are not ready: they stay in the pool", what)
+		case missing != "":
+			r.findings.add(degrading, "NodeAddressMissing", "%s: node %s is missing or has no address of the type of the setting node_address_type", what, show(missing))
+		case len(ready) == 0:
+			r.noEndpoints(what)
+		}
+	} else {
+		// The same set for all Services, whatever Pods do: any node forwards.
+		addrs = nodes.balanced
+		switch {
+		case len(addrs) == 0:
+			r.findings.add(degrading, "NoNodes", "%s: no node can be used: each is labelled %s or has no address of the type of the setting node_address_type",
+				what, corev1.LabelNodeExcludeBalancers)
+		case !nodes.anyReady:
+			r.findings.add(degrading, "NodesNotReady", "%s: no node is ready: all nodes stay in the pool", what)
+		case len(ready) == 0 && len(service.Spec.Selector) > 0:
+			// Endpoints of a Service without selector may have no node's name.
+			r.noEndpoints(what)
+		}
+	}
+	r.nodes = endpoints(addrs, uint16(port.NodePort))
+}
+
+func (r *resolution) noEndpoints(what string) {
+	r.findings.add(degrading, "NoReadyEndpoints", "%s has no ready endpoints: check that Pods match its selector and are ready", what)
+}
+
+// servicePort finds the port that an Ingress names: TCP's where one number is
+// used for several protocols. Nil if there is none.
+func servicePort(service *corev1.Service, ref backendRef) *corev1.ServicePort {
+	var found *corev1.ServicePort
+	for i := range service.Spec.Ports {
+		port := &service.Spec.Ports[i]
+		if ref.port.Name != "" && port.Name != ref.port.Name || ref.port.Name == "" && port.Port != ref.port.Number {
+			continue
+		}
+		if port.Protocol == "" || port.Protocol == corev1.ProtocolTCP {
+			return port
+		}
+		found = port
+	}
+	return found
+}
+
+func portText(ref backendRef) string {
+	if ref.port.Name != "" {
+		return ref.port.Name
+	}
+	return strconv.Itoa(int(ref.port.Number))
+}
+
+func portList(service *corev1.Service) string {
+	if len(service.Spec.Ports) == 0 {
+		return "none"
+	}
+	var texts []string
+	for i, port := range service.Spec.Ports {
+		if i == 8 {
+			texts = append(texts, fmt.Sprintf("%d more", len(service.Spec.Ports)-i))
+			break
+		}
+		text := strconv.Itoa(int(port.Port))
+		if port.Name != "" {
+			text += " (" + port.Name + ")"
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, ", ")
+}

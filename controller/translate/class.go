@@ -1,0 +1,59 @@
+package translate
+
+import (
+	"maps"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"vtm-ingress/controller/config"
+)
+
+const (
+	// controllerName in an IngressClass makes it ours (specification, Defining the
+	// Traffic Manager as the Controller in Your Ingress Specification).
+	controllerName = "pulsesecure.net/vtm-ingress-controller"
+
+	annClass     = "kubernetes.io/ingress.class" // the older way to name a class
+	legacyClass  = "vtm"
+	annIsDefault = "ingressclass.kubernetes.io/is-default-class"
+)
+
+// classes are the IngressClasses that are ours.
+type classes struct {
+	ours       []string // sorted
+	hasDefault bool     // one of them is the cluster's default
+}
+
+func newClasses(all map[string]*networkingv1.IngressClass, settings *config.Settings) classes {
+	var c classes
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		class := all[name]
+		if class.Spec.Controller != controllerName {
+			continue
+		}
+		if len(settings.IngressClassNames) > 0 && !slices.Contains(settings.IngressClassNames, name) {
+			continue
+		}
+		c.ours = append(c.ours, name)
+		c.hasDefault = c.hasDefault || class.Annotations[annIsDefault] == "true"
+	}
+	return c
+}
+
+func (c classes) equal(d classes) bool {
+	return c.hasDefault == d.hasDefault && slices.Equal(c.ours, d.ours)
+}
+
+// own reports whether an Ingress is ours. The field goes before the annotation;
+// the default class is for an Ingress that has neither.
+func (c classes) own(ingress *networkingv1.Ingress) bool {
+	if name := ingress.Spec.IngressClassName; name != nil {
+		_, ok := slices.BinarySearch(c.ours, *name)
+		return ok
+	}
+	if name, ok := ingress.Annotations[annClass]; ok {
+		return name == legacyClass
+	}
+	return c.hasDefault
+}

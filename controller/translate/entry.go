@@ -1,0 +1,182 @@
+package translate
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"vtm-ingress/controller/kube"
+	"vtm-ingress/controller/translate/model"
+	"vtm-ingress/controller/vtm"
+)
+
+// entry is what a Translator remembers of one Ingress of ours. Each part says
+// what it was made from; it is made again when that is no longer the same.
+type entry struct {
+	key     types.NamespacedName
+	ingress *networkingv1.Ingress
+	seen    uint64 // Translator.reading when it was last among the Ingresses of ours
+
+	// Made from ingress and the environment.
+	wish     *wish
+	site     model.Site
+	findings findings // about the site
+	backends []backend
+
+	// Made from the above and, if no backend can work, from Programmed.
+	stands bool // it claims its site; else it is rejected for its own reasons
+
+	// Made from the claims of all.
+	refused  *model.Owner // who holds its site, nil if it got it
+	listener *listener    // nil unless it stands and is not refused
+
+	// Made from all of the above. stale: to be made again.
+	verdict *Verdict
+	stale   bool
+}
+
+// backend is a backend's resolution, with what it was made from.
+type backend struct {
+	ref       backendRef
+	service   *corev1.Service
+	endpoints *kube.Endpoints
+	resolution
+	pool *vtm.Resource
+}
+
+// listener is a model.Listener with what it takes on the traffic manager.
+type listener struct {
+	model   *model.Listener
+	holder  model.Owner // of the site
+	own     []*vtm.Resource
+	group   *vtm.Resource // nil on an existing group
+	shadows map[*model.Share][]model.Shadow
+}
+
+// read takes over a new or changed object. It reports whether claims may have
+// changed by it.
+func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool) bool {
+	last := e.ingress
+	e.ingress = ingress
+	w := readWish(ingress, env.settings)
+	if last != nil && !fresh && reflect.DeepEqual(w, e.wish) {
+		// Only something else changed, such as its status.
+		e.stale = e.stale || last.Generation != ingress.Generation
+		return false
+	}
+	if last != nil && reflect.DeepEqual(w.share, e.wish.share) {
+		w.share = e.wish.share // keeps its identity, so that the listener is kept, too
+	}
+	e.wish, e.findings, e.site, e.stale = w, nil, model.Site{}, true
+	if w.findings.worst() != fatal {
+		e.site = env.site(w, &e.findings)
+	}
+	e.backends = make([]backend, len(w.backends))
+	for i, ref := range w.backends {
+		e.backends[i] = backend{ref: ref}
+	}
+	return true
+}
+
+// refresh resolves the backends whose objects changed. It reports whether claims
+// may have changed by it.
+func (e *entry) refresh(in Input, env *environment, intern func(*vtm.Resource) *vtm.Resource) bool {
+	working := false
+	for i := range e.backends {
+		b := &e.backends[i]
+		key := types.NamespacedName{Namespace: e.key.Namespace, Name: b.ref.service}
+		service, eps := in.Snapshot.Services[key], in.Snapshot.Endpoints[key]
+		if b.pool == nil || b.service != service || b.endpoints != eps {
+			b.service, b.endpoints = service, eps
+			b.resolution = resolve(b.ref, "Service "+key.String(), service, eps, env.nodes)
+			b.pool = intern(env.pool(model.Backend{Owner: e.wish.share.Owner, Name: b.ref.name, Nodes: b.nodes}))
+			e.stale = true
+		}
+		working = working || !b.broken
+	}
+	stands := e.wish.findings.worst() != fatal && e.findings.worst() != fatal &&
+		// What serves stays, so that its address is not given away while a Service is
+		// replaced.
+		(working || in.Programmed.Owners[e.ingress.UID])
+	changed := stands != e.stands
+	e.stands = stands
+	e.stale = e.stale || changed
+	return changed
+}
+
+// judge makes the verdict.
+func (e *entry) judge(env *environment) *Verdict {
+	v := &Verdict{Ingress: e.key, UID: e.ingress.UID, Generation: e.ingress.Generation, Outcome: Rejected}
+	found := slices.Concat(e.wish.findings, e.findings)
+	if e.refused != nil {
+		found.add(fatal, "AddressConflict", "address %s is held by Ingress %s, which is older: use another address, or the annotation %s on both",
+			e.site.Address, e.refused, annShared)
+	}
+	for i := range e.backends {
+		found = append(found, e.backends[i].findings...)
+	}
+	if e.listener != nil {
+		v.Outcome = Complete
+		if found.worst() == degrading {
+			v.Outcome = Degraded
+		}
+		for _, shadow := range e.listener.shadows[e.wish.share] {
+			tellShadow(&found, shadow)
+		}
+		port := int32(e.wish.port)
+		for _, addr := range env.addresses(e.site) {
+			v.Addresses = append(v.Addresses, Address{IP: addr, Ports: []int32{port}})
+		}
+		v.Resources = e.resources()
+	}
+	v.Reasons = found.reasons()
+	return v
+}
+
+func tellShadow(found *findings, s model.Shadow) {
+	by := "Ingress " + s.Covered.String() + ", which is older, takes all its requests"
+	if s.Covered == s.Share.Owner {
+		if s.Route == nil {
+			return // all paths and a default backend: odd, but it does what it says
+		}
+		by = "another path of this Ingress takes all its requests"
+	}
+	switch {
+	case s.Route == nil:
+		found.add(warning, "UnreachableRule", "spec.defaultBackend is never used: %s", by)
+	case s.Route.Host == "":
+		found.add(warning, "UnreachableRule", "path %s is never used: %s", show(pathText(s.Route.Path)), by)
+	default:
+		found.add(warning, "UnreachableRule", "path %s of host %s is never used: %s", show(pathText(s.Route.Path)), show(string(s.Route.Host)), by)
+	}
+}
+
+func pathText(p model.Path) string { return cmp.Or(p.Text, "/") }
+
+// resources that must exist for the Ingress to be served.
+func (e *entry) resources() []vtm.ID {
+	var ids []vtm.ID
+	for i := range e.backends {
+		ids = append(ids, e.backends[i].pool.ID)
+	}
+	for _, r := range e.listener.own {
+		ids = append(ids, r.ID)
+	}
+	if e.listener.group != nil {
+		ids = append(ids, e.listener.group.ID)
+	}
+	slices.SortFunc(ids, func(a, b vtm.ID) int {
+		return cmp.Or(strings.Compare(string(a.Type), string(b.Type)), strings.Compare(a.Name, b.Name))
+	})
+	return ids
+}
+
+// working reports whether a backend can work, so that Programmed has no part.
+func (e *entry) working() bool {
+	return slices.ContainsFunc(e.backends, func(b backend) bool { return !b.broken })
+}

@@ -1,0 +1,192 @@
+package translate
+
+import (
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"vtm-ingress/controller/config"
+	"vtm-ingress/controller/translate/model"
+)
+
+// environment is what concerns all Ingresses alike. A change of it makes all
+// translations new. Immutable.
+type environment struct {
+	settings  *config.Settings
+	cluster   types.UID
+	appliance Appliance
+	classMap  map[string]*networkingv1.IngressClass
+	nodeMap   map[string]*corev1.Node
+	classes   classes  // of classMap
+	nodes     *nodeSet // of nodeMap
+	names     namer
+
+	// groupOf gives the group that has an address, of those that are not ours; the
+	// first by name where several have it.
+	groupOf map[netip.Addr]string
+	// servers are the names of the virtual servers that are not ours, sorted, by
+	// port.
+	servers map[int][]string
+	// members are those of the traffic managers' names that are addresses.
+	members map[netip.Addr]bool
+}
+
+// newEnvironment returns last itself when nothing in it changed.
+func newEnvironment(in Input, last *environment) *environment {
+	known := last != nil && last.settings == in.Settings
+	var classes classes
+	if known && same(last.classMap, in.Snapshot.Classes) {
+		classes = last.classes
+	} else {
+		classes = newClasses(in.Snapshot.Classes, in.Settings)
+	}
+	var nodes *nodeSet
+	if known && same(last.nodeMap, in.Snapshot.Nodes) {
+		nodes = last.nodes
+	} else {
+		nodes = newNodeSet(in.Snapshot.Nodes, in.Settings.NodeAddressType)
+	}
+	if known && last.cluster == in.Snapshot.ClusterUID && last.classes.equal(classes) &&
+		last.nodes.equal(nodes) && reflect.DeepEqual(last.appliance, in.Appliance) {
+		return last
+	}
+	env := &environment{
+		settings: in.Settings, cluster: in.Snapshot.ClusterUID, appliance: in.Appliance,
+		classMap: in.Snapshot.Classes, nodeMap: in.Snapshot.Nodes, classes: classes, nodes: nodes, names: namer{in.Settings.ControllerID},
+		groupOf: map[netip.Addr]string{}, servers: map[int][]string{}, members: map[netip.Addr]bool{},
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Appliance.Groups)) {
+		for _, addr := range in.Appliance.Groups[name].Addresses {
+			addr = addr.Unmap()
+			if _, taken := env.groupOf[addr]; !taken {
+				env.groupOf[addr] = name
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Appliance.Servers)) {
+		port := in.Appliance.Servers[name].Port
+		env.servers[port] = append(env.servers[port], name)
+	}
+	for _, name := range in.Appliance.Members {
+		if addr, err := netip.ParseAddr(name); err == nil {
+			env.members[addr.Unmap()] = true
+		}
+	}
+	return env
+}
+
+// site decides where an Ingress listens. It is the zero Site when a finding is
+// fatal.
+func (env *environment) site(w *wish, found *findings) model.Site {
+	var site model.Site
+	switch {
+	case w.dedicated.IsValid():
+		if group, ok := env.groupOf[w.dedicated]; ok {
+			found.add(fatal, "AddressInUse", "address %s is of Traffic IP Group %s, which the controller did not create: use %s, or another address",
+				w.dedicated, show(group), annShared)
+			return model.Site{}
+		}
+		site.Address = w.dedicated
+	case w.shared.IsValid():
+		site.Address = w.shared
+		if group, ok := env.groupOf[w.shared]; ok {
+			site = model.Site{Group: group}
+		}
+	case env.settings.DefaultTrafficIPGroup == "":
+		found.add(fatal, "NoAddress", "no address: add the annotation %s or %s, or set default_traffic_ip_group", annAddress, annShared)
+		return model.Site{}
+	default:
+		name := env.settings.DefaultTrafficIPGroup
+		group, ok := env.appliance.Groups[name]
+		switch {
+		case !ok:
+			found.add(fatal, "NoAddress", "the default Traffic IP Group %s is not on the traffic manager: create it, or add the annotation %s", show(name), annAddress)
+			return model.Site{}
+		case len(group.Addresses) == 0:
+			found.add(fatal, "NoAddress", "the default Traffic IP Group %s has no addresses: add one to it, or add the annotation %s", show(name), annAddress)
+			return model.Site{}
+		}
+		site.Group = name
+	}
+	if site.Address.IsValid() {
+		if why := env.reserved(site.Address); why != "" {
+			found.add(fatal, "InvalidAddress", "address %s %s: use another address", site.Address, why)
+			return model.Site{}
+		}
+	}
+	if server := env.covering(site, w.port); server != "" {
+		found.add(fatal, "AddressInUse", "virtual server %s, which the controller did not create, listens on port %d of this address: use another address or port",
+			show(server), w.port)
+		return model.Site{}
+	}
+	return site
+}
+
+// reserved says what else uses an address, "" if nothing is known.
+func (env *environment) reserved(addr netip.Addr) string {
+	if name, ok := env.nodes.addresses[addr]; ok {
+		return "is that of node " + show(name)
+	}
+	if env.members[addr] {
+		return "is a traffic manager's own"
+	}
+	for _, prefix := range env.nodes.podRanges {
+		if prefix.Contains(addr) {
+			return "is in the Pods' range " + prefix.String()
+		}
+	}
+	return ""
+}
+
+// addresses of a site, sorted.
+func (env *environment) addresses(site model.Site) []netip.Addr {
+	if site.Group == "" {
+		return []netip.Addr{site.Address}
+	}
+	addrs := make([]netip.Addr, 0, 1)
+	for _, addr := range env.appliance.Groups[site.Group].Addresses {
+		addrs = append(addrs, addr.Unmap())
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs)
+}
+
+// covering names the first virtual server that is not ours and listens, enabled
+// or not, at a place; "" if there is none.
+func (env *environment) covering(site model.Site, port uint16) string {
+	servers := env.servers[int(port)]
+	if len(servers) == 0 {
+		return ""
+	}
+	group, addrs := env.names.group(site), env.addresses(site)
+	for _, name := range servers {
+		server := env.appliance.Servers[name]
+		if server.Any || slices.Contains(server.Groups, group) {
+			return name
+		}
+		for _, addr := range addrs {
+			for _, other := range server.Groups {
+				if slices.ContainsFunc(env.appliance.Groups[other].Addresses, func(a netip.Addr) bool { return a.Unmap() == addr }) {
+					return name
+				}
+			}
+			for _, host := range server.Hosts {
+				// A host name may resolve to anything; that it is this address is not assumed.
+				if a, err := netip.ParseAddr(host); err == nil && a.Unmap() == addr {
+					return name
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// same reports whether two maps are one.
+func same[M ~map[K]V, K comparable, V any](a, b M) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}

@@ -1,0 +1,68 @@
+package translate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"vtm-ingress/controller/translate/model"
+	"vtm-ingress/controller/vtm"
+)
+
+// maxName is the longest name of a resource, in bytes: a name is a file's name on
+// the traffic manager (vtm/rest.md §6), with a suffix for some types.
+const maxName = 200
+
+// namer names resources. Parts are joined by "_", which no part but a group's
+// name may hold, so that different things never get one name: what belongs to an
+// Ingress is <id>_<namespace>_<name>_<part>, what listens <id>_<site>_<port>_<part>.
+type namer struct {
+	id string // setting controller_id
+}
+
+func (n namer) join(parts ...string) string {
+	name := vtm.Prefix(n.id) + strings.Join(parts, "_")
+	if len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	cut := maxName - 11
+	for cut > 0 && !utf8.RuneStart(name[cut]) {
+		cut--
+	}
+	return name[:cut] + "_" + hex.EncodeToString(sum[:5])
+}
+
+// pool names a backend's pool.
+func (n namer) pool(owner model.Owner, backend string) string {
+	return n.join(owner.Namespace, owner.Name, backend)
+}
+
+// server names the virtual server that listens at a place.
+func (n namer) server(p model.Place) string {
+	return n.join(site(p.Site), strconv.Itoa(int(p.Port)), "http")
+}
+
+// rule names the rule that routes what comes in at a place.
+func (n namer) rule(p model.Place) string {
+	return n.join(site(p.Site), strconv.Itoa(int(p.Port)), "routes")
+}
+
+// group names the Traffic IP Group on which a site listens: an existing one's
+// name, or that of the one that we create for an address.
+func (n namer) group(s model.Site) string {
+	if s.Group != "" {
+		return s.Group
+	}
+	return n.join(site(s), "group")
+}
+
+// site is a site's part of a name. No address looks like a group's.
+func site(s model.Site) string {
+	if s.Group != "" {
+		return "group-" + s.Group
+	}
+	return strings.ReplaceAll(s.Address.String(), ":", "-")
+}

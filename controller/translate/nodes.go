@@ -1,0 +1,109 @@
+package translate
+
+import (
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// nodeSet is what translation needs to know of the Nodes. Immutable.
+type nodeSet struct {
+	byName map[string]node
+	// balanced are the hosts of the nodes that a Service with
+	// externalTrafficPolicy Cluster is reached through, sorted: the ready ones that
+	// are not labelled out of load balancing. While none is ready, all that are not
+	// labelled out: a control plane that has lost its nodes must not empty pools;
+	// monitors find out which of them answer.
+	balanced []netip.Addr
+	anyReady bool
+	// addresses are all addresses of all nodes, with the node's name.
+	addresses map[netip.Addr]string
+	podRanges []netip.Prefix // sorted
+}
+
+type node struct {
+	addr  netip.Addr // of the type of the setting node_address_type; invalid if it has none
+	ready bool
+}
+
+func newNodeSet(all map[string]*corev1.Node, addressType string) *nodeSet {
+	s := &nodeSet{byName: make(map[string]node, len(all)), addresses: map[netip.Addr]string{}}
+	var ready, unready []netip.Addr
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		object := all[name]
+		n := node{addr: nodeAddress(object, corev1.NodeAddressType(addressType)), ready: isReady(object)}
+		s.byName[name] = n
+		for _, address := range object.Status.Addresses {
+			if addr, err := netip.ParseAddr(address.Address); err == nil {
+				s.addresses[addr.Unmap()] = name
+			}
+		}
+		for _, text := range object.Spec.PodCIDRs {
+			if prefix, err := netip.ParsePrefix(text); err == nil {
+				s.podRanges = append(s.podRanges, prefix)
+			}
+		}
+		if _, excluded := object.Labels[corev1.LabelNodeExcludeBalancers]; excluded || !n.addr.IsValid() {
+			continue
+		}
+		if n.ready {
+			ready = append(ready, n.addr)
+		} else {
+			unready = append(unready, n.addr)
+		}
+	}
+	s.anyReady = len(ready) > 0
+	s.balanced = ready
+	if !s.anyReady {
+		s.balanced = unready
+	}
+	slices.SortFunc(s.balanced, netip.Addr.Compare)
+	s.balanced = slices.Compact(s.balanced)
+	slices.SortFunc(s.podRanges, func(a, b netip.Prefix) int { return a.Compare(b) })
+	return s
+}
+
+func (s *nodeSet) equal(o *nodeSet) bool { return s == o || reflect.DeepEqual(s, o) }
+
+func isReady(object *corev1.Node) bool {
+	for _, condition := range object.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// nodeAddress is the node's first address of the type, IPv4 before IPv6.
+func nodeAddress(object *corev1.Node, addressType corev1.NodeAddressType) netip.Addr {
+	var v6 netip.Addr
+	for _, address := range object.Status.Addresses {
+		if address.Type != addressType {
+			continue
+		}
+		addr, err := netip.ParseAddr(address.Address)
+		if err != nil || addr.Zone() != "" {
+			continue
+		}
+		if addr = addr.Unmap(); addr.Is4() {
+			return addr
+		}
+		if !v6.IsValid() {
+			v6 = addr
+		}
+	}
+	return v6
+}
+
+// endpoints gives addresses with a port as nodes of a pool, sorted, each once.
+func endpoints(addrs []netip.Addr, port uint16) []string {
+	out := make([]string, len(addrs))
+	for i, addr := range addrs {
+		out[i] = netip.AddrPortFrom(addr, port).String()
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,132 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"vtm-ingress/controller/translate/model"
+)
+
+// badPath matches request targets whose path means something else decoded than
+// as sent: an encoded slash makes one element of two, an encoded dot a dot
+// segment. The node may read it either way, so none is let through.
+const badPath = `^[^?]*(%2f|/(%2e|\.%2e|%2e\.|%2e%2e)(/|\?|\z))`
+
+// needsRule reports whether routing at a listener takes a rule: not when one
+// default backend answers everything.
+func needsRule(l *model.Listener) bool {
+	return !l.Exclusive || len(l.Shares[0].Routes) > 0
+}
+
+// emitRule writes the rule that routes what comes in at a listener. mark is its
+// first line. Texts of users get in through Quote alone.
+//
+// Order is that of model.Listener: the first route that matches wins. An
+// exclusive listener's default backend is its virtual server's default pool, to
+// which a rule that decides nothing leaves a request.
+func emitRule(l *model.Listener, names namer, mark string) []byte {
+	var b strings.Builder
+	b.WriteString(mark)
+	b.WriteString("# Routes requests by host and path. Written by vtm-ingress-controller, which undoes changes.\n\n")
+	if hasRoutes(l) {
+		emitPreamble(&b, l)
+	}
+	for _, share := range l.Shares {
+		emitShare(&b, share, names)
+	}
+	for _, share := range l.Shares {
+		if share.Default == "" {
+			continue
+		}
+		if l.Exclusive {
+			b.WriteString("\n# All else goes to the virtual server's default pool.\n")
+			return []byte(b.String())
+		}
+		fmt.Fprintf(&b, "\n# All else: the default backend of Ingress %s.\npool.use(%s);\n", share.Owner, Quote(names.pool(share.Owner, share.Default)))
+		return []byte(b.String())
+	}
+	b.WriteString("\nhttp.sendResponse(\"404 Not Found\", \"text/plain\", \"No Ingress serves this host and path.\\n\", \"\");\n")
+	return []byte(b.String())
+}
+
+func hasRoutes(l *model.Listener) bool {
+	return slices.ContainsFunc(l.Shares, func(s *model.Share) bool { return len(s.Routes) > 0 })
+}
+
+// emitPreamble sets $path to the decoded path in normal form, $host to the host
+// in lower case without port, and, where a route needs it, $domain to the host
+// without its first label: what a wildcard of one label covers.
+func emitPreamble(b *strings.Builder, l *model.Listener) {
+	b.WriteString(`$path = http.normalizePath(http.getPath());
+if ($path == "" || string.regexmatch(http.getRawURL(), '` + badPath + `', "i")) {
+    http.sendResponse("400 Bad Request", "text/plain", "The path is ambiguous or leaves the root.\n", "");
+}
+`)
+	hosts, wildcards := false, false
+	for _, share := range l.Shares {
+		for i := range share.Routes {
+			_, wildcard := share.Routes[i].Host.Wildcard()
+			wildcards = wildcards || wildcard
+			hosts = hosts || share.Routes[i].Host != ""
+		}
+	}
+	if hosts {
+		b.WriteString("$host = http.getHostHeader();\n")
+	}
+	if wildcards {
+		b.WriteString(`$domain = "";
+$dot = string.find($host, ".");
+if ($dot > 0) $domain = string.skip($host, $dot);
+`)
+	}
+}
+
+func emitShare(b *strings.Builder, share *model.Share, names namer) {
+	if len(share.Routes) == 0 {
+		return
+	}
+	// The owner's names are lawful (readWish), so they can't end the comment.
+	fmt.Fprintf(b, "\n# Ingress %s\n", share.Owner)
+	routes := share.Routes
+	for len(routes) > 0 {
+		host := routes[0].Host
+		n := slices.IndexFunc(routes, func(r model.Route) bool { return r.Host != host })
+		if n < 0 {
+			n = len(routes)
+		}
+		indent := ""
+		if host != "" {
+			subject, value := "$host", string(host)
+			if domain, ok := host.Wildcard(); ok {
+				subject, value = "$domain", domain
+			}
+			fmt.Fprintf(b, "if (%s == %s) {\n", subject, Quote(value))
+			indent = "    "
+		}
+		for _, route := range routes[:n] {
+			b.WriteString(indent)
+			if !route.Path.All() {
+				fmt.Fprintf(b, "if (%s) ", condition(route.Path))
+			}
+			fmt.Fprintf(b, "pool.use(%s);\n", Quote(names.pool(share.Owner, route.Backend)))
+		}
+		if host != "" {
+			b.WriteString("}\n")
+		}
+		routes = routes[n:]
+	}
+}
+
+// condition is an expression that says whether $path matches. Comparisons are of
+// strings on both sides, hence never numeric (vtm/trafficscript.md, Types).
+func condition(p model.Path) string {
+	switch p.Kind {
+	case model.Exact:
+		return "$path == " + Quote(p.Text)
+	case model.Prefix:
+		return "$path == " + Quote(p.Text) + " || string.startsWith($path, " + Quote(p.Text+"/") + ")"
+	default:
+		return "string.wildmatch($path, " + Quote(p.Text) + ")"
+	}
+}
