@@ -77,6 +77,7 @@ type Transaction struct {
 	DefaultPool   string         // the virtual server's pool
 	Node          string         // "ip:port" of the node that serves; "" in request rules
 	Retries       int            // how often the request was sent again so far
+	Resendable    bool           // request.isResendable, request.retry: the whole request can be sent again
 
 	// The messages. Rules change them in place, each in its own phase; the Host
 	// sends on what it finds here.
@@ -103,6 +104,7 @@ type Transaction struct {
 	Idempotent      *bool            // whether a failed try may go to another node; nil: by method
 	Overrides       Overrides        // limits for this transaction alone
 	Answer          *Answer          // send this to the client instead of asking a node
+	SetCookies      []string         // http.setResponseCookie in request rules: Set-Cookie values to add to the response, whichever it will be
 	Interim         []string         // request.sendResponse: raw bytes to the client, before anything else
 	Close           *string          // connection.close: send these bytes, then close; nil: no
 	Discard         bool             // connection.discard, pool.use("discard"): close without a word
