@@ -1,0 +1,246 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"vtm-ingress/internal/kubeclient"
+	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/dataplane"
+	"vtm-ingress/sim/kube"
+	"vtm-ingress/sim/kube/controllers"
+	"vtm-ingress/sim/node"
+	"vtm-ingress/sim/vtm"
+)
+
+// Addresses say where the parts of a sandbox listen. The N-th traffic manager or
+// node has the N-th address after the one given, from 1 on.
+type Addresses struct {
+	TrafficManagers netip.Addr     // REST on port 9070
+	Nodes           netip.Addr     // node ports
+	APIServer       netip.AddrPort // of Kubernetes
+	// Mapped is the block that stands for addresses which this machine does not have.
+	Mapped netip.Prefix
+}
+
+// DefaultAddresses are those that the documentation names.
+func DefaultAddresses() Addresses {
+	return Addresses{
+		TrafficManagers: netip.MustParseAddr("127.1.0.0"),
+		Nodes:           netip.MustParseAddr("127.2.0.0"),
+		APIServer:       netip.MustParseAddrPort("127.3.0.1:6443"),
+		Mapped:          netip.MustParsePrefix("127.64.0.0/10"),
+	}
+}
+
+func nth(base netip.Addr, n int) netip.Addr {
+	for range n {
+		base = base.Next()
+	}
+	return base
+}
+
+// The users of the emulated traffic manager. Both have all rights; writes are told
+// apart by who made them.
+const (
+	// AdminUser is for whoever looks at the sandbox.
+	AdminUser = "admin"
+	// ControllerUser is for the controller.
+	ControllerUser = "vtm-ingress"
+	// Password of both: the sandbox listens on this machine's loopback addresses only.
+	Password = "sandbox"
+)
+
+// Options of a sandbox.
+type Options struct {
+	World     outside.World
+	Log       *slog.Logger
+	Addresses Addresses
+	// KubernetesVersion presented, as "1.20"; empty is the newest.
+	KubernetesVersion string
+	Nodes             int // at least 1
+	// Strict makes the traffic manager refuse what a real one accepts although it
+	// cannot work.
+	Strict bool
+	// Simulated: HTTP instead of HTTPS between the parts, and connections named so
+	// that runs repeat.
+	Simulated bool
+	// Progress, if set, is told what has been started.
+	Progress func(string)
+}
+
+// Sandbox is a running one.
+type Sandbox struct {
+	Kubernetes     *kube.Server
+	TrafficManager *vtm.TrafficManager
+	AddressMap     *dataplane.AddressMap
+
+	options Options
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	failed  chan error // capacity 1: the first part that ended by itself
+}
+
+// Start brings everything up and returns when all nodes are ready, or with an
+// error that names the part which can't start; then nothing is left running.
+func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
+	partsContext, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Sandbox{options: o, cancel: cancel, failed: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	s.AddressMap, err = dataplane.NewAddressMapIn(o.Addresses.Mapped)
+	if err != nil {
+		return nil, err
+	}
+
+	fabric := node.NewFabric()
+	s.Kubernetes, err = kube.Start(kube.Options{
+		World: o.World, Log: o.Log, Name: "kube-apiserver",
+		Address: o.Addresses.APIServer.String(), Version: o.KubernetesVersion,
+		PlainHTTP: o.Simulated, Logs: fabric.Logs,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("emulated Kubernetes API at %s: %w", o.Addresses.APIServer, err)
+	}
+	s.progress("Kubernetes API at " + s.Kubernetes.Address())
+
+	s.TrafficManager, err = vtm.Start(vtm.Options{
+		World: o.World, Log: o.Log, Name: "vtm-1",
+		Address:    nth(o.Addresses.TrafficManagers, 1).String(),
+		Users:      map[string]string{AdminUser: Password, ControllerUser: Password},
+		Strict:     o.Strict,
+		AddressMap: s.AddressMap,
+		PlainHTTP:  o.Simulated, PerClientTransports: o.Simulated,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("emulated traffic manager: %w", err)
+	}
+	s.progress("traffic manager vtm-1, REST at " + s.TrafficManager.RESTAddress())
+
+	s.run("the cluster's controllers", func() error {
+		return controllers.Run(partsContext, controllers.Options{
+			World: o.World, Log: o.Log, Actor: "kube-controllers",
+			Config: s.Kubernetes.Config("system:kube-controller-manager"), KubernetesVersion: o.KubernetesVersion,
+		})
+	})
+	for n := 1; n <= o.Nodes; n++ {
+		name := "node-" + strconv.Itoa(n)
+		s.run(name, func() error {
+			return node.Run(partsContext, node.Options{
+				World: o.World, Log: o.Log, Actor: name, Name: name,
+				Config:  s.Kubernetes.Config("system:node:" + name),
+				Address: nth(o.Addresses.Nodes, n), PodCIDR: fmt.Sprintf("10.244.%d.0/24", n),
+				Images: node.DefaultImages(), Fabric: fabric,
+			})
+		})
+	}
+	if err := s.waitForNodes(ctx); err != nil {
+		return nil, err
+	}
+	s.progress(fmt.Sprintf("%d nodes ready", o.Nodes))
+	return s, nil
+}
+
+func (s *Sandbox) progress(text string) {
+	if s.options.Progress != nil {
+		s.options.Progress(text)
+	}
+}
+
+// run owns a part that works until it is cancelled.
+func (s *Sandbox) run(name string, part func() error) {
+	s.running.Go(func() {
+		err := part()
+		if err == nil || errors.Is(err, context.Canceled) {
+			return
+		}
+		select {
+		case s.failed <- fmt.Errorf("%s: %w", name, err):
+		default:
+		}
+	})
+}
+
+// Failed gives the error of a part that ended by itself.
+func (s *Sandbox) Failed() <-chan error { return s.failed }
+
+func (s *Sandbox) waitForNodes(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	client, err := kubeclient.New(s.options.World, "sandbox", s.Kubernetes.Config("sandbox"))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for {
+		list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err == nil && readyNodes(list.Items) == s.options.Nodes {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the nodes are not ready in time (last answer: %v)", err)
+		case err := <-s.failed:
+			return err
+		case <-s.options.World.Clock().After(10 * time.Millisecond):
+		}
+	}
+}
+
+func readyNodes(nodes []corev1.Node) int {
+	ready := 0
+	for _, n := range nodes {
+		for _, c := range n.Status.Conditions {
+			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+				ready++
+			}
+		}
+	}
+	return ready
+}
+
+// KubernetesConfig is for the controller or a user, by the user's name.
+func (s *Sandbox) KubernetesConfig(user string) *rest.Config { return s.Kubernetes.Config(user) }
+
+// RESTEndpoints are the URLs of the traffic managers' REST APIs.
+func (s *Sandbox) RESTEndpoints() []string {
+	scheme := "https://"
+	if s.options.Simulated {
+		scheme = "http://"
+	}
+	return []string{scheme + s.TrafficManager.RESTAddress()}
+}
+
+// Dial connects from outside to an address that the traffic manager serves, as
+// configured there, wherever it is on this machine.
+func (s *Sandbox) Dial(ctx context.Context, actor string, address netip.AddrPort) (net.Conn, error) {
+	mapped := s.AddressMap.MapPort(netip.AddrPortFrom(s.AddressMap.Map(address.Addr()), address.Port()))
+	return s.options.World.Dial(ctx, actor, "tcp", mapped.String())
+}
+
+// Close ends all parts and waits for them: those that use others before those
+// that are used.
+func (s *Sandbox) Close() {
+	s.cancel()
+	s.running.Wait()
+	if s.TrafficManager != nil {
+		s.TrafficManager.Close()
+	}
+	if s.Kubernetes != nil {
+		s.Kubernetes.Close()
+	}
+}

@@ -1,0 +1,250 @@
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"vtm-ingress/controller"
+	"vtm-ingress/controller/config"
+	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/sandbox"
+	"vtm-ingress/sim/vtm"
+)
+
+// Surroundings are what a lane gives to a system.
+type Surroundings struct {
+	World     outside.World
+	Addresses sandbox.Addresses
+	Simulated bool
+	// PollEvery and GiveUpAfter are those of Eventually.
+	PollEvery, GiveUpAfter time.Duration
+	// Settings that differ from the defaults in this lane.
+	Settings map[string]string
+	// Release is called at the end of Close; may be nil.
+	Release func()
+}
+
+// system is the Env of lanes that run everything in this process.
+type system struct {
+	around   Surroundings
+	sandbox  *sandbox.Sandbox
+	rest     *http.Client
+	settings map[string]string
+	log      lockedBuffer
+
+	controller *running // nil: stopped
+	starts     int
+}
+
+// running is a controller that was started.
+type running struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	status *controller.Status
+}
+
+// StartSystem brings up Kubernetes and a traffic manager in this process.
+func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, error) {
+	if o.Nodes == 0 {
+		o.Nodes = 3
+	}
+	s := &system{around: around, settings: map[string]string{}}
+	box, err := sandbox.Start(ctx, sandbox.Options{
+		World: around.World, Log: slog.New(slog.DiscardHandler), Addresses: around.Addresses,
+		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes,
+		Strict: true, Simulated: around.Simulated,
+	})
+	if err != nil {
+		if around.Release != nil {
+			around.Release()
+		}
+		return nil, err
+	}
+	s.sandbox = box
+	// The emulator's certificate is made anew each time and seen by nobody else.
+	s.rest = around.World.HTTPClient("somebody", &tls.Config{InsecureSkipVerify: true})
+	defaults := map[string]string{
+		"enable_ingctrl":      "true",
+		"vtm_endpoints":       box.RESTEndpoints()[0],
+		"vtm_username":        sandbox.ControllerUser,
+		"vtm_password":        sandbox.Password,
+		"vtm_verify_ssl_cert": "false",
+		"vtm_verbose":         "true",
+		"resync_period":       "1s",
+	}
+	for _, settings := range []map[string]string{defaults, around.Settings} {
+		for name, value := range settings {
+			s.settings[name] = value
+		}
+	}
+	return s, nil
+}
+
+func (s *system) KubernetesConfig() *rest.Config { return s.sandbox.KubernetesConfig("scenario") }
+
+func (s *system) World() outside.World { return s.around.World }
+
+func (s *system) Dial(ctx context.Context, actor string, address netip.AddrPort) (net.Conn, error) {
+	return s.sandbox.Dial(ctx, actor, address)
+}
+
+func (s *system) REST(ctx context.Context, method, path string, body []byte) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var reader io.Reader
+	if len(body) > 0 {
+		reader = bytes.NewReader(body)
+	}
+	url := s.sandbox.RESTEndpoints()[0] + "/api/tm/8.3/config/active/" + path
+	request, err := http.NewRequestWithContext(ctx, method, url, reader)
+	if err != nil {
+		return 0, nil, err
+	}
+	request.SetBasicAuth(sandbox.AdminUser, sandbox.Password)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := s.rest.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	return response.StatusCode, answer, err
+}
+
+func (s *system) Writes() []Write {
+	var list []Write
+	all, _ := s.sandbox.TrafficManager.Writes()
+	for _, w := range all {
+		if w.User == sandbox.ControllerUser {
+			list = append(list, Write{Method: w.Method, Path: w.Path})
+		}
+	}
+	return list
+}
+
+func (s *system) Fault(f Fault) {
+	s.sandbox.TrafficManager.SetFault(map[Fault]vtm.Fault{
+		Healthy:      {},
+		Away:         {Down: true},
+		Unauthorized: {WrongPassword: true},
+		Garbage:      {Garbage: true},
+	}[f])
+}
+
+func (s *system) Set(name, value string) { s.settings[name] = value }
+
+func (s *system) StartController(ctx context.Context) error {
+	if s.controller != nil {
+		return errors.New("the controller runs already")
+	}
+	settings, err := config.Load(config.Sources{Environment: environment(s.settings)})
+	if err != nil {
+		return err
+	}
+	s.starts++
+	status := &controller.Status{}
+	// The controller outlives the step that starts it, and ends with StopController.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r := &running{cancel: cancel, done: make(chan struct{}), status: status}
+	level := slog.LevelInfo
+	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: level}))
+	go func() {
+		defer close(r.done)
+		err := controller.Run(ctx, controller.Options{
+			World: s.around.World, Log: log, Settings: settings,
+			KubernetesConfig: s.sandbox.KubernetesConfig("vtm-ingress"),
+			Actor:            fmt.Sprintf("controller/a%d", s.starts), Status: status,
+		})
+		if err != nil {
+			log.Error("controller ended", "error", err)
+		}
+	}()
+	s.controller = r
+	return nil
+}
+
+// environment gives settings as a process gets them.
+func environment(settings map[string]string) []string {
+	var list []string
+	for _, setting := range config.All() {
+		if value, ok := settings[setting.Key]; ok {
+			list = append(list, setting.Environment()+"="+value)
+		}
+	}
+	return list
+}
+
+func (s *system) StopController() {
+	if s.controller == nil {
+		return
+	}
+	s.controller.cancel()
+	<-s.controller.done
+	s.controller = nil
+}
+
+func (s *system) ControllerReady() bool {
+	return s.controller != nil && s.controller.status.Ready()
+}
+
+func (s *system) ControllerLog() string { return s.log.String() }
+
+func (s *system) Eventually(ctx context.Context, check func(context.Context) error) error {
+	clock := s.around.World.Clock()
+	deadline := clock.Now().Add(s.around.GiveUpAfter)
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		if clock.Now().After(deadline) {
+			return fmt.Errorf("still after %s: %w", s.around.GiveUpAfter, err)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case failure := <-s.sandbox.Failed():
+			return fmt.Errorf("a part of the sandbox ended: %w", failure)
+		case <-clock.After(s.around.PollEvery):
+		}
+	}
+}
+
+func (s *system) Close() {
+	s.StopController()
+	s.rest.CloseIdleConnections()
+	s.sandbox.Close()
+	if s.around.Release != nil {
+		s.around.Release()
+	}
+}
+
+// lockedBuffer is a bytes.Buffer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
