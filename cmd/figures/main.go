@@ -1,0 +1,74 @@
+// Command figures measures what the project promises in numbers and prints a line
+// for each on standard output, tab-separated: "figure", GROUP/name, value, unit,
+// limit (<= or >=), and "ok" or "SHORT". Everything else goes to standard error. It
+// ends with status 1 if a figure falls short, after all were printed.
+//
+// Where memory or CPU is measured, what is measured runs as a process of its own:
+// the programs are expected beside this one. What is compared is measured in one
+// run.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// group measures some figures and reports each.
+type group func(ctx context.Context, report func(figure)) error
+
+var groups = map[string]group{"skeleton": skeleton}
+
+// figure is one number and what it must reach.
+type figure struct {
+	name  string
+	value float64
+	unit  string
+	most  float64 // limit; a figure must not be above it
+}
+
+func main() {
+	var flags struct {
+		Run string `help:"The group to measure; empty: all." placeholder:"GROUP"`
+	}
+	kong.Parse(&flags, kong.Name("figures"), kong.Description("Measures what the project promises in numbers."))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if flags.Run != "" && groups[flags.Run] == nil {
+		fmt.Fprintf(os.Stderr, "figures: no group %q\n", flags.Run)
+		os.Exit(2)
+	}
+	names := []string{flags.Run}
+	if flags.Run == "" {
+		names = names[:0]
+		for name := range groups {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+	}
+	short := false
+	for _, name := range names {
+		err := groups[name](ctx, func(f figure) {
+			verdict := "ok"
+			if f.value > f.most {
+				verdict, short = "SHORT", true
+			}
+			fmt.Printf("figure\t%s/%s\t%s\t%s\t<=%s\t%s\n", name, f.name, number(f.value), f.unit, number(f.most), verdict)
+		})
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "figures: %s: %v\n", name, err)
+			short = true
+		}
+	}
+	if short {
+		os.Exit(1)
+	}
+}
+
+func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
