@@ -1,0 +1,381 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vtm-ingress/sim/trafficscript"
+)
+
+// clientState is what a client connection keeps between its requests.
+type clientState struct {
+	requests atomic.Int64
+
+	mu         sync.Mutex
+	transports map[*node]*nodeTransports // with PerClientTransports
+	data       *trafficscript.Store      // connection.data.*
+}
+
+// connectionDataSize bounds connection.data.* of one connection, in bytes.
+const connectionDataSize = 1 << 20
+
+func (c *clientState) store() *trafficscript.Store {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.data == nil {
+		c.data = trafficscript.NewStore(connectionDataSize)
+	}
+	return c.data
+}
+
+// nodeTransports returns the connections to a node that this client uses.
+func (c *client) nodeTransports(n *node) *nodeTransports {
+	shared := n.transports.Load()
+	d := c.server.d
+	if !d.options.PerClientTransports {
+		return shared
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own := c.transports[n]
+	if own == nil || own.spec != shared.spec {
+		if own != nil {
+			own.closeIdle()
+		}
+		if c.transports == nil {
+			c.transports = make(map[*node]*nodeTransports)
+		}
+		own = newNodeTransports(n, shared.spec, d.actor(c.server.name+"/"+c.RemoteAddr().String()))
+		c.transports[n] = own
+	}
+	return own
+}
+
+func (c *clientState) closeTransports() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.transports {
+		t.closeIdle()
+	}
+}
+
+// idempotentMethods are those whose failed tries may go to another node.
+func idempotentMethod(m string) bool {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+func (t *transaction) idempotent() bool {
+	if t.script != nil && t.script.Idempotent != nil {
+		return *t.script.Idempotent
+	}
+	return idempotentMethod(t.r.Method)
+}
+
+// RoundTrip sends the request to a node and returns the response as the client
+// gets it, after the response rules.
+func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
+	// The body's trailer appears in the client's request when its end was read.
+	out.Trailer = t.r.Trailer
+	for {
+		res, err := t.balance(out)
+		if err != nil {
+			return nil, err
+		}
+		t.rewriteLocation(res)
+		again, err := t.responseRules(res)
+		if err != nil {
+			res.Body.Close()
+			return nil, err
+		}
+		if !again {
+			t.responding.Store(true)
+			t.v.stats.response(res.StatusCode)
+			if res.StatusCode == http.StatusSwitchingProtocols {
+				t.client.idle.Store(int64(t.conf.Timeout))
+			} else if res.Body != http.NoBody {
+				t.response = responseBody{ReadCloser: res.Body, t: t}
+				res.Body = &t.response
+			}
+			return res, nil
+		}
+		res.Body.Close()
+		t.retries++
+		t.tries = t.tries[:0]
+	}
+}
+
+// responseBody is a node's response body on its way to the client.
+type responseBody struct {
+	io.ReadCloser
+	t     *transaction
+	reads int
+}
+
+func (b *responseBody) Read(p []byte) (int, error) {
+	if b.reads++; b.reads > 1 {
+		// More than one piece: the exchange may take long.
+		b.t.watch()
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// balance tries nodes until one answers.
+func (t *transaction) balance(out *http.Request) (*http.Response, error) {
+	p := t.v.d.pool(t.poolName())
+	if p == nil {
+		return nil, errNoNode
+	}
+	var last error = errNoNode
+	skip := func(n *node) bool { return slices.Contains(t.tries, n) || t.excluded(n) }
+	timedOut := 0
+	for {
+		n, of := t.next(p, skip)
+		if n == nil {
+			return nil, last
+		}
+		p = of
+		conf := p.conf.Load()
+		attempts, timeouts := conf.MaxConnectionAttempts, conf.MaxTimedOutConnectionAttempts
+		if t.script != nil {
+			attempts = or(t.script.Overrides.MaxConnectionAttempts, attempts)
+			timeouts = or(t.script.Overrides.MaxTimedOutAttempts, timeouts)
+		}
+		t.tries = append(t.tries, n)
+		res, err := t.try(out, n, conf)
+		if t.ctx.Err() != nil && err != nil {
+			return nil, context.Cause(t.ctx)
+		}
+		mayRepeat := (attempts == 0 || len(t.tries) < attempts) && t.body.replayable()
+		if err == nil {
+			p.tried(n, true, "")
+			if res.StatusCode == http.StatusServiceUnavailable && mayRepeat && t.idempotent() && p.has(skip) {
+				res.Body.Close()
+				t.retries++
+				continue
+			}
+			return res, nil
+		}
+		if t.body != nil && t.body.broken.Load() {
+			return nil, fmt.Errorf("%w: %w", errBody, err)
+		}
+		p.tried(n, false, err.Error())
+		var connect *connectError
+		var timeout net.Error
+		unsent := errors.As(err, &connect)
+		late := unsent && connect.timeout || !unsent && errors.As(err, &timeout) && timeout.Timeout()
+		last = fmt.Errorf("%w: %w", errNoNode, err)
+		if late {
+			timedOut++
+			if !unsent {
+				last = fmt.Errorf("%w: %w", errNoReply, err)
+			}
+		}
+		// What never reached a node can always go to another one.
+		if !mayRepeat || !unsent && !t.idempotent() || late && timeouts > 0 && timedOut >= timeouts {
+			return nil, last
+		}
+		t.retries++
+	}
+}
+
+func or(override, setting int) int {
+	if override > 0 {
+		return override
+	}
+	return setting
+}
+
+func (t *transaction) poolName() string {
+	if t.script != nil && t.script.Pool != "" {
+		return t.script.Pool
+	}
+	return t.conf.Pool
+}
+
+func (t *transaction) excluded(n *node) bool {
+	if t.script == nil {
+		return false
+	}
+	for _, at := range t.script.Excluded {
+		if n.address == at.String() {
+			return true
+		}
+	}
+	return false
+}
+
+// next returns the node for the next try, of p or, when all its nodes failed, of
+// its failure pools in turn; nil when there is none left.
+func (t *transaction) next(p *pool, skip func(*node) bool) (*node, *pool) {
+	if t.script != nil && t.script.PoolNode.IsValid() {
+		if n := p.machine(t.script.PoolNode.String()); !skip(n) && len(t.tries) == 0 {
+			return n, p
+		}
+		return nil, nil
+	}
+	var seen []*pool
+	for p != nil && !slices.Contains(seen, p) {
+		n, alive := p.pick(skip)
+		if n != nil {
+			return n, p
+		}
+		if alive {
+			return nil, nil
+		}
+		seen = append(seen, p)
+		p = t.v.d.pool(p.conf.Load().FailurePool)
+	}
+	return nil, nil
+}
+
+// has tells whether another working node is left to try.
+func (p *pool) has(skip func(*node) bool) bool {
+	return slices.ContainsFunc(*p.usable.Load(), func(n *node) bool { return !skip(n) })
+}
+
+// machine returns the pool's node of this address or, if it has none, one that
+// lives as long as its request: a rule chose the machine, the pool's settings
+// hold.
+func (p *pool) machine(address string) *node {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.nodes {
+		if n.address == address {
+			return n
+		}
+	}
+	n := p.newNode(address, p.spec(p.conf.Load()))
+	n.removed.Store(true)
+	return n
+}
+
+// try sends the request to one node.
+func (t *transaction) try(out *http.Request, n *node, conf *Pool) (*http.Response, error) {
+	if t.node != nil {
+		t.node.end()
+	}
+	t.node = n
+	n.begin()
+	target := *out.URL
+	target.Host = n.address
+	req := out.WithContext(out.Context())
+	req.URL = &target
+	req.Body, req.ContentLength = nil, t.r.ContentLength
+	idempotent := t.idempotent()
+	if t.body != nil {
+		req.Body = &bodyView{source: t.body}
+		if idempotent {
+			// So that the transport can repeat it where a kept connection was just
+			// closed by the node.
+			req.GetBody = func() (io.ReadCloser, error) {
+				if !t.body.replayable() {
+					return nil, errBodySpent
+				}
+				return &bodyView{source: t.body}, nil
+			}
+		}
+	}
+	transports := t.client.nodeTransports(n)
+	transport := transports.keep
+	if !idempotent && !conf.KeepaliveNonIdempotent {
+		// A kept connection may be closed by the node while the request is on its
+		// way, and then nobody knows whether it was carried out.
+		transport = transports.fresh
+	}
+	if idempotent && req.Header["X-Idempotency-Key"] == nil {
+		// With a value of no length the transport treats the request as idempotent
+		// and sends no such header.
+		req.Header["X-Idempotency-Key"] = []string{}
+	}
+	if t.script == nil || t.script.Overrides.MaxReplyTime <= 0 {
+		return transport.RoundTrip(req)
+	}
+	return t.replyWithin(transport, req, t.script.Overrides.MaxReplyTime)
+}
+
+// replyWithin gives up when the response has not begun within limit.
+func (t *transaction) replyWithin(transport *http.Transport, req *http.Request, limit time.Duration) (*http.Response, error) {
+	// It ends with the transaction: the body of the response is read under it.
+	ctx, cancel := context.WithCancelCause(req.Context())
+	timer, stop := context.WithTimeout(ctx, limit)
+	defer stop()
+	release := context.AfterFunc(timer, func() {
+		if errors.Is(timer.Err(), context.DeadlineExceeded) {
+			cancel(context.DeadlineExceeded)
+		}
+	})
+	res, err := transport.RoundTrip(req.WithContext(ctx))
+	if !release() && err != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return nil, context.DeadlineExceeded
+	}
+	return res, err
+}
+
+// rewrite makes the request that nodes get of the client's.
+func (t *transaction) rewrite(p *httputil.ProxyRequest) {
+	in, out := p.In.Header, p.Out.Header
+	p.Out.URL.Scheme = "http"
+	p.Out.URL.RawQuery = p.In.URL.RawQuery
+	// The proxy took these away; whether a client may set them is decided below.
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host"} {
+		if values, ok := in[name]; ok {
+			out[name] = values
+		}
+	}
+	if values, ok := in["X-Forwarded-Proto"]; ok && !t.conf.StripXForwardedProto {
+		out["X-Forwarded-Proto"] = values
+	}
+	ip := addrPort(t.client.RemoteAddr()).Addr().String()
+	if t.conf.AddClusterIP {
+		// Replaced, not appended: nodes trust it.
+		out["X-Cluster-Client-Ip"] = []string{ip}
+	}
+	if t.conf.AddXForwardedFor {
+		out["X-Forwarded-For"] = []string{appendForwarded(in["X-Forwarded-For"], ip)}
+	}
+	if t.conf.AddXForwardedProto {
+		out["X-Forwarded-Proto"] = []string{t.scheme()}
+	}
+	if !t.conf.AutodetectUpgrade {
+		out.Del("Upgrade")
+		out.Del("Connection")
+	}
+}
+
+func appendForwarded(before []string, ip string) string {
+	list := ""
+	for _, v := range before {
+		list += v + ", "
+	}
+	return list + ip
+}
+
+func (t *transaction) scheme() string {
+	if t.r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// modify prepares the client's side of the response.
+func (t *transaction) modify(res *http.Response) error {
+	h := t.w.Header()
+	if _, ok := res.Header["Content-Type"]; !ok {
+		h["Content-Type"] = nil // not guessed
+	}
+	t.keepalive()
+	return nil
+}

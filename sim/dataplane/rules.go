@@ -1,0 +1,111 @@
+package dataplane
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"vtm-ingress/sim/trafficscript"
+)
+
+// rule is one rule or rule library at run time.
+type rule struct {
+	name string
+
+	compiled atomic.Pointer[trafficscript.Rule] // nil: it has errors, and is skipped
+
+	// Under DataPlane.mu.
+
+	source string
+	// asked are the libraries that compiling it asked for, there or not: it is
+	// compiled again when one of them changes.
+	asked    []string
+	problems trafficscript.Diagnostics // errors alone
+}
+
+func (d *DataPlane) rule(name string) *rule {
+	r, _ := d.rules.Load(name)
+	found, _ := r.(*rule)
+	return found
+}
+
+// applyRules stores, compiles and deletes rules, and compiles those again that
+// import one of them.
+func (d *DataPlane) applyRules(changes map[string]*Rule) {
+	if len(changes) == 0 {
+		return
+	}
+	again := make(map[string]bool)
+	for name, c := range changes {
+		for importer := range d.importers[name] {
+			again[importer] = true
+		}
+		r := d.rule(name)
+		switch {
+		case c == nil && r != nil:
+			d.asks(r, nil)
+			d.rules.Delete(name)
+			d.uses.compiled(name, nil)
+		case c != nil && r == nil:
+			d.rules.Store(name, &rule{name: name, source: c.Source})
+			again[name] = true
+		case c != nil:
+			r.source = c.Source
+			again[name] = true
+		}
+	}
+	for _, name := range sorted(again) {
+		if r := d.rule(name); r != nil {
+			d.compile(r)
+		}
+	}
+	for _, name := range sorted(changes) {
+		if changes[name] == nil && d.uses.rules[name] > 0 {
+			d.missing("rules/"+name, "rule", name)
+		}
+	}
+}
+
+func (d *DataPlane) compile(r *rule) {
+	var asked []string
+	compiled, found := trafficscript.Compile(r.name, []byte(r.source), func(lib string) ([]byte, bool) {
+		if !slices.Contains(asked, lib) {
+			asked = append(asked, lib)
+		}
+		if l := d.rule(lib); l != nil {
+			return []byte(l.source), true
+		}
+		return nil, false
+	})
+	d.asks(r, asked)
+	r.problems = found.Errors()
+	r.compiled.Store(compiled)
+	var pools []string
+	if compiled != nil {
+		pools = compiled.Pools()
+	}
+	d.uses.compiled(r.name, pools)
+	for _, f := range found {
+		e := Event{Level: "WARN", Section: "rules/" + r.name, Tag: "confmod", Text: "Rule " + f.Rule + ": " + f.String()}
+		if f.Severity == trafficscript.Error {
+			e.Level = "SERIOUS"
+		}
+		d.event(e)
+	}
+}
+
+// asks keeps the index from libraries to the rules that import them.
+func (d *DataPlane) asks(r *rule, libraries []string) {
+	for _, lib := range r.asked {
+		delete(d.importers[lib], r.name)
+		if len(d.importers[lib]) == 0 {
+			delete(d.importers, lib)
+		}
+	}
+	r.asked = libraries
+	for _, lib := range libraries {
+		if d.importers[lib] == nil {
+			d.importers[lib] = make(map[string]bool)
+		}
+		d.importers[lib][r.name] = true
+	}
+}

@@ -1,0 +1,381 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"vtm-ingress/sim/trafficscript"
+)
+
+// discard is the pool that drops connections.
+const discard = "discard"
+
+// transaction is one request with its response. It belongs to the goroutine of
+// its handler, except where a field says otherwise.
+type transaction struct {
+	v      *vserver
+	conf   *serverConf // of the moment when the request came
+	client *client
+	w      http.ResponseWriter
+	r      *http.Request
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	host   string // the Host header as the client sent it, for Location
+	body   *bodySource
+	script *trafficscript.Transaction // nil when there are no rules
+	number int                        // of the request on its connection, from 1
+	random io.Reader
+	// answered is the response that the response rules see.
+	answered *http.Response
+	proxy    httputil.ReverseProxy
+
+	tries   []*node // on which this request was tried, since it was last balanced
+	node    *node   // that has the request now
+	retries int     // after request.retry and failed tries
+
+	response responseBody
+	// Read by the watcher of idle time.
+	watched    bool
+	activity   atomic.Int64 // Unix time in ns of the last data, either way
+	responding atomic.Bool  // the response has begun
+}
+
+var (
+	errNoNode    = errors.New("no node is available")
+	errNoReply   = errors.New("the node did not reply in time")
+	errIdle      = errors.New("no data was received in time")
+	errTooLong   = errors.New("the transaction took too long")
+	errDropped   = errors.New("the connection is discarded")
+	errCloseWith = errors.New("the connection is closed by a rule")
+	errBody      = errors.New("the request's body could not be read")
+)
+
+// ServeHTTP answers one request of a client.
+func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(clientKey{}).(*client)
+	if r.ProtoMajor >= 2 {
+		// Streams are served by goroutines that may outlive their connection.
+		c.gen.clients.join()
+		defer c.gen.clients.leave()
+	}
+	defer func() {
+		if c.hijacked.Load() {
+			c.end()
+		}
+	}()
+	v.stats.requests.Add(1)
+	t := &transaction{v: v, conf: v.conf.Load(), client: c, w: w, host: r.Host, number: int(c.requests.Add(1))}
+	t.ctx, t.cancel = context.WithCancelCause(r.Context())
+	defer t.end()
+	t.r = r.WithContext(t.ctx)
+	if r.ContentLength != 0 {
+		t.body = newBodySource(r.Body, t.conf.clientBuffer())
+		t.watch()
+	}
+	if r.Method == http.MethodConnect {
+		// A proxy for clients' own connections is not what a virtual server is.
+		t.errorPage(http.StatusMethodNotAllowed)
+		return
+	}
+	if len(t.conf.requestRules)+len(t.conf.responseRules) > 0 {
+		t.prepareScript()
+	}
+	if t.requestRules() {
+		return
+	}
+	t.limitDuration()
+	t.forward()
+}
+
+// end releases all that the transaction holds.
+func (t *transaction) end() {
+	if t.body != nil {
+		t.body.closed.Store(true)
+	}
+	if t.node != nil {
+		t.node.end()
+	}
+	t.cancel(nil)
+}
+
+// requestRules runs the request rules and carries out what they decided; true
+// when that was the answer.
+func (t *transaction) requestRules() bool {
+	if len(t.conf.requestRules) == 0 {
+		return t.conf.Pool == discard && t.drop()
+	}
+	t.runRules(t.conf.requestRules)
+	s := t.script
+	switch {
+	case s.Discard || s.Pool == discard:
+		return t.drop()
+	case s.Close != nil:
+		t.closeWith(*s.Close)
+		return true
+	case s.Answer != nil:
+		t.v.stats.direct.Add(1)
+		t.answer(s.Answer)
+		return true
+	case s.Pool == "" && t.conf.Pool == discard:
+		return t.drop()
+	}
+	return !t.takeRequest()
+}
+
+// takeRequest puts what the rules made of the request into effect; false when it
+// cannot be sent any more, and the client was told so.
+func (t *transaction) takeRequest() bool {
+	q := t.script.Request
+	t.r.Method, t.r.Host = q.Method, q.Host
+	if q.Target != t.r.RequestURI {
+		u, err := parseTarget(q.Target)
+		if err != nil {
+			t.v.d.options.Log.Debug("a rule made a request target that cannot be sent", "virtual server", t.v.name, "error", err)
+			t.errorPage(http.StatusInternalServerError)
+			return false
+		}
+		t.r.URL = u
+	}
+	if q.Body != nil {
+		t.body = newBodySource(strings.NewReader(*q.Body), len(*q.Body))
+		t.r.ContentLength = int64(len(*q.Body))
+		t.r.TransferEncoding = nil
+		t.r.Trailer = nil
+	}
+	ok := httpguts.ValidHeaderFieldName(q.Method)
+	for name, values := range t.r.Header {
+		ok = ok && httpguts.ValidHeaderFieldName(name)
+		for _, v := range values {
+			ok = ok && httpguts.ValidHeaderFieldValue(v)
+		}
+	}
+	if !ok {
+		t.errorPage(http.StatusInternalServerError)
+	}
+	return ok
+}
+
+// parseTarget parses a request target that a rule may have made of anything. What
+// would end the request line is escaped.
+func parseTarget(target string) (*url.URL, error) {
+	if strings.ContainsFunc(target, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		var b strings.Builder
+		for i := range len(target) {
+			if c := target[i]; c <= ' ' || c == 0x7f {
+				b.WriteString("%" + strings.ToUpper(strconv.FormatUint(uint64(c)+0x100, 16)[1:]))
+			} else {
+				b.WriteByte(c)
+			}
+		}
+		target = b.String()
+	}
+	u, err := url.ParseRequestURI(target)
+	if err == nil {
+		return u, nil
+	}
+	if !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") {
+		return nil, err
+	}
+	// An escape that is none: the node gets it as it is.
+	path, query, asked := strings.Cut(target, "?")
+	return &url.URL{Opaque: path, RawQuery: query, ForceQuery: asked && query == ""}, nil
+}
+
+// limitDuration ends the transaction after max_transaction_duration.
+func (t *transaction) limitDuration() {
+	limit := t.conf.MaxTransactionDuration
+	if t.script != nil && t.script.Overrides.MaxTransactionDuration > 0 {
+		limit = t.script.Overrides.MaxTransactionDuration
+	}
+	if limit <= 0 {
+		return
+	}
+	t.v.d.tasks.spawn(func() {
+		if sleep(t.ctx, t.v.d.options.World.Clock(), limit) {
+			t.abort(errTooLong)
+		}
+	})
+}
+
+// abort ends the transaction from another goroutine: what waits for the node,
+// and what waits for the client.
+func (t *transaction) abort(why error) {
+	t.cancel(why)
+	control := http.NewResponseController(t.w)
+	now := t.v.d.now()
+	_ = control.SetReadDeadline(now)
+	if t.responding.Load() {
+		_ = control.SetWriteDeadline(now)
+	}
+}
+
+// watch ends the transaction when no data flows either way for the virtual
+// server's time-out. Exchanges that are over at once are not watched: what waits
+// for a reply is bounded by the pool.
+func (t *transaction) watch() {
+	t.activity.Store(t.v.d.now().UnixNano())
+	limit := t.conf.Timeout
+	if t.watched || limit <= 0 {
+		return
+	}
+	t.watched = true
+	d := t.v.d
+	ctx := t.ctx
+	d.tasks.spawn(func() {
+		pause := limit
+		for sleep(ctx, d.options.World.Clock(), pause) {
+			pause = time.Unix(0, t.activity.Load()).Add(limit).Sub(d.now())
+			if pause <= 0 {
+				t.abort(errIdle)
+				return
+			}
+		}
+	})
+}
+
+// drop ends the connection without a word.
+func (t *transaction) drop() bool {
+	t.v.stats.discarded.Add(1)
+	panic(http.ErrAbortHandler)
+}
+
+// closeWith sends raw bytes and closes, for connection.close.
+func (t *transaction) closeWith(data string) {
+	conn, _, err := http.NewResponseController(t.w).Hijack()
+	if err != nil { // HTTP/2 has no raw bytes
+		t.drop()
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(t.v.d.now().Add(max(t.conf.Timeout, time.Second)))
+	_, _ = io.WriteString(conn, data)
+}
+
+// answer sends a response that a rule made.
+func (t *transaction) answer(a *trafficscript.Answer) {
+	if a.Code < 200 || a.Code > 999 {
+		t.errorPage(http.StatusInternalServerError)
+		return
+	}
+	h := t.w.Header()
+	for name, values := range a.Header {
+		h[name] = values
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // not guessed
+	}
+	if a.Code != http.StatusNoContent && a.Code != http.StatusNotModified {
+		h.Set("Content-Length", itoa(len(a.Body)))
+	}
+	t.keepalive()
+	t.v.stats.response(a.Code)
+	t.w.WriteHeader(a.Code)
+	_, _ = io.WriteString(t.w, a.Body)
+}
+
+// keepalive says that the connection ends where the virtual server wants that.
+func (t *transaction) keepalive() {
+	if !t.conf.Keepalive && t.r.ProtoMajor < 2 {
+		t.w.Header().Set("Connection", "close")
+	}
+}
+
+// errorPage answers with the traffic manager's own page.
+func (t *transaction) errorPage(code int) {
+	h := t.w.Header()
+	clear(h)
+	if code == http.StatusBadRequest || code == http.StatusRequestTimeout {
+		h.Set("Connection", "close") // the rest of the request may still come
+	}
+	page := makeErrorPage(code)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Content-Length", itoa(len(page)))
+	t.keepalive()
+	t.v.stats.response(code)
+	t.w.WriteHeader(code)
+	if t.r.Method != http.MethodHead {
+		_, _ = io.WriteString(t.w, page)
+	}
+}
+
+// makeErrorPage makes the page of error_file "Default".
+func makeErrorPage(code int) string {
+	text := "The service could not answer your request."
+	switch code {
+	case http.StatusServiceUnavailable:
+		text = "The service is temporarily unavailable. Please try again later."
+	case http.StatusGatewayTimeout:
+		text = "The service did not reply in time. Please try again later."
+	case http.StatusBadRequest, http.StatusRequestTimeout, http.StatusMethodNotAllowed:
+		text = "Your request could not be understood."
+	}
+	title := http.StatusText(code)
+	return "<html>\n<head>\n<title>" + title + "</title>\n</head>\n<body>\n<h1>" + title + "</h1>\n<p>" + text + "</p>\n</body>\n</html>\n"
+}
+
+// proxyError answers a request that no node answered.
+func (t *transaction) proxyError(_ http.ResponseWriter, _ *http.Request, err error) {
+	if t.client.hijacked.Load() {
+		return // an upgraded connection that ended
+	}
+	t.v.d.options.Log.Debug("request failed", "virtual server", t.v.name, "error", err)
+	if cause := context.Cause(t.ctx); cause != nil && t.ctx.Err() != nil {
+		err = cause
+	}
+	switch {
+	case errors.Is(err, errDropped):
+		t.drop()
+	case errors.Is(err, errCloseWith):
+		t.closeWith(*t.script.Close)
+	case errors.Is(err, errNoNode):
+		t.errorPage(http.StatusServiceUnavailable)
+	case errors.Is(err, errNoReply), errors.Is(err, errTooLong):
+		t.errorPage(http.StatusGatewayTimeout)
+	case errors.Is(err, errIdle):
+		t.errorPage(http.StatusRequestTimeout)
+	case errors.Is(err, errBody):
+		t.errorPage(http.StatusBadRequest)
+	case errors.Is(err, context.Canceled):
+		panic(http.ErrAbortHandler) // the client has gone
+	default:
+		t.errorPage(http.StatusInternalServerError)
+	}
+}
+
+// buffers are those through which response bodies pass.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
+
+// forward sends the request to a node and the response to the client.
+func (t *transaction) forward() {
+	t.proxy = httputil.ReverseProxy{
+		Rewrite:        t.rewrite,
+		Transport:      t,
+		ModifyResponse: t.modify,
+		ErrorHandler:   t.proxyError,
+		BufferPool:     &t.v.d.buffers,
+		ErrorLog:       t.v.d.proxyLog,
+		// A response goes on as it comes: what a node has sent is not held back.
+		FlushInterval: -1,
+	}
+	t.proxy.ServeHTTP(t.w, t.r)
+}
