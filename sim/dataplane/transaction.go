@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httputil"
@@ -173,7 +174,7 @@ func parseTarget(target string) (*url.URL, error) {
 		var b strings.Builder
 		for i := range len(target) {
 			if c := target[i]; c <= ' ' || c == 0x7f {
-				b.WriteString("%" + strings.ToUpper(strconv.FormatUint(uint64(c)+0x100, 16)[1:]))
+				fmt.Fprintf(&b, "%%%02X", c)
 			} else {
 				b.WriteByte(c)
 			}
