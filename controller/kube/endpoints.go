@@ -1,0 +1,199 @@
+package kube
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// endpointsTable is the sink of EndpointSlices, or of Endpoints where the API
+// server has no slices. It keeps which nodes they name and not the endpoints, so
+// that Pods can come and go on a node without a change.
+type endpointsTable struct {
+	published[types.NamespacedName, *Endpoints]
+	parts     map[types.NamespacedName]part                          // by slice
+	byService map[types.NamespacedName]map[types.NamespacedName]bool // Service -> its slices
+}
+
+// part is what one slice says of its Service.
+type part struct {
+	service types.NamespacedName
+	ports   []portNodes
+}
+
+// portNodes are the nodes of one port's endpoints, sorted, each once.
+type portNodes struct {
+	port           string
+	ready, unready []string
+}
+
+func newEndpointsTable() *endpointsTable {
+	return &endpointsTable{
+		published: published[types.NamespacedName, *Endpoints]{current: map[types.NamespacedName]*Endpoints{}},
+		parts:     map[types.NamespacedName]part{},
+		byService: map[types.NamespacedName]map[types.NamespacedName]bool{},
+	}
+}
+
+func (t *endpointsTable) put(object any) change {
+	key, new, ok := readPart(object)
+	if !ok {
+		return t.forget(key)
+	}
+	old, known := t.parts[key]
+	if known && reflect.DeepEqual(old, new) {
+		return none
+	}
+	t.parts[key] = new
+	if t.byService[new.service] == nil {
+		t.byService[new.service] = map[types.NamespacedName]bool{}
+	}
+	t.byService[new.service][key] = true
+	what := t.merge(new.service)
+	if known && old.service != new.service {
+		delete(t.byService[old.service], key)
+		what = max(what, t.merge(old.service))
+	}
+	return what
+}
+
+func (t *endpointsTable) remove(object any) change {
+	key, _, _ := readPart(object)
+	return t.forget(key)
+}
+
+func (t *endpointsTable) forget(key types.NamespacedName) change {
+	old, known := t.parts[key]
+	if !known {
+		return none
+	}
+	delete(t.parts, key)
+	delete(t.byService[old.service], key)
+	return t.merge(old.service)
+}
+
+func (t *endpointsTable) replace(list []any) (what change) {
+	t.listed = true
+	listed := make(map[types.NamespacedName]bool, len(list))
+	for _, object := range list {
+		key, _, _ := readPart(object)
+		listed[key] = true
+		what = max(what, t.put(object))
+	}
+	for key := range t.parts {
+		if !listed[key] {
+			what = max(what, t.forget(key))
+		}
+	}
+	return what
+}
+
+// merge makes a Service's Endpoints of its slices anew.
+func (t *endpointsTable) merge(service types.NamespacedName) change {
+	old, known := t.current[service]
+	if len(t.byService[service]) == 0 {
+		delete(t.byService, service)
+		if !known {
+			return none
+		}
+		t.unset(service)
+		return loud
+	}
+	ready, unready := map[string]map[string]bool{}, map[string]map[string]bool{}
+	for key := range t.byService[service] {
+		for _, p := range t.parts[key].ports {
+			add(ready, p.port, p.ready)
+			add(unready, p.port, p.unready)
+		}
+	}
+	for port, nodes := range unready {
+		maps.DeleteFunc(nodes, func(node string, _ bool) bool { return ready[port][node] })
+	}
+	new := &Endpoints{ReadyNodes: sorted(ready), UnreadyNodes: sorted(unready)}
+	if known && reflect.DeepEqual(old, new) {
+		return none
+	}
+	t.set(service, new)
+	return loud
+}
+
+func add(to map[string]map[string]bool, port string, nodes []string) {
+	if len(nodes) > 0 && to[port] == nil {
+		to[port] = make(map[string]bool, len(nodes))
+	}
+	for _, node := range nodes {
+		to[port][node] = true
+	}
+}
+
+// sorted leaves out ports without a node.
+func sorted(ports map[string]map[string]bool) map[string][]string {
+	result := make(map[string][]string, len(ports))
+	for port, nodes := range ports {
+		if len(nodes) > 0 {
+			result[port] = slices.Sorted(maps.Keys(nodes))
+		}
+	}
+	return result
+}
+
+// readPart reads a slice or, of older clusters, Endpoints. ok is false if it
+// belongs to no Service.
+func readPart(object any) (key types.NamespacedName, p part, ok bool) {
+	switch o := object.(type) {
+	case *discoveryv1.EndpointSlice:
+		key = types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
+		p.service = types.NamespacedName{Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]}
+		ready, unready := sliceNodes(o.Endpoints)
+		for _, port := range o.Ports {
+			name := ""
+			if port.Name != nil {
+				name = *port.Name
+			}
+			p.ports = append(p.ports, portNodes{name, ready, unready})
+		}
+		key = types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
+		p.service = key
+		for _, subset := range o.Subsets {
+			ready, unready := addressNodes(subset.Addresses), addressNodes(subset.NotReadyAddresses)
+			for _, port := range subset.Ports {
+				p.ports = append(p.ports, portNodes{port.Name, ready, unready})
+			}
+		}
+	}
+	return key, p, p.service.Name != ""
+}
+
+func sliceNodes(endpoints []discoveryv1.Endpoint) (ready, unready []string) {
+	for _, e := range endpoints {
+		if e.NodeName == nil {
+			continue
+		}
+		c := e.Conditions
+		switch {
+		case c.Ready == nil || *c.Ready: // unknown counts as ready, says the API
+			ready = append(ready, *e.NodeName)
+		case c.Terminating == nil || !*c.Terminating:
+			unready = append(unready, *e.NodeName)
+		}
+	}
+	return unique(ready), unique(unready)
+}
+
+func addressNodes(addresses []corev1.EndpointAddress) (nodes []string) {
+	for _, a := range addresses {
+		if a.NodeName != nil {
+			nodes = append(nodes, *a.NodeName)
+		}
+	}
+	return unique(nodes)
+}
+
+func unique(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}

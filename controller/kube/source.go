@@ -1,0 +1,166 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	// listTimeout is for one page of a list.
+	listTimeout = time.Minute
+	// A watch ends after watchTimeout to twice that, and is begun again where it
+	// ended, which costs next to nothing. A connection that died unnoticed is
+	// noticed no later.
+	watchTimeout = 2 * time.Minute
+	// watchGrace is how much longer than it asked for a watch may last.
+	watchGrace = 10 * time.Second
+)
+
+// source is one kind of objects at the API server, and where they go.
+type source struct {
+	resource string         // as in URLs and access rules
+	example  runtime.Object // of the type that comes
+	into     func(*tables) sink
+	list     func(context.Context, kubernetes.Interface, metav1.ListOptions) (runtime.Object, error)
+	watch    func(context.Context, kubernetes.Interface, metav1.ListOptions) (watch.Interface, error)
+}
+
+// api is the part of a typed client that a source needs.
+type api[L runtime.Object] interface {
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+func newSource[L runtime.Object](resource string, example runtime.Object, into func(*tables) sink, fields string, of func(kubernetes.Interface) api[L]) source {
+	return source{
+		resource: resource, example: example, into: into,
+		list: func(ctx context.Context, client kubernetes.Interface, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = fields
+			return of(client).List(ctx, o)
+		},
+		watch: func(ctx context.Context, client kubernetes.Interface, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = fields
+			return of(client).Watch(ctx, o)
+		},
+	}
+}
+
+// sources of a watcher for one namespace, or for all but kube-system if it is
+// empty.
+func sources(namespace string, hasSlices bool) []source {
+	fields := ""
+	if namespace == "" {
+		fields = "metadata.namespace!=" + metav1.NamespaceSystem
+	}
+	list := []source{
+		newSource("ingresses", &networkingv1.Ingress{}, func(t *tables) sink { return t.ingresses }, fields,
+			func(c kubernetes.Interface) api[*networkingv1.IngressList] {
+				return c.NetworkingV1().Ingresses(namespace)
+			}),
+		newSource("ingressclasses", &networkingv1.IngressClass{}, func(t *tables) sink { return t.classes }, "",
+			func(c kubernetes.Interface) api[*networkingv1.IngressClassList] {
+				return c.NetworkingV1().IngressClasses()
+			}),
+		newSource("services", &corev1.Service{}, func(t *tables) sink { return t.services }, fields,
+			func(c kubernetes.Interface) api[*corev1.ServiceList] { return c.CoreV1().Services(namespace) }),
+		newSource("nodes", &corev1.Node{}, func(t *tables) sink { return t.nodes }, "",
+			func(c kubernetes.Interface) api[*corev1.NodeList] { return c.CoreV1().Nodes() }),
+	}
+	if hasSlices {
+		return append(list, newSource("endpointslices", &discoveryv1.EndpointSlice{}, func(t *tables) sink { return t.endpoints }, fields,
+			func(c kubernetes.Interface) api[*discoveryv1.EndpointSliceList] {
+				return c.DiscoveryV1().EndpointSlices(namespace)
+			}))
+	}
+	return append(list, newSource("endpoints", &corev1.Endpoints{}, func(t *tables) sink { return t.endpoints }, fields,
+		func(c kubernetes.Interface) api[*corev1.EndpointsList] { return c.CoreV1().Endpoints(namespace) }))
+}
+
+// listWatch is a source as client-go's Reflector wants it: it adds deadlines,
+// tells errors, and lets its owner wait for lists that outlive the Reflector.
+type listWatch struct {
+	source
+	client  kubernetes.Interface
+	health  *health
+	jitter  func(n uint64, d time.Duration) time.Duration
+	lists   sync.WaitGroup
+	watches uint64 // of the Reflector's goroutine alone
+}
+
+func (l *listWatch) List(o metav1.ListOptions) (runtime.Object, error) {
+	return l.ListWithContext(context.Background(), o)
+}
+
+func (l *listWatch) Watch(o metav1.ListOptions) (watch.Interface, error) {
+	return l.WatchWithContext(context.Background(), o)
+}
+
+func (l *listWatch) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	l.lists.Add(1)
+	defer l.lists.Done()
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	list, err := l.list(ctx, l.client, o)
+	l.tell(ctx, "list", err)
+	return list, err
+}
+
+func (l *listWatch) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	l.watches++
+	timeout := (watchTimeout + l.jitter(l.watches, watchTimeout)).Truncate(time.Second)
+	o.TimeoutSeconds = ptr.To(int64(timeout / time.Second))
+	ctx, cancel := context.WithTimeout(ctx, timeout+watchGrace)
+	w, err := l.watch(ctx, l.client, o)
+	if err != nil {
+		cancel()
+		if o.SendInitialEvents != nil {
+			if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+				return nil, err // an older API server: it is asked for a list next
+			}
+			// Of some errors the Reflector would wait here and not hear that ctx ends;
+			// others it does not recognise, and waits elsewhere.
+			if !apierrors.IsResourceExpired(err) && !apierrors.IsTimeout(err) {
+				l.tell(ctx, "watch", err)
+				return nil, errors.New(err.Error())
+			}
+		}
+		l.tell(ctx, "watch", err)
+		return nil, err
+	}
+	l.health.worked(l.resource)
+	return &cancelled{w, cancel}, nil
+}
+
+func (l *listWatch) tell(ctx context.Context, verb string, err error) {
+	switch {
+	case err == nil:
+		l.health.worked(l.resource)
+	case errors.Is(ctx.Err(), context.Canceled): // we end
+	case apierrors.IsResourceExpired(err), apierrors.IsGone(err): // a list follows
+	default:
+		l.health.failed(l.resource, verb+" "+l.resource, err)
+	}
+}
+
+// cancelled ends its context when it is stopped.
+type cancelled struct {
+	watch.Interface
+	cancel context.CancelFunc
+}
+
+func (c *cancelled) Stop() {
+	c.cancel()
+	c.Interface.Stop()
+}

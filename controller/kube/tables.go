@@ -1,0 +1,154 @@
+package kube
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// change says what an object's change is to those downstream.
+type change int
+
+const (
+	none  change = iota // nothing that a Snapshot shows: the old object stays
+	quiet               // a Snapshot shows it, but it asks for no work
+	loud                // work is due
+)
+
+// sink takes what one informer receives, trimmed. The lock of its Watcher guards
+// it.
+type sink interface {
+	put(object any) change
+	remove(object any) change
+	// replace takes a whole list. An error never gets here, so an empty list means
+	// that there is nothing.
+	replace(objects []any) change
+	full() bool
+}
+
+// tables hold what Kubernetes has. The lock of the Watcher that owns them guards
+// them.
+type tables struct {
+	ingresses *objects[types.NamespacedName, *networkingv1.Ingress]
+	classes   *objects[string, *networkingv1.IngressClass]
+	services  *objects[types.NamespacedName, *corev1.Service]
+	nodes     *objects[string, *corev1.Node]
+	endpoints *endpointsTable
+}
+
+func newTables() *tables {
+	return &tables{
+		ingresses: newObjects(namespacedName[*networkingv1.Ingress], ingressChange),
+		classes:   newObjects(name[*networkingv1.IngressClass], anyChange[*networkingv1.IngressClass]),
+		services:  newObjects(namespacedName[*corev1.Service], anyChange[*corev1.Service]),
+		nodes:     newObjects(name[*corev1.Node], anyChange[*corev1.Node]),
+		endpoints: newEndpointsTable(),
+	}
+}
+
+func (t *tables) full() bool {
+	return t.ingresses.full() && t.classes.full() && t.services.full() && t.nodes.full() && t.endpoints.full()
+}
+
+// snapshot of cluster. The maps of kinds that did not change since the last one
+// are the same; last itself is returned if nothing did. last may be nil.
+func (t *tables) snapshot(cluster types.UID, last *Snapshot) *Snapshot {
+	if last != nil && last.ClusterUID == cluster && t.ingresses.given != nil && t.classes.given != nil &&
+		t.services.given != nil && t.endpoints.given != nil && t.nodes.given != nil {
+		return last
+	}
+	return &Snapshot{
+		ClusterUID: cluster,
+		Ingresses:  t.ingresses.publish(),
+		Classes:    t.classes.publish(),
+		Services:   t.services.publish(),
+		Endpoints:  t.endpoints.publish(),
+		Nodes:      t.nodes.publish(),
+	}
+}
+
+func name[T metav1.Object](object T) string { return object.GetName() }
+
+func namespacedName[T metav1.Object](object T) types.NamespacedName {
+	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
+}
+
+// published is a map that readers hold while its owner goes on changing it.
+type published[K comparable, V any] struct {
+	current map[K]V
+	given   map[K]V // what readers have; nil if current is newer
+	listed  bool
+}
+
+func (p *published[K, V]) full() bool { return p.listed }
+
+// publish copies only if something changed since the last time, so that a burst
+// of changes costs one copy.
+func (p *published[K, V]) publish() map[K]V {
+	if p.given == nil {
+		p.given = maps.Clone(p.current)
+	}
+	return p.given
+}
+
+func (p *published[K, V]) set(key K, value V) {
+	p.current[key] = value
+	p.given = nil
+}
+
+func (p *published[K, V]) unset(key K) {
+	delete(p.current, key)
+	p.given = nil
+}
+
+// objects is the sink of a kind whose objects are kept as they are.
+type objects[K comparable, T metav1.Object] struct {
+	published[K, T]
+	key     func(T) K
+	compare func(old, new T) change
+}
+
+func newObjects[K comparable, T metav1.Object](key func(T) K, compare func(old, new T) change) *objects[K, T] {
+	return &objects[K, T]{published: published[K, T]{current: map[K]T{}}, key: key, compare: compare}
+}
+
+func (o *objects[K, T]) put(object any) change {
+	new := object.(T)
+	key := o.key(new)
+	what := loud
+	if old, ok := o.current[key]; ok {
+		what = o.compare(old, new)
+	}
+	if what != none {
+		o.set(key, new)
+	}
+	return what
+}
+
+func (o *objects[K, T]) remove(object any) change {
+	key := o.key(object.(T))
+	if _, ok := o.current[key]; !ok {
+		return none
+	}
+	o.unset(key)
+	return loud
+}
+
+func (o *objects[K, T]) replace(list []any) (what change) {
+	o.listed = true
+	listed := make(map[K]struct{}, len(list))
+	for _, object := range list {
+		listed[o.key(object.(T))] = struct{}{}
+		what = max(what, o.put(object))
+	}
+	for key := range o.current {
+		if _, ok := listed[key]; !ok {
+			o.unset(key)
+			what = loud
+		}
+	}
+	return what
+}

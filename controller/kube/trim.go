@@ -1,0 +1,81 @@
+package kube
+
+import (
+	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// trim leaves of an object just received what the controller needs: a cluster's
+// objects are in memory for as long as it runs, and what isn't kept can't make
+// work by changing (nodes report their health several times a minute). It changes
+// the object in place, and doing it twice does no harm.
+func trim(object any) (any, error) {
+	switch o := object.(type) {
+	case *networkingv1.Ingress:
+		trimMeta(&o.ObjectMeta)
+		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
+	case *networkingv1.IngressClass:
+		trimMeta(&o.ObjectMeta)
+		o.ResourceVersion = ""
+		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
+	case *corev1.Service:
+		trimMeta(&o.ObjectMeta)
+		o.ResourceVersion, o.Annotations = "", nil
+		o.Spec = corev1.ServiceSpec{
+			Type: o.Spec.Type, Ports: o.Spec.Ports, ExternalName: o.Spec.ExternalName,
+			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy,
+		}
+		o.Status = corev1.ServiceStatus{}
+	case *corev1.Node:
+		labels := o.Labels
+		trimMeta(&o.ObjectMeta)
+		o.ResourceVersion, o.Annotations, o.Labels = "", nil, labels
+		o.Spec = corev1.NodeSpec{PodCIDR: o.Spec.PodCIDR, PodCIDRs: o.Spec.PodCIDRs, Unschedulable: o.Spec.Unschedulable}
+		var ready []corev1.NodeCondition
+		for _, c := range o.Status.Conditions {
+			if c.Type == corev1.NodeReady {
+				ready = []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
+			}
+		}
+		o.Status = corev1.NodeStatus{Addresses: o.Status.Addresses, Conditions: ready}
+	case *discoveryv1.EndpointSlice:
+		o.Annotations, o.ManagedFields = nil, nil
+		o.Annotations, o.ManagedFields = nil, nil
+	}
+	return object, nil
+}
+
+// trimMeta keeps name, UID, versions, times and annotations.
+func trimMeta(m *metav1.ObjectMeta) {
+	m.ManagedFields, m.Labels, m.Finalizers, m.OwnerReferences = nil, nil, nil, nil
+	m.GenerateName = ""
+}
+
+// anyChange compares trimmed objects without a resourceVersion.
+func anyChange[T metav1.Object](old, new T) change {
+	if equality.Semantic.DeepEqual(old, new) {
+		return none
+	}
+	return loud
+}
+
+// ingressChange: a status that alone changed asks for no work, since mostly it is
+// the one that the controller itself wrote. What somebody else writes there is
+// seen when the Ingress is looked at the next time.
+func ingressChange(old, new *networkingv1.Ingress) change {
+	switch {
+	case old.UID != new.UID, old.Generation != new.Generation,
+		!old.CreationTimestamp.Equal(&new.CreationTimestamp), !old.DeletionTimestamp.Equal(new.DeletionTimestamp),
+		!reflect.DeepEqual(old.Annotations, new.Annotations) && len(old.Annotations)+len(new.Annotations) > 0,
+		!equality.Semantic.DeepEqual(old.Spec, new.Spec):
+		return loud
+	case !equality.Semantic.DeepEqual(old.Status, new.Status):
+		return quiet
+	}
+	return none
+}

@@ -1,0 +1,308 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/pager"
+	"k8s.io/klog/v2"
+
+	"vtm-ingress/controller/config"
+	"vtm-ingress/internal/kubeclient"
+	"vtm-ingress/internal/outside"
+)
+
+// Options for New.
+type Options struct {
+	World outside.World
+	Log   *slog.Logger
+	// Config says how to reach the API server; its Timeout is 0.
+	Config   *rest.Config
+	Settings *config.Settings
+	// Actor begins the names of the connections ("controller/a/kube").
+	Actor string
+}
+
+// Watcher keeps what Kubernetes holds. Its methods may be called from several
+// goroutines.
+type Watcher struct {
+	o      Options
+	health *health
+	// Clients, made by New so that no mistake in Config shows later. Each source
+	// has its own, in their order, since each watches at the same time.
+	identity, lists *kubeclient.Client
+	watches         []*kubeclient.Client
+
+	changed chan struct{} // capacity 1: one signal says it all
+	// relisted asks Run to make sure that the cluster is still the same one.
+	relisted chan struct{} // capacity 1
+
+	mu      sync.Mutex
+	tables  *tables
+	cluster cluster
+	// confirmed is false from the moment that an informer had to list anew until
+	// the API server was asked again who it is: it may be another cluster's by then,
+	// and what is listed must not be taken for this one's.
+	confirmed bool
+	last      *Snapshot
+}
+
+// New makes a Watcher that does nothing until Run.
+func New(o Options) (*Watcher, error) {
+	o.Config = rest.CopyConfig(o.Config)
+	// Protobuf costs a fraction of JSON's time; kinds without it come as JSON.
+	o.Config.ContentType = runtime.ContentTypeProtobuf
+	o.Config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	w := &Watcher{
+		o:        o,
+		health:   newHealth(o.Log, o.World.Clock(), o.Config.Host),
+		changed:  make(chan struct{}, 1),
+		relisted: make(chan struct{}, 1),
+		tables:   newTables(),
+	}
+	var err error
+	if w.identity, err = w.client("cluster"); err != nil {
+		return nil, err
+	}
+	if w.lists, err = w.client("list"); err != nil {
+		return nil, err
+	}
+	for _, s := range sources(o.Settings.WatchNamespace, true) {
+		client, err := w.client(s.resource)
+		if err != nil {
+			return nil, err
+		}
+		w.watches = append(w.watches, client)
+	}
+	return w, nil
+}
+
+func (w *Watcher) client(part string) (*kubeclient.Client, error) {
+	return kubeclient.New(w.o.World, w.o.Actor+"/"+part, w.o.Config)
+}
+
+// close closes connections once nothing uses them any more.
+func (w *Watcher) close() {
+	w.identity.Close()
+	w.lists.Close()
+	for _, client := range w.watches {
+		client.Close()
+	}
+}
+
+// Changed signals that Snapshot may return another one than before. Several
+// changes make one signal.
+func (w *Watcher) Changed() <-chan struct{} { return w.changed }
+
+// Snapshot returns what Kubernetes holds: the latest of what was heard of each
+// kind. It is nil until all caches are full and the cluster is identified. While
+// nothing changes it is the same Snapshot.
+func (w *Watcher) Snapshot() *Snapshot {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.confirmed && w.tables.full() {
+		w.last = w.tables.snapshot(w.cluster.uid, w.last)
+	}
+	return w.last
+}
+
+// Version is the API server's, e.g. "v1.35.0"; "" while it is not known.
+func (w *Watcher) Version() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cluster.version
+}
+
+// Err is why Kubernetes can't be watched at present, a *TooOldError or an
+// *UnavailableError; nil if it can.
+func (w *Watcher) Err() error { return w.health.err() }
+
+// Run watches until ctx ends, and returns when nothing of it runs any more. What
+// fails is told and tried again.
+func (w *Watcher) Run(ctx context.Context) {
+	// The Reflectors' own log lines repeat what health tells.
+	ctx = klog.NewContext(ctx, logr.Discard())
+	defer w.close()
+	if !w.identify(ctx) {
+		return
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	for i, s := range sources(w.o.Settings.WatchNamespace, w.cluster.hasSlices) {
+		running.Go(func() { w.watch(ctx, s, w.watches[i]) })
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.relisted:
+			if !w.identify(ctx) {
+				return
+			}
+		}
+	}
+}
+
+// identify asks the API server who it is until it answers; false if ctx ended.
+func (w *Watcher) identify(ctx context.Context) bool {
+	delay := firstRetry
+	for n := uint64(0); ctx.Err() == nil; n++ {
+		found, what, err := identify(ctx, w.identity)
+		if err == nil {
+			w.identified(found)
+			return true
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		w.health.failed("cluster", what, err)
+		timer := w.o.World.Clock().NewTimer(delay + w.o.World.Jitter(w.o.Actor+"/cluster", n, delay/4))
+		select {
+		case <-ctx.Done():
+		case <-timer.C():
+		}
+		timer.Stop()
+		delay = min(2*delay, lastRetry)
+	}
+	return false
+}
+
+func (w *Watcher) identified(found cluster) {
+	w.health.worked("cluster")
+	w.mu.Lock()
+	before := w.cluster
+	// Which source endpoints come from stays as the first answer had it: an API
+	// server that was upgraded goes on serving both.
+	if before.uid != "" {
+		found.hasSlices = before.hasSlices
+	}
+	w.cluster = found
+	// One that listed anew meanwhile has asked for another confirmation.
+	w.confirmed = len(w.relisted) == 0
+	w.mu.Unlock()
+	if before.uid != "" && before.uid != found.uid {
+		w.o.Log.Error(fmt.Sprintf("the API server %s is another cluster's now: kube-system had the UID %s, and has %s",
+			w.o.Config.Host, before.uid, found.uid))
+	}
+	w.signal()
+}
+
+func (w *Watcher) signal() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// watch keeps one source's table up to date.
+func (w *Watcher) watch(ctx context.Context, s source, client kubernetes.Interface) {
+	actor := w.o.Actor + "/" + s.resource
+	lw := &listWatch{source: s, client: client, health: w.health, jitter: func(n uint64, d time.Duration) time.Duration {
+		return w.o.World.Jitter(actor+"/watch", n, d)
+	}}
+	logger := logr.Discard()
+	reflector := cache.NewReflectorWithOptions(lw, s.example, &receiver{w: w, into: s.into(w.tables)}, cache.ReflectorOptions{
+		Name: actor, Logger: &logger, Clock: w.o.World.Clock(),
+		Backoff: &wait.Backoff{
+			// Not the Reflector's own jitter, which is drawn from a process-wide generator.
+			Duration: firstRetry + w.o.World.Jitter(actor+"/retry", 0, firstRetry/4),
+			Factor:   2, Steps: 20, Cap: lastRetry,
+		},
+	})
+	reflector.RunWithContext(ctx)
+	lw.lists.Wait()
+}
+
+// receiver is where a Reflector puts what it hears.
+type receiver struct {
+	w    *Watcher
+	into sink
+}
+
+var _ cache.TransformingStore = (*receiver)(nil)
+
+func (r *receiver) Add(object any) error    { return r.take(r.into.put, object) }
+func (r *receiver) Update(object any) error { return r.take(r.into.put, object) }
+func (r *receiver) Delete(object any) error { return r.take(r.into.remove, object) }
+
+// Resync has no meaning here.
+func (r *receiver) Resync() error { return nil }
+
+// Transformer lets the Reflector trim objects while it gathers a list of them.
+func (r *receiver) Transformer() cache.TransformFunc { return trim }
+
+func (r *receiver) take(how func(any) change, object any) error {
+	if _, err := trim(object); err != nil {
+		return err
+	}
+	r.w.mu.Lock()
+	what := how(object)
+	r.w.mu.Unlock()
+	if what == loud {
+		r.w.signal()
+	}
+	return nil
+}
+
+// Replace takes a whole list, the first one or one after a watch that could not
+// be resumed.
+func (r *receiver) Replace(list []any, _ string) error {
+	for _, object := range list {
+		if _, err := trim(object); err != nil {
+			return err
+		}
+	}
+	r.w.mu.Lock()
+	first := !r.into.full()
+	what := r.into.replace(list)
+	if !first {
+		r.w.confirmed = false
+		select {
+		case r.w.relisted <- struct{}{}:
+		default:
+		}
+	}
+	r.w.mu.Unlock()
+	if what == loud || first {
+		r.w.signal()
+	}
+	return nil
+}
+
+// List asks the API server for everything once more, past all caches. The
+// Snapshot shares nothing with those of Snapshot().
+func (w *Watcher) List(ctx context.Context) (*Snapshot, error) {
+	found, what, err := identify(ctx, w.lists)
+	if err != nil {
+		return nil, &UnavailableError{w.o.Config.Host, what, err}
+	}
+	all := newTables()
+	for _, s := range sources(w.o.Settings.WatchNamespace, found.hasSlices) {
+		var objects []any
+		pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			ctx, cancel := context.WithTimeout(ctx, listTimeout)
+			defer cancel()
+			return s.list(ctx, w.lists, o)
+		})
+		err := pages.EachListItemWithAlloc(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+			trimmed, err := trim(object)
+			objects = append(objects, trimmed)
+			return err
+		})
+		if err != nil {
+			return nil, &UnavailableError{w.o.Config.Host, "list " + s.resource, err}
+		}
+		s.into(all).replace(objects)
+	}
+	return all.snapshot(found.uid, nil), nil
+}
