@@ -106,8 +106,14 @@ func (a *api) scope(o scopeOf) (*handlers.RequestScope, error) {
 			fieldpath.APIVersion(hub.String()): fieldpath.NewSet(fieldpath.MakePathOrDie(o.reset)),
 		})
 	}
+	converter := a.converter
+	if r := a.resources[o.resource]; r == nil || r.kind.GroupVersionKind != o.kind {
+		// What is posted to a subresource is nowhere in the schema; its fields
+		// are told from the objects.
+		converter = managedfields.NewDeducedTypeConverter()
+	}
 	unsafe := runtime.UnsafeObjectConvertor(a.scheme)
-	fields, err := managedfields.NewDefaultFieldManager(a.converter, unsafe, a.scheme, a.scheme, o.kind, hub, o.subresource, reset)
+	fields, err := managedfields.NewDefaultFieldManager(converter, unsafe, a.scheme, a.scheme, o.kind, hub, o.subresource, reset)
 	if err != nil {
 		return nil, fmt.Errorf("emulated API server: managed fields of %s: %w", o.kind, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -218,8 +219,13 @@ func (l *podLogs) open(req *http.Request) (io.ReadCloser, error) {
 	if err := chooseContainer(pod, options); err != nil {
 		return nil, err
 	}
-	if l.pods.logs == nil || pod.Spec.NodeName == "" {
-		return nil, apierrors.NewNotFound(corev1.Resource("pods/log"), pod.Name)
+	if pod.Spec.NodeName == "" { // nothing has run yet
+		return io.NopCloser(strings.NewReader("")), nil
+	}
+	if l.pods.logs == nil {
+		status := apierrors.NewNotFound(corev1.Resource("pods/log"), pod.Name)
+		status.ErrStatus.Message = fmt.Sprintf("no log of pod %s: this API server has no nodes to ask for logs", pod.Name)
+		return nil, status
 	}
 	return l.pods.logs(ctx, pod.Namespace, pod.Name, *options)
 }

@@ -42,7 +42,11 @@ func (s strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
 }
 
 func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
-	return s.kind.Validate(obj)
+	errs := s.kind.Validate(obj)
+	if s.kind.ValidateCreate != nil {
+		errs = append(errs, s.kind.ValidateCreate(obj)...)
+	}
+	return errs
 }
 
 func (s strategy) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
@@ -68,12 +72,14 @@ func (s strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 
 func (s strategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
 	errs := s.kind.Validate(obj)
-	errs = append(errs, s.kind.ValidateUpdate(obj, old)...)
+	if s.kind.ValidateUpdate != nil {
+		errs = append(errs, s.kind.ValidateUpdate(obj, old)...)
+	}
 	return withoutMetadataErrors(errs, obj, old, s.kind.Namespaced)
 }
 
-func (s strategy) WarningsOnUpdate(ctx context.Context, obj, _ runtime.Object) []string {
-	return s.WarningsOnCreate(ctx, obj)
+func (s strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
 }
 
 // withoutMetadataErrors leaves out what rest.BeforeUpdate finds by itself, so
@@ -115,11 +121,10 @@ func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Obj
 }
 
 func (s statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	return withoutMetadataErrors(s.kind.ValidateUpdate(obj, old), obj, old, s.kind.Namespaced)
-}
-
-func (s statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
-	return nil
+	if s.kind.ValidateStatusUpdate == nil {
+		return nil
+	}
+	return s.kind.ValidateStatusUpdate(obj, old)
 }
 
 // gracefulStrategy is that of kinds whose objects a node winds down (pods).

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/util/dryrun"
+	"k8s.io/utils/ptr"
 
 	"vtm-ingress/sim/kube/store"
 )
@@ -100,10 +101,33 @@ func (r *resource) furnish(tx *store.Tx, ctx context.Context, namespace string) 
 func (r *resource) put(tx *store.Tx, key string, obj runtime.Object) error {
 	before := r.table.Get(key)
 	stored := r.stored(obj)
+	if err := wholeSeconds(stored); err != nil {
+		return err
+	}
 	if err := tx.Put(r.table, key, stored); err != nil {
 		return apierrors.NewInternalError(err)
 	}
 	r.services.committed(key, before, stored)
+	return nil
+}
+
+// wholeSeconds cuts the times of metadata as encoding and decoding would, so
+// that what is stored equals what a client sends back unchanged.
+func wholeSeconds(obj runtime.Object) error {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	m.SetCreationTimestamp(m.GetCreationTimestamp().Rfc3339Copy())
+	if at := m.GetDeletionTimestamp(); at != nil {
+		m.SetDeletionTimestamp(ptr.To(at.Rfc3339Copy()))
+	}
+	entries := m.GetManagedFields()
+	for i := range entries {
+		if at := entries[i].Time; at != nil {
+			entries[i].Time = ptr.To(at.Rfc3339Copy())
+		}
+	}
 	return nil
 }
 
@@ -235,6 +259,9 @@ func (r *resource) updated(ctx context.Context, name string, current runtime.Obj
 	}
 	obj, err := info.UpdatedObject(ctx, r.present(current))
 	if err != nil {
+		return nil, err
+	}
+	if err := wholeSeconds(obj); err != nil {
 		return nil, err
 	}
 	m, err := meta.Accessor(obj)
