@@ -29,9 +29,7 @@ func emitRule(l *model.Listener, names namer, mark string) []byte {
 	var b strings.Builder
 	b.WriteString(mark)
 	b.WriteString("# Routes requests by host and path. Written by vtm-ingress-controller, which undoes changes.\n\n")
-	if hasRoutes(l) {
-		emitPreamble(&b, l)
-	}
+	emitPreamble(&b, l)
 	for _, share := range l.Shares {
 		emitShare(&b, share, names)
 	}
@@ -48,10 +46,6 @@ func emitRule(l *model.Listener, names namer, mark string) []byte {
 	}
 	b.WriteString("\nhttp.sendResponse(\"404 Not Found\", \"text/plain\", \"No Ingress serves this host and path.\\n\", \"\");\n")
 	return []byte(b.String())
-}
-
-func hasRoutes(l *model.Listener) bool {
-	return slices.ContainsFunc(l.Shares, func(s *model.Share) bool { return len(s.Routes) > 0 })
 }
 
 // emitPreamble sets $path to the decoded path in normal form, $host to the host
