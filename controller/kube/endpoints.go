@@ -156,6 +156,7 @@ func readPart(object any) (key types.NamespacedName, p part, ok bool) {
 			}
 			p.ports = append(p.ports, portNodes{name, ready, unready})
 		}
+	case *legacyEndpoints:
 		key = types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
 		p.service = key
 		for _, subset := range o.Subsets {

@@ -84,8 +84,8 @@ func sources(namespace string, hasSlices bool) []source {
 				return c.DiscoveryV1().EndpointSlices(namespace)
 			}))
 	}
-	return append(list, newSource("endpoints", &corev1.Endpoints{}, func(t *tables) sink { return t.endpoints }, fields,
-		func(c kubernetes.Interface) api[*corev1.EndpointsList] { return c.CoreV1().Endpoints(namespace) }))
+	return append(list, newSource("endpoints", &legacyEndpoints{}, func(t *tables) sink { return t.endpoints }, fields,
+		func(c kubernetes.Interface) api[*legacyEndpointsList] { return c.CoreV1().Endpoints(namespace) }))
 }
 
 // listWatch is a source as client-go's Reflector wants it: it adds deadlines,

@@ -45,6 +45,7 @@ func trim(object any) (any, error) {
 		o.Status = corev1.NodeStatus{Addresses: o.Status.Addresses, Conditions: ready}
 	case *discoveryv1.EndpointSlice:
 		o.Annotations, o.ManagedFields = nil, nil
+	case *legacyEndpoints:
 		o.Annotations, o.ManagedFields = nil, nil
 	}
 	return object, nil
