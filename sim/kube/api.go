@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,6 +35,7 @@ type api struct {
 	store     *store.Store
 	identity  *identity
 	logs      LogsFunc
+	openapi   http.Handler
 
 	// seed makes UIDs and generated names of one server differ from those of
 	// another. They are functions of it and of revisions.

@@ -61,12 +61,14 @@ func newDocuments(a *api, endpoints map[endpointKey]*endpoint) http.Handler {
 	mux.HandleFunc("GET /version/{$}", d.version)
 	mux.HandleFunc("GET /{$}", d.index)
 	d.paths = append(d.paths, "/version")
-	for path, handler := range openAPI(a) {
-		mux.Handle("GET "+path, handler)
-		d.paths = append(d.paths, strings.TrimSuffix(path, "/{document...}"))
+	for _, path := range []string{"/openapi/v2", "/openapi/v3", "/openapi/v3/{document...}"} {
+		mux.Handle(path, a.openapi)
+	}
+	d.paths = append(d.paths, "/openapi/v2")
+	if a.version.atLeast(24) {
+		d.paths = append(d.paths, "/openapi/v3")
 	}
 	slices.Sort(d.paths)
-	d.paths = slices.Compact(d.paths)
 	return mux
 }
 

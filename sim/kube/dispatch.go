@@ -102,10 +102,12 @@ func (d *dispatcher) serveResource(w http.ResponseWriter, req *http.Request, inf
 	}
 	// "watch" before the resource is the old form of ?watch=true.
 	oldWatch := strings.HasPrefix(req.URL.Path, e.root()+"/watch/")
+	// (info.Name is also set by a field selector for a name.)
+	named := len(info.Parts) > 1
 	// A namespaced resource has a name only in a namespace; what has no
 	// namespace is not found below one.
 	namespaced := info.Namespace != "" && info.Resource != "namespaces"
-	if e.resource.Namespaced != namespaced && (namespaced || info.Name != "" || info.Subresource != "") {
+	if e.resource.Namespaced != namespaced && (namespaced || named) {
 		http.NotFound(w, req)
 		return
 	}
@@ -116,12 +118,12 @@ func (d *dispatcher) serveResource(w http.ResponseWriter, req *http.Request, inf
 		if e.watch != nil {
 			allowed[http.MethodGet] = e.watch
 		}
-	case info.Name == "" && e.resource.Namespaced && !namespaced:
+	case !named && e.resource.Namespaced && !namespaced:
 		allowed = map[string]http.Handler{}
 		if list := e.collection[http.MethodGet]; list != nil {
 			allowed[http.MethodGet] = list
 		}
-	case info.Name == "":
+	case !named:
 		allowed = e.collection
 	}
 	if len(allowed) == 0 {

@@ -107,7 +107,7 @@ func (a *api) scope(o scopeOf) (*handlers.RequestScope, error) {
 		})
 	}
 	converter := a.converter
-	if r := a.resources[o.resource]; r == nil || r.kind.GroupVersionKind != o.kind {
+	if r := a.resources[o.resource]; o.kind != scaleKind && (r == nil || r.kind.GroupVersionKind != o.kind) {
 		// What is posted to a subresource is nowhere in the schema; its fields
 		// are told from the objects.
 		converter = managedfields.NewDeducedTypeConverter()

@@ -21,13 +21,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/endpoints/request"
-	applyconfigurations "k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/rest"
 	clientcmd "k8s.io/client-go/tools/clientcmd/api/v1"
 	"sigs.k8s.io/yaml"
 
 	"vtm-ingress/internal/outside"
 	"vtm-ingress/sim/kube/kinds"
+	"vtm-ingress/sim/kube/openapi"
 	"vtm-ingress/sim/kube/store"
 )
 
@@ -144,7 +144,6 @@ func newAPI(o Options) (*api, error) {
 		version:   version,
 		scheme:    scheme,
 		codecs:    serializer.NewCodecFactory(scheme),
-		converter: applyconfigurations.NewTypeConverter(scheme),
 		store:     store.New(limit),
 		logs:      o.Logs,
 		resources: map[schema.GroupVersionResource]*resource{},
@@ -157,12 +156,20 @@ func newAPI(o Options) (*api, error) {
 	if a.seed, err = newSeed(o.World.Rand(name + "/identifiers")); err != nil {
 		return nil, err
 	}
+	var served []kinds.Kind
 	for _, kind := range kinds.All() {
 		if !kind.ServedBy(version.String()) {
 			continue
 		}
+		served = append(served, kind)
 		a.kinds = append(a.kinds, &kind)
 		a.resources[kind.GroupVersionResource()] = newResource(a, &kind)
+	}
+	if a.converter, err = openapi.NewTypeConverter(served); err != nil {
+		return nil, fmt.Errorf("emulated API server: schema: %w", err)
+	}
+	if a.openapi, err = openapi.New(served, version.String()); err != nil {
+		return nil, fmt.Errorf("emulated API server: documents: %w", err)
 	}
 	a.namespaces = a.resources[corev1.SchemeGroupVersion.WithResource("namespaces")]
 	return a, nil
