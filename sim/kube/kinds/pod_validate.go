@@ -453,8 +453,8 @@ func validateAffinityTerm(t *corev1.PodAffinityTerm, path *field.Path) field.Err
 	return append(errs, metav1validation.ValidateLabelName(t.TopologyKey, path.Child("topologyKey"))...)
 }
 
-// validatePodUpdate: of a pod's spec only images, the active deadline, the
-// grace period (from negative to 1) and more tolerations may change.
+// validatePodUpdate: of a pod's spec only images, the active deadline and
+// tolerations (more of them) may change.
 func validatePodUpdate(new, old *corev1.Pod) field.ErrorList {
 	spec := field.NewPath("spec")
 	if len(new.Spec.Containers) != len(old.Spec.Containers) {
@@ -488,9 +488,6 @@ func validatePodUpdate(new, old *corev1.Pod) field.ErrorList {
 	}
 	rest.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
 	rest.Tolerations = old.Spec.Tolerations
-	if deref(old.Spec.TerminationGracePeriodSeconds) < 0 && deref(rest.TerminationGracePeriodSeconds) == 1 {
-		rest.TerminationGracePeriodSeconds = old.Spec.TerminationGracePeriodSeconds
-	}
 	if !same(*rest, old.Spec) {
 		errs = append(errs, field.Forbidden(spec, "pod updates may not change fields other than `spec.containers[*].image`,"+
 			"`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"+

@@ -147,18 +147,15 @@ func defaultService(s *corev1.Service) {
 func alignClusterIPs(new, old *corev1.Service) {
 	n := &new.Spec
 	if old == nil {
-		if n.ClusterIP != "" && len(n.ClusterIPs) == 0 {
-			n.ClusterIPs = []string{n.ClusterIP}
-		}
-		return
+		old = &corev1.Service{}
 	}
 	o := &old.Spec
+	untouched := len(n.ClusterIPs) == 0 || slices.Equal(n.ClusterIPs, o.ClusterIPs)
 	switch {
-	case o.ClusterIP == "" && n.ClusterIP != "" && slices.Equal(n.ClusterIPs, o.ClusterIPs):
-		n.ClusterIPs = []string{n.ClusterIP}
-	case o.ClusterIP != "" && n.ClusterIP == "" && slices.Equal(n.ClusterIPs, o.ClusterIPs):
+	case n.ClusterIP == o.ClusterIP || !untouched:
+	case n.ClusterIP == "":
 		n.ClusterIPs = nil
-	case o.ClusterIP != "" && n.ClusterIP != "" && n.ClusterIP != o.ClusterIP && slices.Equal(n.ClusterIPs, o.ClusterIPs):
+	default:
 		n.ClusterIPs = []string{n.ClusterIP}
 	}
 }

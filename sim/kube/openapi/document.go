@@ -55,7 +55,7 @@ type document struct {
 func New(table []kinds.Kind, kubernetes string) (*Documents, error) {
 	v, err := version.ParseGeneric(kubernetes)
 	if err != nil {
-		return nil, fmt.Errorf("Kubernetes version %q: give major and minor, like 1.37: %w", kubernetes, err)
+		return nil, fmt.Errorf("version %q of Kubernetes: give major and minor, like 1.37: %w", kubernetes, err)
 	}
 	d := &Documents{table: table, version: kubernetes, v3: map[string]func() (document, error){}}
 	d.since.v3 = v.AtLeast(version.MajorMinor(1, 24))
@@ -92,16 +92,16 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	offered := []string{mediaJSON}
-	make := map[string]func() (document, error){}
+	builds := map[string]func() (document, error){}
 	switch path := strings.Trim(r.URL.Path, "/"); {
 	case path == "openapi/v2":
 		offered = append(offered, mediaProtobuf, mediaProtobufOld)
-		make[mediaJSON], make[mediaProtobuf], make[mediaProtobufOld] = d.v2JSON, d.v2Protobuf, d.v2Protobuf
+		builds[mediaJSON], builds[mediaProtobuf], builds[mediaProtobufOld] = d.v2JSON, d.v2Protobuf, d.v2Protobuf
 	case path == "openapi/v3" && d.since.v3:
-		make[mediaJSON] = d.index
+		builds[mediaJSON] = d.index
 	default:
 		group, is := strings.CutPrefix(path, "openapi/v3/")
-		if make[mediaJSON] = d.v3[group]; !is || make[mediaJSON] == nil {
+		if builds[mediaJSON] = d.v3[group]; !is || builds[mediaJSON] == nil {
 			http.NotFound(w, r)
 			return
 		}
@@ -116,7 +116,7 @@ func (d *Documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only the following media types are served: "+strings.Join(offered, ", "), http.StatusNotAcceptable)
 		return
 	}
-	doc, err := make[media]()
+	doc, err := builds[media]()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
