@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -404,6 +405,11 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, method, path, 
 		var u *url.Error
 		if errors.As(err, &u) {
 			err = u.Err
+		}
+		// So does an error of the connection: with our own port, other each time.
+		var op *net.OpError
+		if errors.As(err, &op) && op.Op != "dial" {
+			err = op.Err
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer within %v: %w", c.options.Timeout, err)

@@ -1,0 +1,105 @@
+package vtm
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestWhatMeansTheSameIsEqual(t *testing.T) {
+	type port int32
+	for _, test := range []struct {
+		name string
+		kind Type
+		a, b Properties
+	}{
+		{"integers", VirtualServers, Properties{"basic": {"port": port(80)}}, Properties{"basic": {"port": json.Number("80")}}},
+		{"a set's order and repetitions", Pools, Properties{"basic": {"monitors": []string{"b", "a", "b"}}}, Properties{"basic": {"monitors": []any{"a", "b"}}}},
+		{"a table's order and defaults", Pools,
+			Properties{"basic": {"nodes_table": []map[string]any{{"node": "b:1", "weight": 1, "state": "active"}, {"node": "a:1", "weight": 2}}}},
+			Properties{"basic": {"nodes_table": []any{map[string]any{"node": "a:1", "weight": json.Number("2"), "priority": 1}, map[string]any{"node": "b:1"}}}}},
+		{"unknown keys", Pools, Properties{"new": {"key": 1}}, Properties{"new": {"key": json.Number("1")}}},
+	} {
+		a, b := New(test.kind, "x", test.a), New(test.kind, "x", test.b)
+		if !Equal(a, b) {
+			t.Errorf("%s: %s", test.name, cmp.Diff(a.Properties, b.Properties))
+		}
+		one, _ := encode(a.Properties)
+		two, _ := encode(b.Properties)
+		if string(one) != string(two) {
+			t.Errorf("%s: encoded as %s and %s", test.name, one, two)
+		}
+	}
+}
+
+func TestWhatMeansAnotherThingIsNotEqual(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		kind Type
+		a, b Properties
+	}{
+		{"a list's order", VirtualServers, Properties{"basic": {"request_rules": []string{"a", "b"}}}, Properties{"basic": {"request_rules": []string{"b", "a"}}}},
+		{"a list's repetitions", VirtualServers, Properties{"basic": {"request_rules": []string{"a", "b", "a"}}}, Properties{"basic": {"request_rules": []string{"a", "b"}}}},
+		{"a cell", Pools, Properties{"basic": {"nodes_table": []any{map[string]any{"node": "a:1", "state": "draining"}}}}, Properties{"basic": {"nodes_table": []any{map[string]any{"node": "a:1"}}}}},
+		{"text and number", VirtualServers, Properties{"basic": {"port": "80"}}, Properties{"basic": {"port": 80}}},
+	} {
+		if Equal(New(test.kind, "x", test.a), New(test.kind, "x", test.b)) {
+			t.Errorf("%s: equal", test.name)
+		}
+	}
+}
+
+func TestNormalizeCopies(t *testing.T) {
+	nodes := []any{map[string]any{"node": "a:1"}}
+	r := New(Pools, "p", Properties{"basic": {"nodes_table": nodes}})
+	nodes[0].(map[string]any)["node"] = "b:1"
+	if got := r.Properties["basic"]["nodes_table"].([]any)[0].(map[string]any)["node"]; got != "a:1" {
+		t.Errorf("the resource changed with what it was made of: %v", got)
+	}
+}
+
+func TestDefaultsOfTheSchema(t *testing.T) {
+	for _, test := range []struct {
+		kind         Type
+		section, key string
+		want         any
+		ok           bool
+	}{
+		{VirtualServers, "basic", "enabled", false, true},
+		{VirtualServers, "basic", "listen_on_any", true, true},
+		{VirtualServers, "basic", "connect_timeout", int64(10), true},
+		{VirtualServers, "basic", "request_rules", []any{}, true},
+		{VirtualServers, "basic", "note", "", true},
+		{VirtualServers, "basic", "port", nil, false},
+		{VirtualServers, "basic", "rules_on_connect", nil, false},
+		{VirtualServers, "basic", "unheard_of", nil, false},
+		{Pools, "load_balancing", "algorithm", "round_robin", true},
+	} {
+		got, ok := Default(test.kind, test.section, test.key)
+		if ok != test.ok || ok && !cmp.Equal(got, test.want) {
+			t.Errorf("%s %s/%s: %#v %v, want %#v %v", test.kind, test.section, test.key, got, ok, test.want, test.ok)
+		}
+	}
+}
+
+func TestNamesCannotChangeThePath(t *testing.T) {
+	for name, want := range map[string]string{
+		"k8s_shop_web":  "config/active/pools/k8s_shop_web",
+		"a b/../c?d#e%": "config/active/pools/a%20b%2F..%2Fc%3Fd%23e%25",
+		"..":            "config/active/pools/%2E%2E",
+		".":             "config/active/pools/%2E",
+	} {
+		if got := configPath(ID{Pools, name}); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestBodiesHoldNoHTMLEscapes(t *testing.T) {
+	body, err := encode(Properties{"http": {"status_regex": "<&>"}})
+	if err != nil || !strings.Contains(string(body), "<&>") {
+		t.Errorf("%s, %v", body, err)
+	}
+}
