@@ -162,6 +162,7 @@ func (c *compiler) parse(name string, text []byte) *source {
 		switch {
 		case src.subs[key] != nil:
 			c.report(Error, u, d.pos, "sub '%s' is declared twice", d.name)
+			continue
 		case isKnown(key):
 			c.report(Error, u, d.pos, "sub '%s' has the name of a built-in function: choose another", d.name)
 		}

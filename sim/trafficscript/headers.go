@@ -143,7 +143,7 @@ func isToken(s string) bool {
 
 // oneLine returns s without what would begin a new header line.
 func oneLine(s string) string {
-	if strings.IndexAny(s, "\r\n\x00") < 0 {
+	if !strings.ContainsAny(s, "\r\n\x00") {
 		return s
 	}
 	return strings.NewReplacer("\r", " ", "\n", " ", "\x00", " ").Replace(s)

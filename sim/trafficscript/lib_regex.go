@@ -92,15 +92,12 @@ func regexError(pattern string, err error) error {
 	}
 	missing := ""
 	switch {
-	case bad.Code == syntax.ErrInvalidPerlOp:
-		switch {
-		case strings.Contains(bad.Expr, "(?=") || strings.Contains(bad.Expr, "(?!"):
-			missing = "lookahead"
-		case strings.Contains(bad.Expr, "(?<"):
-			missing = "lookbehind"
-		default:
-			missing = "the group"
-		}
+	case strings.HasPrefix(bad.Expr, "(?<=") || strings.HasPrefix(bad.Expr, "(?<!"):
+		missing = "lookbehind"
+	case bad.Code == syntax.ErrInvalidPerlOp && (strings.HasPrefix(bad.Expr, "(?=") || strings.HasPrefix(bad.Expr, "(?!")):
+		missing = "lookahead"
+	case bad.Code == syntax.ErrInvalidPerlOp || bad.Code == syntax.ErrInvalidNamedCapture:
+		missing = "the group"
 	case bad.Code == syntax.ErrInvalidEscape && len(bad.Expr) == 2 && isDigit(bad.Expr[1]) || bad.Code == syntax.ErrInvalidEscape && strings.HasPrefix(bad.Expr, `\k`):
 		missing = "the backreference"
 	case bad.Code == syntax.ErrInvalidEscape && len(bad.Expr) == 2 && strings.ContainsRune("ZGKRXhHvVNg", rune(bad.Expr[1])):

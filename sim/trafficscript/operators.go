@@ -88,6 +88,15 @@ func (c *compiler) equality(x *binaryExpr) test {
 	a := c.expr(x.x)
 	if l, ok := x.y.(*literal); ok && l.val.kind == kindString {
 		text := l.val.str
+		if v, ok := x.x.(*variable); ok && !isCapture(v.name) {
+			slot := c.slot(v.name)
+			return func(r *run) bool {
+				if v := &r.locals[slot]; v.kind == kindString {
+					return (v.str == text) == want
+				}
+				return r.equal(r.locals[slot], l.val) == want
+			}
+		}
 		return func(r *run) bool {
 			v := a(r)
 			if v.kind == kindString {
