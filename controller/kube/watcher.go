@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -114,6 +116,14 @@ func (w *Watcher) Snapshot() *Snapshot {
 		w.last = w.tables.snapshot(w.cluster.uid, w.last)
 	}
 	return w.last
+}
+
+// Ingress returns one Ingress as it was last heard of, nil if there is none. It
+// may be newer than Snapshot's.
+func (w *Watcher) Ingress(name types.NamespacedName) *networkingv1.Ingress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tables.ingresses.current[name]
 }
 
 // Version is the API server's, e.g. "v1.35.0"; "" while it is not known.
