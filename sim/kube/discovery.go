@@ -169,7 +169,7 @@ func (d *documents) discover(w http.ResponseWriter, req *http.Request) {
 		forms := aggregatedForms{d.api.version}
 		media, ok := negotiation.NegotiateMediaTypeOptions(req.Header.Get("Accept"), d.codecs.SupportedMediaTypes(), forms)
 		if ok && media.Convert != nil {
-			responsewriters.WriteObjectNegotiated(d.codecs, forms, media.Convert.GroupVersion(), w, req, http.StatusOK, all.DeepCopy(), false)
+			responsewriters.WriteObjectNegotiated(d.codecs, forms, media.Convert.GroupVersion(), w, req, http.StatusOK, all.DeepCopy(), true)
 			return
 		}
 	}
