@@ -82,6 +82,8 @@ func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.r = r.WithContext(t.ctx)
 	if r.ContentLength != 0 {
 		t.body = newBodySource(r.Body, t.conf.clientBuffer())
+		// A node may answer before it has the whole body. HTTP/2 always can.
+		_ = http.NewResponseController(w).EnableFullDuplex()
 		t.watch()
 	}
 	if r.Method == http.MethodConnect {
