@@ -31,6 +31,9 @@ type entry struct {
 	// Made from the above and, if no backend can work, from Programmed.
 	stands bool // it claims its site; else it is rejected for its own reasons
 
+	// The claim that it has at its site; zero: none. Changed by Translator.enter.
+	claim model.Claim
+
 	// Made from the claims of all.
 	refused  *model.Owner // who holds its site, nil if it got it
 	listener *listener    // nil unless it stands and is not refused
@@ -52,22 +55,20 @@ type backend struct {
 // listener is a model.Listener with what it takes on the traffic manager.
 type listener struct {
 	model   *model.Listener
-	holder  model.Owner // of the site
 	own     []*vtm.Resource
-	group   *vtm.Resource // nil on an existing group
+	group   *vtm.Resource // its site's; nil on an existing group
 	shadows map[*model.Share][]model.Shadow
 }
 
-// read takes over a new or changed object. It reports whether claims may have
-// changed by it.
-func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool) bool {
+// read takes over a new or changed object.
+func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool) {
 	last := e.ingress
 	e.ingress = ingress
 	w := readWish(ingress, env.settings)
 	if last != nil && !fresh && reflect.DeepEqual(w, e.wish) {
 		// Only something else changed, such as its status.
 		e.stale = e.stale || last.Generation != ingress.Generation
-		return false
+		return
 	}
 	if last != nil && reflect.DeepEqual(w.share, e.wish.share) {
 		w.share = e.wish.share // keeps its identity, so that the listener is kept, too
@@ -80,12 +81,11 @@ func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool
 	for i, ref := range w.backends {
 		e.backends[i] = backend{ref: ref}
 	}
-	return true
 }
 
-// refresh resolves the backends whose objects changed. It reports whether claims
-// may have changed by it.
-func (e *entry) refresh(in Input, env *environment, intern func(*vtm.Resource) *vtm.Resource) bool {
+// refresh resolves the backends whose objects changed, and finds out whether the
+// Ingress stands.
+func (e *entry) refresh(in Input, env *environment, intern func(*vtm.Resource) *vtm.Resource) {
 	working := false
 	for i := range e.backends {
 		b := &e.backends[i]
@@ -103,10 +103,8 @@ func (e *entry) refresh(in Input, env *environment, intern func(*vtm.Resource) *
 		// What serves stays, so that its address is not given away while a Service is
 		// replaced.
 		(working || in.Programmed.Owners[e.ingress.UID])
-	changed := stands != e.stands
+	e.stale = e.stale || stands != e.stands
 	e.stands = stands
-	e.stale = e.stale || changed
-	return changed
 }
 
 // judge makes the verdict.

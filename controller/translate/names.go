@@ -42,12 +42,12 @@ func (n namer) pool(owner model.Owner, backend string) string {
 
 // server names the virtual server that listens at a place.
 func (n namer) server(p model.Place) string {
-	return n.join(site(p.Site), strconv.Itoa(int(p.Port)), "http")
+	return n.join(siteText(p.Site), strconv.Itoa(int(p.Port)), "http")
 }
 
 // rule names the rule that routes what comes in at a place.
 func (n namer) rule(p model.Place) string {
-	return n.join(site(p.Site), strconv.Itoa(int(p.Port)), "routes")
+	return n.join(siteText(p.Site), strconv.Itoa(int(p.Port)), "routes")
 }
 
 // group names the Traffic IP Group on which a site listens: an existing one's
@@ -56,11 +56,11 @@ func (n namer) group(s model.Site) string {
 	if s.Group != "" {
 		return s.Group
 	}
-	return n.join(site(s), "group")
+	return n.join(siteText(s), "group")
 }
 
-// site is a site's part of a name. No address looks like a group's.
-func site(s model.Site) string {
+// siteText is a site's part of a name. No address looks like a group's.
+func siteText(s model.Site) string {
 	if s.Group != "" {
 		return "group-" + s.Group
 	}

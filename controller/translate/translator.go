@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 
@@ -20,7 +19,8 @@ import (
 type Translator struct {
 	env     *environment
 	entries map[types.NamespacedName]*entry
-	order   []*entry // by rank
+	sites   map[model.Site]*site
+	dirty   map[model.Site]bool // sites whose claims changed since they were allotted
 
 	// The maps of the last Snapshot: the same map holds the same things.
 	ingresses map[types.NamespacedName]*networkingv1.Ingress
@@ -28,14 +28,20 @@ type Translator struct {
 	services  map[types.NamespacedName]*corev1.Service
 	endpoints map[types.NamespacedName]*kube.Endpoints
 
+	last *Result
+}
+
+// site is what a Translator remembers of one site.
+type site struct {
+	claimants []*entry // by rank
 	listeners map[model.Place]*listener
-	last      *Result
+	group     *vtm.Resource // nil on an existing group
 }
 
 // New makes a Translator that remembers nothing.
 func New() *Translator {
 	return &Translator{
-		entries: map[types.NamespacedName]*entry{}, listeners: map[model.Place]*listener{},
+		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{}, dirty: map[model.Site]bool{},
 		last: &Result{Desired: map[vtm.ID]*vtm.Resource{}, Verdicts: map[types.NamespacedName]*Verdict{}},
 	}
 }
@@ -51,39 +57,41 @@ func (t *Translator) Translate(in Input) *Result {
 	env := newEnvironment(in, t.env)
 	fresh := env != t.env
 	t.env = env
-
-	claims := t.readIngresses(in.Snapshot.Ingresses, fresh)
 	if fresh {
-		claims = true
-		clear(t.listeners)
-	}
-	moved := fresh || claims || !same(t.services, in.Snapshot.Services) || !same(t.endpoints, in.Snapshot.Endpoints)
-	t.services, t.endpoints = in.Snapshot.Services, in.Snapshot.Endpoints
-	stale := claims
-	for _, e := range t.order {
-		if moved || e.stale || !e.working() {
-			claims = e.refresh(in, env, t.intern) || claims
+		clear(t.sites)
+		for _, e := range t.entries {
+			e.claim = model.Claim{}
+			e.settle(nil, nil)
 		}
-		stale = stale || e.stale
 	}
-	if claims {
-		t.allot()
+	changed := t.readIngresses(in.Snapshot.Ingresses, fresh)
+	moved := fresh || !same(t.services, in.Snapshot.Services) || !same(t.endpoints, in.Snapshot.Endpoints)
+	t.services, t.endpoints = in.Snapshot.Services, in.Snapshot.Endpoints
+	for _, e := range t.entries {
+		if moved || e.stale || !e.working() {
+			e.refresh(in, env, t.intern)
+			t.enter(e)
+		}
+		changed = changed || e.stale
 	}
-	if stale || claims {
+	for where := range t.dirty {
+		t.allot(where)
+		changed = true
+	}
+	clear(t.dirty)
+	if changed {
 		t.assemble()
 	}
 	return t.last
 }
 
-// readIngresses brings entries and their order up to date. It reports whether
-// claims may have changed.
+// readIngresses brings the entries up to date. It reports whether one is gone.
 func (t *Translator) readIngresses(ingresses map[types.NamespacedName]*networkingv1.Ingress, fresh bool) bool {
 	if !fresh && same(t.ingresses, ingresses) {
 		return false
 	}
 	t.ingresses = ingresses
 	t.reading++
-	claims := false
 	seen := 0
 	for key, ingress := range ingresses {
 		e := t.entries[key]
@@ -96,26 +104,20 @@ func (t *Translator) readIngresses(ingresses map[types.NamespacedName]*networkin
 			continue // an entry that it had is not seen, and removed below
 		}
 		seen++
-		owner := ownerOf(ingress)
-		if e != nil && e.wish.share.Owner != owner {
+		if e != nil && e.wish.share.Owner != ownerOf(ingress) {
 			// Deleted and made again: another Ingress, of another rank.
 			t.remove(e)
-			e, claims = nil, true
+			e = nil
 		}
-		known := e != nil
-		if !known {
+		if e == nil {
 			e = &entry{key: key}
 			t.entries[key] = e
 		}
 		e.seen = t.reading
-		claims = e.read(ingress, t.env, fresh) || claims
-		if !known {
-			at, _ := slices.BinarySearchFunc(t.order, e, compareRank)
-			t.order = slices.Insert(t.order, at, e)
-		}
+		e.read(ingress, t.env, fresh)
 	}
 	if seen == len(t.entries) {
-		return claims
+		return false
 	}
 	for _, e := range t.entries {
 		if e.seen != t.reading {
@@ -126,64 +128,84 @@ func (t *Translator) readIngresses(ingresses map[types.NamespacedName]*networkin
 }
 
 func (t *Translator) remove(e *entry) {
+	e.stands = false
+	t.enter(e)
 	delete(t.entries, e.key)
-	if at, ok := slices.BinarySearchFunc(t.order, e, compareRank); ok {
-		t.order = slices.Delete(t.order, at, at+1)
+}
+
+// enter makes an entry's claim the one that it has now.
+func (t *Translator) enter(e *entry) {
+	var claim model.Claim
+	if e.stands {
+		claim = model.Claim{Site: e.site, Port: e.wish.port, Exclusive: e.wish.dedicated.IsValid(), Share: e.wish.share}
+	}
+	if claim == e.claim {
+		return
+	}
+	if e.claim.Share != nil {
+		old := t.sites[e.claim.Site]
+		if at, ok := slices.BinarySearchFunc(old.claimants, e, compareRank); ok {
+			old.claimants = slices.Delete(old.claimants, at, at+1)
+		}
+		t.dirty[e.claim.Site] = true
+		e.settle(nil, nil)
+	}
+	e.claim = claim
+	if claim.Share != nil {
+		at := t.sites[claim.Site]
+		if at == nil {
+			at = &site{listeners: map[model.Place]*listener{}}
+			t.sites[claim.Site] = at
+		}
+		i, _ := slices.BinarySearchFunc(at.claimants, e, compareRank)
+		at.claimants = slices.Insert(at.claimants, i, e)
+		t.dirty[claim.Site] = true
 	}
 }
 
-// compareRank orders entries by rank; no two are equal.
+// compareRank orders entries that claim by rank; no two are equal.
 func compareRank(a, b *entry) int {
-	return a.wish.share.Owner.Compare(b.wish.share.Owner)
+	return a.claim.Share.Owner.Compare(b.claim.Share.Owner)
 }
 
-// allot gives sites to those that stand, and makes the listeners that changed.
-func (t *Translator) allot() {
-	var claims []model.Claim
-	var claimants []*entry
-	for _, e := range t.order {
-		if !e.stands {
-			e.settle(nil, nil)
-			continue
-		}
-		claims = append(claims, model.Claim{
-			Site: e.site, Port: e.wish.port, Exclusive: e.wish.dedicated.IsValid(), Share: e.wish.share,
-		})
-		claimants = append(claimants, e)
+// allot gives a site to those who claim it, and makes the listeners that changed.
+func (t *Translator) allot(where model.Site) {
+	s := t.sites[where]
+	if len(s.claimants) == 0 {
+		delete(t.sites, where)
+		return
+	}
+	claims := make([]model.Claim, len(s.claimants))
+	for i, e := range s.claimants {
+		claims[i] = e.claim
 	}
 	allotment := model.Allot(claims)
-	groups := map[model.Site]*vtm.Resource{}
-	for place, l := range allotment.Listeners {
-		holder := allotment.Holders[place.Site]
-		known := t.listeners[place]
-		if known == nil || known.model.Exclusive != l.Exclusive || known.holder != holder || !slices.Equal(known.model.Shares, l.Shares) {
-			known = t.newListener(l, holder)
-			t.listeners[place] = known
-		}
-		// Listeners of one site share their group.
-		if group, ok := groups[place.Site]; ok {
-			known.group = group
-		} else {
-			groups[place.Site] = known.group
-		}
+	if where.Group == "" {
+		s.group = t.intern(t.env.group(where, allotment.Holders[where]))
 	}
-	maps.DeleteFunc(t.listeners, func(place model.Place, _ *listener) bool { return allotment.Listeners[place] == nil })
-	for i, e := range claimants {
+	listeners := make(map[model.Place]*listener, len(allotment.Listeners))
+	for place, l := range allotment.Listeners {
+		known := s.listeners[place]
+		if known == nil || known.model.Exclusive != l.Exclusive || !slices.Equal(known.model.Shares, l.Shares) {
+			known = t.newListener(l)
+		}
+		known.group = s.group
+		listeners[place] = known
+	}
+	s.listeners = listeners
+	for i, e := range s.claimants {
 		if holder, refused := allotment.Refused[i]; refused {
 			e.settle(nil, &holder)
 		} else {
-			e.settle(t.listeners[model.Place{Site: e.site, Port: e.wish.port}], nil)
+			e.settle(listeners[model.Place{Site: where, Port: e.claim.Port}], nil)
 		}
 	}
 }
 
-func (t *Translator) newListener(m *model.Listener, holder model.Owner) *listener {
-	l := &listener{model: m, holder: holder, own: t.env.listener(m), shadows: map[*model.Share][]model.Shadow{}}
+func (t *Translator) newListener(m *model.Listener) *listener {
+	l := &listener{model: m, own: t.env.listener(m), shadows: map[*model.Share][]model.Shadow{}}
 	for i := range l.own {
 		l.own[i] = t.intern(l.own[i])
-	}
-	if m.Site.Group == "" {
-		l.group = t.intern(t.env.group(m.Site, holder))
 	}
 	for _, shadow := range m.Shadows() {
 		l.shadows[shadow.Share] = append(l.shadows[shadow.Share], shadow)
@@ -211,20 +233,23 @@ func (t *Translator) intern(r *vtm.Resource) *vtm.Resource {
 func (t *Translator) assemble() {
 	result := &Result{
 		Desired:  make(map[vtm.ID]*vtm.Resource, len(t.last.Desired)+8),
-		Verdicts: make(map[types.NamespacedName]*Verdict, len(t.order)),
+		Verdicts: make(map[types.NamespacedName]*Verdict, len(t.entries)),
 	}
-	for _, l := range t.listeners {
-		for _, r := range l.own {
-			result.Desired[r.ID] = r
+	for _, s := range t.sites {
+		for _, l := range s.listeners {
+			for _, r := range l.own {
+				result.Desired[r.ID] = r
+			}
 		}
-		if l.group != nil {
-			result.Desired[l.group.ID] = l.group
+		if s.group != nil {
+			result.Desired[s.group.ID] = s.group
 		}
 	}
-	for _, e := range t.order {
+	for _, e := range t.entries {
 		if e.stale {
-			if v := e.judge(t.env); !reflect.DeepEqual(v, e.verdict) {
-				e.verdict = v
+			e.verdict = e.judge(t.env)
+			if last := t.last.Verdicts[e.key]; reflect.DeepEqual(last, e.verdict) {
+				e.verdict = last
 			}
 			e.stale = false
 		}
