@@ -84,6 +84,11 @@ func errBusy() *apiError {
 	return &apiError{status: http.StatusServiceUnavailable, ID: "resource.busy", Text: "Another change is still taking effect. Nothing was changed; try again"}
 }
 
+// errNoCounters answers for an object that exists but counts nothing.
+func errNoCounters(name string) *apiError {
+	return &apiError{status: http.StatusBadRequest, ID: "statistics.no_counters", Text: fmt.Sprintf("There are no counters for '%s'", clip(name))}
+}
+
 // problems gathers all that is wrong with one body, as error_info shows it:
 // section -> key -> error, and section -> table -> row -> column -> error.
 type problems map[string]any

@@ -24,6 +24,9 @@ func (t *TrafficManager) config(r *request, path []string) (answer, *apiError) {
 		}
 		next := at.children[path[0]]
 		if next == nil {
+			if r.Method == http.MethodPut && len(path) == 1 {
+				return answer{}, errForbidden("Nothing can be created in this folder")
+			}
 			return r.notFound()
 		}
 		at, path = next, r.enter(path)

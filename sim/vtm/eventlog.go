@@ -34,7 +34,7 @@ type Write struct {
 // The record keeps the newest lines and writes; older ones are forgotten.
 const (
 	keptEvents = 10_000
-	keptWrites = 10_000
+	keptWrites = 50_000
 )
 
 // record is what happened on this traffic manager: bounded.
@@ -85,7 +85,7 @@ func (t *TrafficManager) EventLog() []Event {
 	return t.record.events.list()
 }
 
-// Writes returns the newest 10,000 accepted changes, oldest first, and how many
+// Writes returns the newest 50,000 accepted changes, oldest first, and how many
 // there were in all.
 func (t *TrafficManager) Writes() (writes []Write, total uint64) {
 	t.record.mu.Lock()

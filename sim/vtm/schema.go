@@ -12,6 +12,10 @@ import (
 type schema struct {
 	types map[string]*resourceType // by path, such as "ssl/server_keys"
 	root  *folder                  // what config/active holds
+
+	// status holds, by path below status/NAME, the members of a status resource
+	// with their zero values.
+	status map[string]map[string]any
 }
 
 // folder is a node of the tree under config/active: either it holds folders, or
@@ -108,11 +112,27 @@ func parseSchema(data []byte) (*schema, error) {
 			Kind     string                       `json:"kind"`
 			Sections map[string]map[string]rawKey `json:"sections"`
 		} `json:"config"`
+		Status map[string]struct {
+			Fields map[string]any `json:"fields"`
+		} `json:"status"`
 	}
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fmt.Errorf("the REST schema is not readable: %w", err)
 	}
-	s := &schema{types: make(map[string]*resourceType, len(raw.Config)), root: &folder{}}
+	s := &schema{types: make(map[string]*resourceType, len(raw.Config)), root: &folder{}, status: make(map[string]map[string]any, len(raw.Status))}
+	for path, row := range raw.Status {
+		for name, shape := range row.Fields {
+			switch shape {
+			case "int":
+				row.Fields[name] = 0
+			case "string":
+				row.Fields[name] = ""
+			default:
+				row.Fields[name] = []any{}
+			}
+		}
+		s.status[path] = row.Fields
+	}
 	for _, path := range slices.Sorted(maps.Keys(raw.Config)) {
 		row := raw.Config[path]
 		t := &resourceType{path: path}

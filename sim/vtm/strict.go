@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"vtm-ingress/sim/trafficscript"
 )
 
 // reference says that a key names resources of one of some types.
@@ -135,45 +137,61 @@ func (p *property) uses(all []use, at use, v any) []use {
 type strict struct {
 	store  *store
 	schema *schema
-	usedBy map[target]map[target]int // target -> user -> how often; whoever writes may touch it
-	uses   map[target][]target       // user -> its targets
+	usedBy map[target]map[target]struct{} // target -> its users; whoever writes may touch it
+	uses   map[target][]target            // user -> its targets
 }
 
 func newStrict(st *store, sch *schema) *strict {
-	return &strict{store: st, schema: sch, usedBy: make(map[target]map[target]int), uses: make(map[target][]target)}
+	return &strict{store: st, schema: sch, usedBy: make(map[target]map[target]struct{}), uses: make(map[target][]target)}
 }
 
 func (s *strict) exists(t target) bool { return s.store.get(s.schema.types[t.path], t.name) != nil }
 
-// changed keeps the index. A rule that does not compile never gets here.
+// changed keeps the index. What a rule refers to includes what its libraries do,
+// so the rules that import a changed one are looked at again.
 func (s *strict) changed(old, next *resource) {
-	if old != nil {
-		self := target{old.kind.path, old.name}
-		for _, t := range s.uses[self] {
-			if s.usedBy[t][self]--; s.usedBy[t][self] == 0 {
-				delete(s.usedBy[t], self)
-			}
-			if len(s.usedBy[t]) == 0 {
-				delete(s.usedBy, t)
-			}
-		}
-		delete(s.uses, self)
-	}
+	r := next
 	if next == nil {
+		r = old
+	}
+	self := target{r.kind.path, r.name}
+	if next == nil {
+		s.record(self, nil)
 		return
 	}
-	self := target{next.kind.path, next.name}
-	all := uses(next)
-	if next.kind.path == "rules" {
-		rule, _ := s.compile(next, nil)
-		all = ruleUses(rule)
+	if r.kind.path != "rules" {
+		s.record(self, uses(next))
+		return
 	}
+	rules := []target{self}
+	for user := range s.usedBy[self] {
+		if user.path == "rules" {
+			rules = append(rules, user)
+		}
+	}
+	for _, rule := range rules {
+		// It compiles: a change after which one does not is refused.
+		if compiled, _ := s.compile(s.store.get(r.kind, rule.name), nil); compiled != nil {
+			s.record(rule, ruleUses(compiled))
+		}
+	}
+}
+
+// record replaces what the index knows of one user.
+func (s *strict) record(user target, all []use) {
+	for _, t := range s.uses[user] {
+		delete(s.usedBy[t], user)
+		if len(s.usedBy[t]) == 0 {
+			delete(s.usedBy, t)
+		}
+	}
+	delete(s.uses, user)
 	for _, u := range all {
 		if s.usedBy[u.target] == nil {
-			s.usedBy[u.target] = make(map[target]int)
+			s.usedBy[u.target] = make(map[target]struct{})
 		}
-		s.usedBy[u.target][self]++
-		s.uses[self] = append(s.uses[self], u.target)
+		s.usedBy[u.target][user] = struct{}{}
+		s.uses[user] = append(s.uses[user], u.target)
 	}
 }
 
@@ -253,8 +271,23 @@ func (s *strict) refuseRule(bad problems, next *resource) {
 	}
 }
 
+// compile compiles a rule against the stored ones; instead, if not nil, replaces
+// the stored one of its name.
+func (s *strict) compile(r, instead *resource) (*trafficscript.Rule, trafficscript.Diagnostics) {
+	return trafficscript.Compile(r.name, r.content, func(name string) ([]byte, bool) {
+		found := instead
+		if found == nil || found.name != name {
+			found = s.store.get(r.kind, name)
+		}
+		if found == nil {
+			return nil, false
+		}
+		return found.content, true
+	})
+}
+
 // ruleUses lists what a rule refers to: literal pools and imported libraries.
-func ruleUses(rule *scriptRule) []use {
+func ruleUses(rule *trafficscript.Rule) []use {
 	var all []use
 	for _, name := range rule.Pools() {
 		if !slices.Contains(builtinPools, name) {
@@ -267,18 +300,28 @@ func ruleUses(rule *scriptRule) []use {
 	return all
 }
 
-// at records a mistake where a reference is made.
+// at records a mistake where a reference is made. A list may make several; they
+// are told in one text.
 func (ps problems) at(u use, id, text string) {
-	err := error(&valueError{id: id, text: text})
-	if u.column == "" {
-		ps.key(u.section, u.key, err)
-		return
-	}
-	keys, _ := ps[u.section].(map[string]any)
-	table, ok := keys[u.key].(map[string]any)
+	keys, ok := ps[u.section].(map[string]any)
 	if !ok {
-		table = make(map[string]any)
-		ps.put(u.section, u.key, table)
+		keys = make(map[string]any)
+		ps[u.section] = keys
 	}
-	problems(table).key(clip(u.row), u.column, err)
+	name := u.key
+	if u.column != "" {
+		for _, level := range []string{u.key, clip(u.row)} {
+			inner, ok := keys[level].(map[string]any)
+			if !ok {
+				inner = make(map[string]any)
+				keys[level] = inner
+			}
+			keys = inner
+		}
+		name = u.column
+	}
+	if earlier, ok := keys[name].(innerError); ok {
+		text = earlier.Text + "; " + text
+	}
+	keys[name] = innerError{id, text}
 }

@@ -281,6 +281,13 @@ func checkNode(s string) error {
 	return fmt.Errorf("'%s' is not a node: expected host:port with a port of 1 to 65535", clip(s))
 }
 
+// portOf is the port of a node that checkNode accepts.
+func portOf(node string) int {
+	_, port, _ := net.SplitHostPort(node)
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
 // clip bounds what an error repeats of the input.
 func clip(s string) string {
 	const most = 200

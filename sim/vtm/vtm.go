@@ -34,7 +34,8 @@ type Options struct {
 	// Name of the traffic manager, as in traffic_managers and in the machines of
 	// Traffic IP Groups: a host name or an IP address.
 	Name string
-	// Address is the IP address that the REST API listens on.
+	// Address is this machine's IP address: where the REST API listens, and what
+	// listen_on_any means.
 	Address string
 	// RESTPort is the port of the REST API; 0 is 9070.
 	RESTPort int
@@ -51,6 +52,8 @@ type Options struct {
 	Certificate *tls.Certificate
 	// PlainHTTP serves REST without TLS, for simulation.
 	PlainHTTP bool
+	// PerClientTransports is the data plane's option of that name, for simulation.
+	PerClientTransports bool
 }
 
 // TrafficManager is one emulated traffic manager. Its methods may be called from
@@ -60,7 +63,7 @@ type TrafficManager struct {
 	o           Options
 	schema      *schema
 	store       *store
-	data        noData
+	data        *dataplane.DataPlane
 	strict      *strict // nil unless Options.Strict
 	uuid        string
 	started     time.Time
@@ -135,7 +138,10 @@ func Start(o Options) (*TrafficManager, error) {
 		return nil, fmt.Errorf("the REST API of traffic manager %s cannot listen on %s: %w", o.Name, address, err)
 	}
 	t.listener = &cuttableListener{Listener: l, refuse: func() bool { return t.fault.Load().Down }, open: make(map[*cuttableConn]struct{})}
-	t.data = noData{}
+	t.data = dataplane.New(dataplane.Options{
+		World: o.World, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
+		Events: t.logEvent, PerClientTransports: o.PerClientTransports,
+	})
 	if err := t.install(); err != nil {
 		_ = l.Close()
 		t.data.Close()
@@ -210,6 +216,9 @@ func (t *TrafficManager) CertificatePEM() []byte {
 	}
 	return out
 }
+
+// DataPlane is what serves the traffic of this traffic manager.
+func (t *TrafficManager) DataPlane() *dataplane.DataPlane { return t.data }
 
 // newUUID makes a version 4 UUID.
 func newUUID(random io.Reader) (string, error) {
