@@ -127,20 +127,18 @@ func (b *builder) together(s *Settings) {
 
 // lease checks the bounds that keep two instances from writing at one time.
 func (b *builder) lease(s *Settings) {
-	for _, key := range []string{"lease_duration", "renew_deadline", "retry_period"} {
-		if b.given[key].bad {
-			return
-		}
+	good := func(keys ...string) bool {
+		return !slices.ContainsFunc(keys, func(key string) bool { return b.given[key].bad })
 	}
 	// Kubernetes keeps the duration in whole seconds: with a fraction, another
 	// instance would take over before this one's own count has ended.
-	if s.LeaseDuration%time.Second != 0 {
+	if good("lease_duration") && s.LeaseDuration%time.Second != 0 {
 		b.mistake("lease_duration", "%s: want whole seconds", s.LeaseDuration)
 	}
-	if s.RenewDeadline < 2*s.RetryPeriod {
+	if good("renew_deadline", "retry_period") && s.RenewDeadline < 2*s.RetryPeriod {
 		b.mistake("renew_deadline", "%s: want at least twice retry_period, which is %s", s.RenewDeadline, s.RetryPeriod)
 	}
-	if s.LeaseDuration-s.RenewDeadline < s.RetryPeriod {
+	if good("lease_duration", "renew_deadline", "retry_period") && s.LeaseDuration-s.RenewDeadline < s.RetryPeriod {
 		b.mistake("renew_deadline", "%s: want it shorter than lease_duration, which is %s, by at least retry_period, which is %s",
 			s.RenewDeadline, s.LeaseDuration, s.RetryPeriod)
 	}

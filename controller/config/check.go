@@ -13,13 +13,13 @@ import (
 )
 
 // normalize validates what was given for s and brings it into the form that
-// build expects: one text, or for lists any number. problem is "" if all is
+// build expects: one text, or for lists any number. problems is empty if all is
 // well; it holds no secret.
-func (s Setting) normalize(texts []string, isList bool) (normal []string, problem string) {
+func (s Setting) normalize(texts []string, isList bool) (normal, problems []string) {
 	list := s.Type == "names" || s.Type == "urls"
 	switch {
 	case isList && !list:
-		return nil, "want one value, not a list"
+		return nil, []string{"want one value, not a list"}
 	case list && !isList:
 		texts = strings.Split(texts[0], ",")
 	}
@@ -32,14 +32,14 @@ func (s Setting) normalize(texts []string, isList bool) (normal []string, proble
 		}
 		text, problem := s.normalizeOne(text)
 		if problem != "" {
-			return nil, problem
+			problems = append(problems, problem)
 		}
 		normal = append(normal, text)
 	}
 	if !list && len(normal) == 0 {
 		normal = []string{""}
 	}
-	return normal, ""
+	return normal, problems
 }
 
 func (s Setting) normalizeOne(text string) (normal, problem string) {

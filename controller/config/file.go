@@ -72,7 +72,7 @@ func fromFile(settings []Setting, from Sources) (values map[string]value, mistak
 		v, problem := fromNode(node)
 		if problem != "" {
 			mistakes = append(mistakes, here.mistake(key, "%s", problem))
-			v = &value{bad: true, texts: []string{""}}
+			v = &value{bad: true}
 		}
 		if v != nil {
 			v.origin = here

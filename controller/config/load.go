@@ -45,11 +45,12 @@ func Load(from Sources) (*Settings, error) {
 			if !ok {
 				continue
 			}
-			if texts, problem := s.normalize(v.texts, v.isList); problem != "" {
-				mistakes = append(mistakes, v.mistake(s.Key, "%s", problem))
-				v.bad = true
-			} else {
-				v.texts = texts
+			if !v.bad {
+				texts, problems := s.normalize(v.texts, v.isList)
+				for _, problem := range problems {
+					mistakes = append(mistakes, v.mistake(s.Key, "%s", problem))
+				}
+				v.texts, v.bad = texts, len(problems) > 0
 			}
 			given[s.Key] = v
 		}

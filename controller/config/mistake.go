@@ -25,7 +25,7 @@ type Mistake struct {
 type order struct {
 	source source
 	line   int
-	name   string
+	where  string
 }
 
 type source int
@@ -63,7 +63,7 @@ func (m Mistakes) sort() {
 		return cmp.Or(
 			cmp.Compare(a.order.source, b.order.source),
 			cmp.Compare(a.order.line, b.order.line),
-			cmp.Compare(a.order.name, b.order.name),
+			cmp.Compare(a.order.where, b.order.where),
 		)
 	})
 }
@@ -78,6 +78,6 @@ type origin struct {
 func (o origin) mistake(key, format string, args ...any) Mistake {
 	return Mistake{
 		Where: o.where, Key: key, Text: fmt.Sprintf(format, args...),
-		order: order{o.source, o.line, key},
+		order: order{o.source, o.line, o.where},
 	}
 }
