@@ -1,0 +1,327 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vtm-ingress/controller/vtm"
+)
+
+const (
+	// chunk is how many steps are sent before it is looked whether endpoints
+	// changed meanwhile, which overtakes.
+	chunk = 128
+	// brokenAfter is after how many requests in a row without a sensible answer the
+	// traffic manager counts as away, and the plan is given up.
+	brokenAfter = 3
+)
+
+// applying is one application of one plan.
+type applying struct {
+	l       *Loop
+	desired map[vtm.ID]*vtm.Resource // all that is desired, for references
+
+	// Guarded by l.mu while a stage is under way.
+	broken    int               // requests in a row without a sensible answer
+	abort     error             // why the rest isn't sent; nil: it is
+	blocked   map[vtm.ID]vtm.ID // what must not be deleted -> who still refers to it
+	overtaken map[vtm.ID]bool   // pools whose nodes are newer than the plan's
+	writes    int               // requests that were sent
+	failed    int
+}
+
+var errNoPermit = errors.New("this instance may not write any more")
+
+// apply sends the steps of a plan. It returns when all requests have ended. What
+// succeeded is in l.observed and l.settled after, what failed in l.failures.
+func (l *Loop) apply(ctx context.Context, p *Plan, desired map[vtm.ID]*vtm.Resource) *applying {
+	a := &applying{l: l, desired: desired, blocked: map[vtm.ID]vtm.ID{}, overtaken: map[vtm.ID]bool{}}
+	clear(l.waits)
+	for _, r := range p.Same {
+		l.settled[r.ID] = r
+	}
+	for _, h := range p.Held {
+		l.waits[h.ID] = h.Reason
+		a.block(h.ID)
+	}
+	for begin := 0; begin < len(p.Steps) && a.abort == nil; {
+		end := begin + 1
+		for end < len(p.Steps) && end-begin < chunk && p.Steps[end].Stage == p.Steps[begin].Stage {
+			end++
+		}
+		a.run(ctx, p.Steps[begin:end])
+		begin = end
+		if begin < len(p.Steps) && a.abort == nil {
+			l.overtake(ctx, a)
+		}
+	}
+	return a
+}
+
+// run sends independent steps, several at a time.
+func (a *applying) run(ctx context.Context, steps []Step) {
+	ids := make([]vtm.ID, 0, len(steps))
+	byID := make(map[vtm.ID]*Step, len(steps))
+	var alone []*Step
+	for i := range steps {
+		s := &steps[i]
+		if len(s.MakeWay) > 0 {
+			alone = append(alone, s) // it also writes other resources than its own
+			continue
+		}
+		ids = append(ids, s.ID)
+		byID[s.ID] = s
+	}
+	a.l.o.Client.Each(ids, func(id vtm.ID) { a.step(ctx, byID[id]) })
+	for _, s := range alone {
+		a.step(ctx, s)
+	}
+}
+
+// step sends one step, if nothing speaks against it.
+func (a *applying) step(ctx context.Context, s *Step) {
+	l := a.l
+	l.mu.Lock()
+	if a.abort != nil || a.overtaken[s.ID] || ctx.Err() != nil {
+		l.mu.Unlock()
+		return
+	}
+	if reason := a.hindered(s); reason != "" {
+		l.waits[s.ID] = reason
+		a.block(s.ID)
+		l.mu.Unlock()
+		return
+	}
+	l.mu.Unlock()
+
+	disabled, err := a.makeWay(ctx, s)
+	var stored *vtm.Resource
+	if err == nil {
+		stored, err = a.send(ctx, s)
+	}
+	if err != nil {
+		a.giveBack(ctx, disabled)
+	}
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil:
+		a.broken = 0
+		delete(l.failures, s.ID)
+		a.succeeded(s, stored)
+	case errors.Is(err, errNoPermit) || ctx.Err() != nil:
+		a.stop(errNoPermit)
+		if vtm.Ambiguous(err) {
+			l.fail(s.ID, s.After, err)
+		}
+	default:
+		a.failed++
+		a.block(s.ID)
+		l.fail(s.ID, s.After, err)
+		switch vtm.KindOf(err) {
+		case vtm.Unreachable, vtm.Unauthorised:
+			a.stop(err)
+		case vtm.Outage, vtm.Garbage:
+			if a.broken++; a.broken >= brokenAfter {
+				a.stop(err)
+			}
+		default:
+			a.broken = 0
+		}
+	}
+}
+
+// stop ends the plan for a reason; the first one counts. l.mu is held.
+func (a *applying) stop(err error) {
+	if a.abort == nil {
+		a.abort = err
+	}
+}
+
+// hindered says why a step can't be made now. l.mu is held.
+func (a *applying) hindered(s *Step) (reason string) {
+	if s.Action == Delete {
+		if user, ok := a.blocked[s.ID]; ok {
+			return fmt.Sprintf("%s still uses it", user)
+		}
+		return ""
+	}
+	eachReference(s.After, func(to vtm.ID) {
+		if reason == "" && a.desired[to] != nil && a.l.observed.Owned[to] == nil {
+			reason = fmt.Sprintf("waits for %s", to)
+		}
+	})
+	return reason
+}
+
+// block keeps what id, as it is on the traffic manager, refers to from being
+// deleted: id was not changed. l.mu is held, or no stage is under way.
+func (a *applying) block(id vtm.ID) {
+	eachReference(a.l.observed.Owned[id], func(to vtm.ID) { a.blocked[to] = id })
+}
+
+// grace is how long a write that is under way may go on after ctx ended: cut
+// off, it could still take effect after another instance became the writer.
+const grace = 700 * time.Millisecond
+
+// request makes one write if it is permitted, and bounds its time.
+func (a *applying) request(ctx context.Context, do func(context.Context) error) error {
+	permit, ok := a.l.o.Lease.Permit()
+	if !ok {
+		return errNoPermit
+	}
+	// The clock's distance, not the instant: contexts count real time.
+	write, cancel := context.WithTimeout(context.WithoutCancel(ctx), permit.Until.Sub(a.l.now()))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-write.Done():
+		case <-a.l.o.World.Clock().After(grace):
+			cancel()
+		}
+	})()
+	a.l.mu.Lock()
+	a.writes++
+	a.l.mu.Unlock()
+	return do(write)
+}
+
+// send makes the request of a step and returns what is stored after it, nil for
+// Delete.
+func (a *applying) send(ctx context.Context, s *Step) (stored *vtm.Resource, err error) {
+	if s.Action == Delete {
+		return nil, a.request(ctx, func(ctx context.Context) error { return a.l.o.Client.Delete(ctx, s.ID) })
+	}
+	a.l.mu.Lock()
+	before := a.l.observed.Owned[s.ID]
+	a.l.mu.Unlock()
+	send := s.Send
+	if before != s.Before {
+		// It was disabled to make way for another one.
+		if send = compare(s.After, before); send == nil {
+			return before, nil
+		}
+	}
+	err = a.request(ctx, func(ctx context.Context) error {
+		stored, err = a.l.o.Client.Put(ctx, send)
+		return err
+	})
+	return stored, err
+}
+
+// makeWay disables the virtual servers that hold the place which s takes. It
+// returns those it disabled, as they were.
+func (a *applying) makeWay(ctx context.Context, s *Step) (disabled []*vtm.Resource, err error) {
+	for _, id := range s.MakeWay {
+		a.l.mu.Lock()
+		old := a.l.observed.Owned[id]
+		inTheWay := a.l.sharePlace(old, s.After)
+		a.l.mu.Unlock()
+		if !inTheWay {
+			continue // it moved already
+		}
+		if err := a.enable(ctx, id, false); err != nil {
+			// It may have taken effect.
+			return append(disabled, old), err
+		}
+		disabled = append(disabled, old)
+	}
+	return disabled, nil
+}
+
+// sharePlace reports whether two virtual servers hold the same address and port,
+// as the Traffic IP Groups are now. l.mu is held.
+func (l *Loop) sharePlace(a, b *vtm.Resource) bool {
+	owned := func(id vtm.ID) *vtm.Resource { return l.observed.Owned[id] }
+	mine := placesOf(a, owned, &l.observed.Appliance)
+	return slices.ContainsFunc(placesOf(b, owned, &l.observed.Appliance), func(at place) bool {
+		return slices.Contains(mine, at)
+	})
+}
+
+// giveBack enables again what makeWay disabled for a step that then failed.
+func (a *applying) giveBack(ctx context.Context, disabled []*vtm.Resource) {
+	for _, old := range disabled {
+		if err := a.enable(ctx, old.ID, true); err != nil {
+			a.l.mu.Lock()
+			a.l.fail(old.ID, nil, err)
+			a.l.mu.Unlock()
+		}
+	}
+}
+
+func (a *applying) enable(ctx context.Context, id vtm.ID, on bool) error {
+	return a.request(ctx, func(ctx context.Context) error {
+		stored, err := a.l.o.Client.Put(ctx, vtm.New(id.Type, id.Name, vtm.Properties{"basic": {"enabled": on}}))
+		if err == nil {
+			a.l.mu.Lock()
+			a.l.observed.put(stored)
+			a.l.mu.Unlock()
+		}
+		return err
+	})
+}
+
+// succeeded notes the traffic manager's answer to a step. l.mu is held.
+func (a *applying) succeeded(s *Step, stored *vtm.Resource) {
+	l := a.l
+	if s.Action == Delete {
+		l.observed.remove(s.ID)
+		delete(l.settled, s.ID)
+		return
+	}
+	l.observed.put(stored)
+	l.settled[s.ID] = s.After
+	if left := compare(s.After, stored); left != nil {
+		// Sending it again would give the same answer. The next full reading looks again.
+		l.o.Log.Warn("the traffic manager accepted a change but keeps other values",
+			"resource", s.ID.String(), "keys", keysOf(left))
+	}
+}
+
+func keysOf(r *vtm.Resource) []string {
+	var keys []string
+	for _, c := range changesOf(&Step{ID: r.ID, Send: r}) {
+		keys = append(keys, c.key)
+	}
+	return keys
+}
+
+// failure is a resource whose last request failed.
+type failure struct {
+	err      error
+	desired  *vtm.Resource // what should have been sent; nil for Delete
+	attempts int
+	next     time.Time // when it is tried again
+	unsure   bool      // the request may have taken effect: it is read before
+}
+
+// fail notes a failure and when to try again. l.mu is held.
+func (l *Loop) fail(id vtm.ID, desired *vtm.Resource, err error) {
+	f := l.failures[id]
+	if f == nil {
+		f = &failure{}
+		l.failures[id] = f
+	}
+	if f.attempts > 0 && f.desired != desired {
+		f.attempts = 0 // something else is wanted now
+	}
+	f.err, f.desired = err, desired
+	f.unsure = f.unsure || vtm.Ambiguous(err)
+	f.attempts++
+	f.next = l.now().Add(l.backoff(id.String(), f.attempts, 500*time.Millisecond, time.Minute))
+}
+
+// backoff grows from least to most, doubling, with jitter of up to a half more.
+func (l *Loop) backoff(name string, attempts int, least, most time.Duration) time.Duration {
+	d := least
+	for i := 1; i < attempts && d < most; i++ {
+		d *= 2
+	}
+	d = min(d, most)
+	return d + l.o.World.Jitter(l.o.Actor+"/"+name, uint64(attempts), d/2)
+}

@@ -1,0 +1,248 @@
+package reconcile
+
+import (
+	"bytes"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"vtm-ingress/controller/translate"
+	"vtm-ingress/controller/vtm"
+)
+
+// Diff says what has to be done so that the traffic manager, which holds
+// observed, holds desired. It is pure. settled holds the desired resources that
+// are known to be there: those whose pointer is the same are not looked at, so
+// that the work is proportional to the change; it may be nil.
+func Diff(desired map[vtm.ID]*vtm.Resource, observed *Observed, settled map[vtm.ID]*vtm.Resource) *Plan {
+	p := &Plan{}
+	present := 0 // how many of desired are on the traffic manager
+	for id, want := range desired {
+		if s, ok := settled[id]; ok && s == want {
+			present++
+			continue
+		}
+		have := observed.Owned[id]
+		if have != nil {
+			present++
+		}
+		if have == nil && observed.Clashes[id] {
+			p.Held = append(p.Held, Held{id, "somebody else's resource has this name: rename or remove it on the traffic manager"})
+			continue
+		}
+		send := compare(want, have)
+		if send == nil {
+			p.Same = append(p.Same, want)
+			continue
+		}
+		step := Step{Action: Update, ID: id, Before: have, After: want, Send: send}
+		if have == nil {
+			step.Action = Create
+		}
+		p.Steps = append(p.Steps, step)
+	}
+	if present < len(observed.Owned) {
+		for id, have := range observed.Owned {
+			if _, ok := desired[id]; ok {
+				continue
+			}
+			if server := usedByForeign(id, observed); server != "" {
+				p.Held = append(p.Held, Held{id, "the virtual server " + strconv.Quote(server) + ", which is not ours, listens on it: it stays until that changes"})
+				continue
+			}
+			p.Steps = append(p.Steps, Step{Action: Delete, ID: id, Before: have})
+		}
+	}
+	assignStages(p)
+	p.sort()
+	makeWay(p, desired, observed)
+	return p
+}
+
+// compare returns what has to be sent so that have, which may be nil, becomes
+// want; nil when nothing has to. A key that is not wanted and isn't at its
+// default is set back to it.
+func compare(want, have *vtm.Resource) *vtm.Resource {
+	if have == nil {
+		return want
+	}
+	if want.Type.IsFile() {
+		if bytes.Equal(want.Content, have.Content) {
+			return nil
+		}
+		return want
+	}
+	send := vtm.Properties{}
+	set := func(section, key string, value any) {
+		if send[section] == nil {
+			send[section] = map[string]any{}
+		}
+		send[section][key] = value
+	}
+	for section, keys := range want.Properties {
+		for key, value := range keys {
+			if got, ok := have.Properties[section][key]; !ok || !reflect.DeepEqual(value, got) {
+				set(section, key, value)
+			}
+		}
+	}
+	for section, keys := range have.Properties {
+		for key, value := range keys {
+			if _, wanted := want.Properties[section][key]; wanted {
+				continue
+			}
+			if normal, ok := vtm.Default(want.Type, section, key); ok && !reflect.DeepEqual(value, normal) {
+				set(section, key, normal)
+			}
+		}
+	}
+	if len(send) == 0 {
+		return nil
+	}
+	return &vtm.Resource{ID: want.ID, Properties: send}
+}
+
+// usedByForeign names a virtual server that is not ours and listens on the
+// Traffic IP Group id.
+func usedByForeign(id vtm.ID, observed *Observed) string {
+	if id.Type != vtm.TrafficIPGroups {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(observed.Appliance.Servers)) {
+		if slices.Contains(observed.Appliance.Servers[name].Groups, id.Name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// assignStages gives each step its stage. Pools that another one fails over to,
+// and rules that another one imports, come before those; what refers to them is
+// in the same plan, or is there already and hinders nothing.
+func assignStages(p *Plan) {
+	referred := map[vtm.ID]bool{}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		r := s.After
+		if r == nil {
+			r = s.Before
+		}
+		if s.ID.Type != vtm.Pools && s.ID.Type != vtm.Rules {
+			continue
+		}
+		eachReference(r, func(to vtm.ID) {
+			if to.Type == s.ID.Type && to != s.ID {
+				referred[to] = true
+			}
+		})
+	}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		s.Stage = stageOf(s, referred[s.ID])
+	}
+}
+
+func stageOf(s *Step, referred bool) Stage {
+	var stage Stage
+	switch s.ID.Type {
+	case vtm.ServerKeys:
+		stage = stageKeys
+	case vtm.Monitors:
+		stage = stageMonitors
+	case vtm.Persistence:
+		stage = stagePersistence
+	case vtm.Pools:
+		stage = stagePools
+		if referred {
+			stage = stageFailurePools
+		}
+		if onlyNodes(s) {
+			return stageNodes
+		}
+	case vtm.Rules:
+		stage = stageRules
+		if referred {
+			stage = stageLibraries
+		}
+	case vtm.TrafficIPGroups:
+		stage = stageGroups
+	default:
+		stage = stageServers
+	}
+	if s.Action == Delete {
+		return stageDeleteKeys - (stage - stageKeys)
+	}
+	return stage
+}
+
+// onlyNodes reports whether a step changes nothing but a pool's nodes, and
+// leaves some.
+func onlyNodes(s *Step) bool {
+	if s.Action != Update || !hasNodes(s.After) || len(s.Send.Properties) != 1 {
+		return false
+	}
+	basic := s.Send.Properties["basic"]
+	_, ok := basic["nodes_table"]
+	return ok && len(basic) == 1
+}
+
+// place is an address and a port that a virtual server can hold.
+type place struct {
+	address string
+	port    int64
+}
+
+// placesOf returns the places that a virtual server holds, none if it is nil or
+// disabled. owned looks up our Traffic IP Groups.
+func placesOf(server *vtm.Resource, owned func(vtm.ID) *vtm.Resource, appliance *translate.Appliance) []place {
+	if server == nil || server.Properties["basic"]["enabled"] != true {
+		return nil
+	}
+	port, _ := server.Properties["basic"]["port"].(int64)
+	var out []place
+	for _, name := range stringsOf(server.Properties["basic"]["listen_on_traffic_ips"]) {
+		if group := owned(vtm.ID{Type: vtm.TrafficIPGroups, Name: name}); group != nil {
+			for _, address := range stringsOf(group.Properties["basic"]["ipaddresses"]) {
+				out = append(out, place{address, port})
+			}
+			continue
+		}
+		for _, address := range appliance.Groups[name].Addresses {
+			out = append(out, place{address.String(), port})
+		}
+	}
+	return out
+}
+
+// makeWay finds the virtual servers that leave a place which another one takes
+// in the same plan.
+func makeWay(p *Plan, desired map[vtm.ID]*vtm.Resource, observed *Observed) {
+	wanted := func(id vtm.ID) *vtm.Resource { return desired[id] }
+	held := func(id vtm.ID) *vtm.Resource { return observed.Owned[id] }
+	leaving := map[place]vtm.ID{}
+	for i := range p.Steps {
+		if s := &p.Steps[i]; s.ID.Type == vtm.VirtualServers {
+			stays := placesOf(s.After, wanted, &observed.Appliance)
+			for _, at := range placesOf(s.Before, held, &observed.Appliance) {
+				if !slices.Contains(stays, at) {
+					leaving[at] = s.ID
+				}
+			}
+		}
+	}
+	if len(leaving) == 0 {
+		return
+	}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		if s.ID.Type != vtm.VirtualServers {
+			continue
+		}
+		for _, at := range placesOf(s.After, wanted, &observed.Appliance) {
+			if id, ok := leaving[at]; ok && id != s.ID && !slices.Contains(s.MakeWay, id) {
+				s.MakeWay = append(s.MakeWay, id)
+			}
+		}
+	}
+}

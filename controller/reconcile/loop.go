@@ -1,0 +1,418 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"vtm-ingress/controller/config"
+	"vtm-ingress/controller/kube"
+	"vtm-ingress/controller/report"
+	"vtm-ingress/controller/translate"
+	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/outside"
+)
+
+// confirmAfter is how long the brake waits before it asks Kubernetes again.
+const confirmAfter = 5 * time.Second
+
+// Lease says whether this instance may write: a Writer, outside of tests.
+type Lease interface {
+	// Permit says whether a write may start now.
+	Permit() (Permit, bool)
+	// Changed signals that Permit may answer differently.
+	Changed() <-chan struct{}
+}
+
+// Options for New.
+type Options struct {
+	World    outside.World
+	Log      *slog.Logger
+	Actor    string
+	Settings *config.Settings
+	// Client is used by the Loop alone.
+	Client *vtm.Client
+	Lease  Lease
+	// Snapshot returns what Kubernetes holds, nil until all caches are full;
+	// Changed signals that it may return something else, with capacity 1.
+	Snapshot func() *kube.Snapshot
+	Changed  <-chan struct{}
+	// Confirm lists all of Kubernetes once more, past all caches.
+	Confirm func(context.Context) (*kube.Snapshot, error)
+	// Report tells Ingresses' owners. Only the writer calls it.
+	Report func(context.Context, []report.Entry)
+	// Done, if set, is told after each round what it came to.
+	Done func(Round)
+}
+
+// Loop drives a change from Snapshot to report, again and again.
+type Loop struct {
+	o          Options
+	translator *translate.Translator
+
+	// Of Run's goroutine alone.
+	observed   *Observed // nil: not read yet, or not to be trusted any more
+	observedAt time.Time
+	term       int       // the writer's term in which observed was read; 0: none
+	cluster    types.UID // the Kubernetes cluster for which observed was read
+	trouble    *trouble
+	told       map[types.NamespacedName]*told
+	before     map[vtm.ID]*vtm.Resource // what was settled before the last reading
+	// confirmAt is when Kubernetes is asked again whether so many Ingresses cease;
+	// zero: the brake holds nothing.
+	confirmAt time.Time
+	confirmed []types.UID // Ingresses of which a second list agreed that they cease
+	again     bool        // a round is due at once
+	wake      time.Time   // when the next round is due without a change; zero: none
+
+	// Guards what follows, observed's content included, while a plan is applied.
+	mu       sync.Mutex
+	settled  map[vtm.ID]*vtm.Resource // desired resources that are on the traffic manager
+	failures map[vtm.ID]*failure
+	waits    map[vtm.ID]string // why a resource's change wasn't sent in the last round
+}
+
+// trouble is a traffic manager that can't be used at all.
+type trouble struct {
+	err      error // the first one of this kind
+	kind     vtm.Kind
+	foreign  bool // it answers, but belongs to another cluster
+	attempts int
+	next     time.Time
+}
+
+// reason is the trouble as Ingresses' owners are told.
+func (t *trouble) reason() *translate.Reason {
+	return &translate.Reason{Code: code(t.err), Message: t.err.Error()}
+}
+
+// New makes a Loop.
+func New(o Options) *Loop {
+	return &Loop{
+		o:          o,
+		translator: translate.New(),
+		told:       map[types.NamespacedName]*told{},
+		settled:    map[vtm.ID]*vtm.Resource{},
+		failures:   map[vtm.ID]*failure{},
+		waits:      map[vtm.ID]string{},
+	}
+}
+
+func (l *Loop) now() time.Time { return l.o.World.Clock().Now() }
+
+// Run works until ctx ends, and returns when no request is under way any more.
+func (l *Loop) Run(ctx context.Context) {
+	for {
+		l.round(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if l.again {
+			continue
+		}
+		if !l.wait(ctx) {
+			return
+		}
+	}
+}
+
+// wait returns when a round is due, false when ctx ended.
+func (l *Loop) wait(ctx context.Context) bool {
+	var due <-chan time.Time
+	if !l.wake.IsZero() {
+		timer := l.o.World.Clock().NewTimer(max(l.wake.Sub(l.now()), 0))
+		defer timer.Stop()
+		due = timer.C()
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-l.o.Changed:
+	case <-l.o.Lease.Changed():
+	case <-due:
+	}
+	return true
+}
+
+// wakeAt asks for a round at t at the latest.
+func (l *Loop) wakeAt(t time.Time) {
+	if l.wake.IsZero() || t.Before(l.wake) {
+		l.wake = t
+	}
+}
+
+// round brings the traffic manager to what Kubernetes holds now, as far as it
+// can now, and says in l.wake when it wants to be called again.
+func (l *Loop) round(ctx context.Context) {
+	l.again, l.wake = false, time.Time{}
+	snapshot := l.o.Snapshot()
+	if snapshot == nil {
+		return // Changed signals when all caches are full
+	}
+	began := l.now()
+	permit, writing := l.o.Lease.Permit()
+	if !writing {
+		l.standBy(ctx, snapshot)
+		return
+	}
+	if l.trouble != nil && began.Before(l.trouble.next) {
+		l.tellTrouble(ctx, snapshot)
+		return
+	}
+	resync := l.o.Settings.ResyncPeriod
+	if l.observed == nil || l.trouble != nil || l.term != permit.Term || l.cluster != snapshot.ClusterUID || !began.Before(l.observedAt.Add(resync)) {
+		if !l.observe(ctx, snapshot) {
+			l.tellTrouble(ctx, snapshot)
+			return
+		}
+		l.term = permit.Term
+	}
+	l.wakeAt(l.observedAt.Add(resync))
+	if !l.reread(ctx) {
+		l.tellTrouble(ctx, snapshot)
+		return
+	}
+
+	result := l.translate(snapshot)
+	plan := l.brake(ctx, Diff(result.Desired, l.observed, l.settled))
+	plan = l.postpone(plan)
+	applied := l.apply(ctx, plan, result.Desired)
+	var problem *translate.Reason
+	switch {
+	case ctx.Err() != nil:
+		return
+	case applied.abort == errNoPermit:
+		// Another one may write by now: nothing is told, and all is read anew.
+		l.again = true
+		return
+	case applied.abort != nil:
+		l.enterTrouble(applied.abort)
+		problem = l.trouble.reason()
+	}
+	for _, f := range l.failures {
+		l.wakeAt(f.next)
+	}
+	for id := range l.failures {
+		// What nobody wants any more and isn't there needs no further attempt.
+		if result.Desired[id] == nil && l.observed.Owned[id] == nil {
+			delete(l.failures, id)
+		}
+	}
+	l.tellDrift(plan)
+	live := l.tell(ctx, snapshot, result, began, problem)
+	l.done(Round{
+		Began: began, Ended: l.now(), Writing: true, Result: result,
+		Writes: applied.writes, Failed: applied.failed, Live: live,
+	})
+}
+
+func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
+	input := translate.Input{Snapshot: snapshot, Settings: l.o.Settings}
+	if l.observed != nil {
+		input.Appliance = l.observed.Appliance
+		input.Programmed = l.observed.Programmed()
+	}
+	return l.translator.Translate(input)
+}
+
+// standBy keeps this instance ready to become the writer: what it knows of the
+// traffic manager may be old, and is read anew by then.
+func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
+	l.trouble, l.confirmAt, l.confirmed = nil, time.Time{}, nil
+	l.term = 0
+	// Another instance tells now; what it told is not known here.
+	clear(l.told)
+	clear(l.failures)
+	if l.observed == nil {
+		observed, err := Observe(ctx, l.o.Client, l.o.Settings.ControllerID, string(snapshot.ClusterUID))
+		if err != nil {
+			l.o.Log.Debug("standing by: the traffic manager can't be read", "error", err)
+		} else {
+			l.use(observed, snapshot)
+		}
+	}
+	result := l.translate(snapshot)
+	l.done(Round{Began: l.now(), Ended: l.now(), Result: result})
+}
+
+// observe reads the traffic manager anew. It reports whether that succeeded; else
+// there is trouble.
+func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot) bool {
+	observed, err := Observe(ctx, l.o.Client, l.o.Settings.ControllerID, string(snapshot.ClusterUID))
+	if err != nil {
+		if ctx.Err() == nil {
+			l.enterTrouble(err)
+		}
+		return false
+	}
+	if l.trouble != nil {
+		l.o.Log.Warn("the traffic manager can be used again", "endpoint", l.o.Client.Endpoint())
+		l.trouble = nil
+	}
+	l.use(observed, snapshot)
+	return true
+}
+
+func (l *Loop) use(observed *Observed, snapshot *kube.Snapshot) {
+	l.observed, l.observedAt, l.cluster = observed, l.now(), snapshot.ClusterUID
+	l.before, l.settled = l.settled, map[vtm.ID]*vtm.Resource{}
+	for _, f := range l.failures {
+		f.unsure = false // it was just read
+	}
+}
+
+// reread reads those resources of which it isn't known whether a write took
+// effect, when they are due. It reports false when there is trouble.
+func (l *Loop) reread(ctx context.Context) bool {
+	now := l.now()
+	due := map[vtm.ID]bool{}
+	for id, f := range l.failures {
+		if f.unsure && !now.Before(f.next) {
+			due[id] = true
+		}
+	}
+	if len(due) == 0 {
+		return true
+	}
+	ids := sortedIDs(due)
+	read, err := readAll(ctx, l.o.Client, ids)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.enterTrouble(err)
+		}
+		return false
+	}
+	for _, id := range ids {
+		delete(l.settled, id)
+		l.failures[id].unsure = false
+		r := read[id]
+		if r == nil {
+			l.observed.remove(id)
+			continue
+		}
+		mark, ok := r.Mark()
+		if !ok || mark.ID != l.o.Settings.ControllerID {
+			l.observed.remove(id)
+			l.observed.Clashes[id] = true
+			continue
+		}
+		l.observed.put(r)
+	}
+	return true
+}
+
+// enterTrouble notes that the traffic manager can't be used, tells it if that is
+// new, and sets when it is tried again.
+func (l *Loop) enterTrouble(err error) {
+	kind := vtm.KindOf(err)
+	var other *ForeignClusterError
+	foreign := errors.As(err, &other)
+	t := l.trouble
+	if t == nil || t.kind != kind || t.foreign != foreign {
+		attempts := 0
+		if t != nil {
+			attempts = t.attempts
+		}
+		t = &trouble{err: err, kind: kind, foreign: foreign, attempts: attempts}
+		l.trouble = t
+		l.o.Log.Error("the traffic manager can't be used; what it serves stays as it is, and it is tried again", "error", err)
+	}
+	t.attempts++
+	// Not faster than once a second: a wrong password may lead to a suspended
+	// account (vtm/rest.md §4).
+	t.next = l.now().Add(l.backoff("trouble", t.attempts, time.Second, 30*time.Second))
+	l.wakeAt(t.next)
+}
+
+// postpone holds the steps whose last attempt failed and that aren't due yet.
+func (l *Loop) postpone(p *Plan) *Plan {
+	if len(l.failures) == 0 {
+		return p
+	}
+	now := l.now()
+	return p.filter(func(s *Step) string {
+		f := l.failures[s.ID]
+		if f == nil || !now.Before(f.next) || f.desired != s.After {
+			return ""
+		}
+		return f.err.Error()
+	})
+}
+
+// brake holds a plan that would end the service of too many at once, until a
+// second list of Kubernetes, some time later, agrees.
+func (l *Loop) brake(ctx context.Context, plan *Plan) *Plan {
+	held, ceasing := Brake(plan, l.observed, l.confirmed)
+	now := l.now()
+	if len(ceasing) == 0 {
+		if !l.confirmAt.IsZero() {
+			l.confirmAt = time.Time{}
+			l.o.Log.Warn("the plan that was held back takes away less now: going on")
+		}
+		if len(Ceasing(plan, l.observed)) == 0 {
+			l.confirmed = nil
+		}
+		return plan
+	}
+	if l.confirmAt.IsZero() {
+		l.confirmAt = now.Add(confirmAfter)
+		l.o.Log.Error("more than half of the served Ingresses would cease to be served: nothing is taken away until Kubernetes, asked again, agrees",
+			"ceasing", len(ceasing), "after", confirmAfter)
+	}
+	if now.Before(l.confirmAt) {
+		l.wakeAt(l.confirmAt)
+		return held
+	}
+	if snapshot, err := l.o.Confirm(ctx); err != nil {
+		l.o.Log.Error("Kubernetes could not be asked again whether so many Ingresses cease", "error", err)
+	} else {
+		// A Translator of its own: this Snapshot shares nothing with the others.
+		second := translate.New().Translate(translate.Input{
+			Snapshot: snapshot, Settings: l.o.Settings,
+			Appliance: l.observed.Appliance, Programmed: l.observed.Programmed(),
+		})
+		l.confirmed = Ceasing(Diff(second.Desired, l.observed, nil), l.observed)
+		if held, ceasing = Brake(plan, l.observed, l.confirmed); len(ceasing) == 0 {
+			l.confirmAt = time.Time{}
+			l.o.Log.Warn("Kubernetes, asked again, agrees that so many Ingresses cease: going on")
+			return plan
+		}
+	}
+	l.confirmAt = l.now().Add(confirmAfter)
+	l.wakeAt(l.confirmAt)
+	return held
+}
+
+// overtake sends changes of pools' nodes that came while a long plan is applied:
+// where a Pod is gone, users wait for it.
+func (l *Loop) overtake(ctx context.Context, a *applying) {
+	select {
+	case <-l.o.Changed:
+	default:
+		return
+	}
+	l.again = true
+	snapshot := l.o.Snapshot()
+	if snapshot == nil || ctx.Err() != nil {
+		return
+	}
+	plan := Diff(l.translate(snapshot).Desired, l.observed, l.settled)
+	var urgent []Step
+	for _, s := range plan.Steps {
+		if s.Stage == stageNodes && l.failures[s.ID] == nil {
+			urgent = append(urgent, s)
+		}
+	}
+	for begin := 0; begin < len(urgent) && a.abort == nil; begin += chunk {
+		a.run(ctx, urgent[begin:min(begin+chunk, len(urgent))])
+	}
+	for _, s := range urgent {
+		if l.settled[s.ID] == s.After {
+			a.overtaken[s.ID] = true
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"vtm-ingress/controller/kube"
+	"vtm-ingress/controller/report"
+	"vtm-ingress/controller/translate"
+	"vtm-ingress/controller/vtm"
+)
+
+// Round is what one pass from Snapshot to report came to.
+type Round struct {
+	Began, Ended time.Time
+	// Writing says that this instance was the writer; else it only translated.
+	Writing bool
+	Result  *translate.Result
+	// Writes are the requests sent, Failed those of them without success.
+	Writes, Failed int
+	// Live are, of the Ingresses that became live in this round, the times since
+	// the change was first seen.
+	Live []time.Duration
+	// Trouble is why the traffic manager can't be used, nil: it can.
+	Trouble error
+}
+
+func (l *Loop) done(r Round) {
+	if l.o.Done != nil {
+		l.o.Done(r)
+	}
+}
+
+// told is what was reported of an Ingress last.
+type told struct {
+	verdict  *translate.Verdict
+	since    time.Time // when this verdict was first seen
+	live     bool
+	problems []translate.Reason
+}
+
+// tell reports each Ingress whose verdict or whose state on the traffic manager
+// changed. problem, if not nil, concerns all that aren't live. It returns how
+// long those that became live took.
+func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *translate.Result, seen time.Time, problem *translate.Reason) (live []time.Duration) {
+	var entries []report.Entry
+	for name, verdict := range result.Verdicts {
+		before := l.told[name]
+		now := &told{verdict: verdict, since: seen}
+		if before != nil && before.verdict == verdict {
+			now.since = before.since
+		}
+		now.live, now.problems = l.outcome(verdict, result, problem)
+		if before != nil && before.verdict == verdict && before.live == now.live && slices.Equal(before.problems, now.problems) {
+			continue
+		}
+		ingress := snapshot.Ingresses[name]
+		if ingress == nil {
+			continue // cannot be: the verdict comes from this Snapshot
+		}
+		l.told[name] = now
+		if now.live && (before == nil || !before.live || before.verdict != verdict) {
+			live = append(live, l.now().Sub(now.since))
+		}
+		entries = append(entries, report.Entry{Ingress: ingress, Verdict: verdict, Live: now.live, Problems: now.problems})
+	}
+	for name := range l.told {
+		if result.Verdicts[name] != nil || l.observed == nil {
+			continue // without an Observed, verdicts are incomplete
+		}
+		delete(l.told, name)
+		if ingress := snapshot.Ingresses[name]; ingress != nil {
+			// It is another class's now.
+			entries = append(entries, report.Entry{Ingress: ingress})
+		}
+	}
+	slices.SortFunc(entries, func(a, b report.Entry) int {
+		if c := strings.Compare(a.Ingress.Namespace, b.Ingress.Namespace); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Ingress.Name, b.Ingress.Name)
+	})
+	if len(entries) > 0 {
+		l.o.Report(ctx, entries)
+	}
+	return live
+}
+
+// outcome says whether all that an Ingress needs is on the traffic manager, and
+// else why not.
+func (l *Loop) outcome(verdict *translate.Verdict, result *translate.Result, problem *translate.Reason) (live bool, problems []translate.Reason) {
+	if verdict.Outcome == translate.Rejected {
+		return false, nil
+	}
+	live = true
+	for _, id := range verdict.Resources {
+		want := result.Desired[id]
+		if want == nil || l.settled[id] == want {
+			continue // nil: somebody else's, which is used as it is
+		}
+		live = false
+		if f := l.failures[id]; f != nil {
+			problems = append(problems, translate.Reason{Code: code(f.err), Message: id.String() + ": " + f.err.Error()})
+		} else if why, ok := l.waits[id]; ok {
+			problems = append(problems, translate.Reason{Code: "Waiting", Message: id.String() + ": " + why})
+		}
+	}
+	if !live && problem != nil {
+		return false, []translate.Reason{*problem}
+	}
+	return live, problems
+}
+
+// code is the Event's reason for an error of the traffic manager.
+func code(err error) string {
+	var foreign *ForeignClusterError
+	if errors.As(err, &foreign) {
+		return "TrafficManagerOwnedByOther"
+	}
+	switch vtm.KindOf(err) {
+	case vtm.Refused, vtm.NotFound:
+		return "TrafficManagerRefused"
+	case vtm.Unauthorised:
+		return "TrafficManagerUnauthorised"
+	case vtm.Garbage:
+		return "TrafficManagerGarbage"
+	default:
+		return "TrafficManagerUnavailable"
+	}
+}
+
+// tellTrouble reports the trouble to all that are not served because of it.
+func (l *Loop) tellTrouble(ctx context.Context, snapshot *kube.Snapshot) {
+	if l.trouble == nil || ctx.Err() != nil {
+		return
+	}
+	l.wakeAt(l.trouble.next)
+	result := l.translate(snapshot)
+	if l.observed == nil {
+		// Without knowledge of the traffic manager a rejection may be wrong.
+		sure := maps.Clone(result.Verdicts)
+		maps.DeleteFunc(sure, func(_ types.NamespacedName, v *translate.Verdict) bool {
+			return v.Outcome == translate.Rejected
+		})
+		result = &translate.Result{Desired: result.Desired, Verdicts: sure}
+	}
+	began := l.now()
+	l.tell(ctx, snapshot, result, began, l.trouble.reason())
+	l.done(Round{Began: began, Ended: l.now(), Writing: true, Result: result, Trouble: l.trouble.err})
+}
+
+// tellDrift logs what was found changed by somebody else and put right.
+func (l *Loop) tellDrift(p *Plan) {
+	if l.before == nil {
+		return
+	}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		was := l.before[s.ID]
+		if was == nil || was != s.After || l.settled[s.ID] != s.After {
+			continue
+		}
+		if s.Action == Create {
+			l.o.Log.Warn("put back what somebody else deleted on the traffic manager", "resource", s.ID.String())
+		} else {
+			l.o.Log.Warn("put right what somebody else changed on the traffic manager", "resource", s.ID.String(), "keys", keysOf(s.Send))
+		}
+	}
+	l.before = nil
+}
