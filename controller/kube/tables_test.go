@@ -1,0 +1,294 @@
+package kube
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
+)
+
+var web = types.NamespacedName{Namespace: "shop", Name: "web"}
+
+func ingress(name, uid, host string) *networkingv1.Ingress {
+	return &networkingv1.Ingress{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(uid), ResourceVersion: "1"},
+		Spec:       networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{Host: host}}},
+	}
+}
+
+func fill(t *tables) {
+	for _, s := range []sink{t.ingresses, t.classes, t.services, t.nodes, t.endpoints} {
+		s.replace(nil)
+	}
+}
+
+func TestASnapshotKeepsWhatDidNotChange(t *testing.T) {
+	all := newTables()
+	if all.full() {
+		t.Error("full before anything was listed")
+	}
+	fill(all)
+	if !all.full() {
+		t.Error("not full, though all is listed")
+	}
+	all.ingresses.put(ingress("web", "1", "a"))
+	all.ingresses.put(ingress("blog", "2", "b"))
+	first := all.snapshot("cluster", nil)
+	if again := all.snapshot("cluster", first); again != first {
+		t.Error("another Snapshot, though nothing changed")
+	}
+	if all.ingresses.put(ingress("web", "1", "c")) != loud {
+		t.Error("a new host is no change")
+	}
+	second := all.snapshot("cluster", first)
+	if first.Ingresses[web].Spec.Rules[0].Host != "a" || second.Ingresses[web].Spec.Rules[0].Host != "c" {
+		t.Error("an older Snapshot shows a newer object")
+	}
+	blog := types.NamespacedName{Namespace: "shop", Name: "blog"}
+	if first.Ingresses[blog] != second.Ingresses[blog] {
+		t.Error("an unchanged object lost its identity")
+	}
+	if reflect.ValueOf(first.Nodes).Pointer() != reflect.ValueOf(second.Nodes).Pointer() {
+		t.Error("an unchanged kind's map was copied")
+	}
+	if other := all.snapshot("another", second); other == second || other.ClusterUID != "another" {
+		t.Error("the cluster's identity changed unseen")
+	}
+}
+
+func TestAListReplacesAndKeepsWhatIsTheSame(t *testing.T) {
+	all := newTables()
+	kept := ingress("web", "1", "a")
+	all.ingresses.put(kept)
+	all.ingresses.put(ingress("blog", "2", "b"))
+	same := ingress("web", "1", "a")
+	same.ResourceVersion = "7"
+	if got := all.ingresses.replace([]any{same}); got != loud {
+		t.Errorf("an Ingress is gone: %v, want loud", got)
+	}
+	if len(all.ingresses.current) != 1 || all.ingresses.current[web] != kept {
+		t.Error("want the old object kept, and it alone")
+	}
+	if got := all.ingresses.replace([]any{same}); got != none {
+		t.Errorf("the same list again: %v, want none", got)
+	}
+	if got := all.ingresses.replace([]any{ingress("web", "other", "a")}); got != loud {
+		t.Errorf("re-created between two lists: %v, want loud", got)
+	}
+}
+
+func TestOnlyWhatMattersAsksForWork(t *testing.T) {
+	was := func() *networkingv1.Ingress { return ingress("web", "1", "a") }
+	node := func() *corev1.Node {
+		return &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"zone": "a"}},
+			Status: corev1.NodeStatus{
+				Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}},
+				Conditions: []corev1.NodeCondition{
+					{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse},
+					{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"},
+				},
+			},
+		}
+	}
+	service := func() *corev1.Service {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}}},
+		}
+	}
+	for _, c := range []struct {
+		name string
+		old  metav1.Object
+		edit func(metav1.Object)
+		want change
+	}{
+		{"resourceVersion", was(), func(o metav1.Object) { o.SetResourceVersion("9") }, none},
+		{"labels", was(), func(o metav1.Object) { o.SetLabels(map[string]string{"a": "b"}) }, none},
+		{"managed fields", was(), func(o metav1.Object) { o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "m"}}) }, none},
+		{"what kubectl apply remembers", was(), func(o metav1.Object) {
+			o.SetAnnotations(map[string]string{corev1.LastAppliedConfigAnnotation: "{}"})
+		}, none},
+		{"status", was(), func(o metav1.Object) {
+			o.(*networkingv1.Ingress).Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: "10.0.0.1"}}
+		}, quiet},
+		{"annotations", was(), func(o metav1.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, loud},
+		{"spec", was(), func(o metav1.Object) { o.(*networkingv1.Ingress).Spec.IngressClassName = ptr.To("vtm") }, loud},
+		{"deletion", was(), func(o metav1.Object) { o.SetDeletionTimestamp(&metav1.Time{Time: metav1.Now().Time}) }, loud},
+		{"a node's heartbeat", node(), func(o metav1.Object) {
+			o.(*corev1.Node).Status.Conditions[1].LastHeartbeatTime = metav1.Now()
+			o.(*corev1.Node).Status.Conditions[0].Status = corev1.ConditionTrue
+			o.(*corev1.Node).Status.NodeInfo.KubeletVersion = "v1.35.1"
+			o.SetResourceVersion("9")
+		}, none},
+		{"a node not ready", node(), func(o metav1.Object) { o.(*corev1.Node).Status.Conditions[1].Status = corev1.ConditionUnknown }, loud},
+		{"a node cordoned", node(), func(o metav1.Object) { o.(*corev1.Node).Spec.Unschedulable = true }, loud},
+		{"a node's label", node(), func(o metav1.Object) { o.SetLabels(map[string]string{"zone": "b"}) }, loud},
+		{"a node's address", node(), func(o metav1.Object) { o.(*corev1.Node).Status.Addresses[0].Address = "10.0.0.2" }, loud},
+		{"a Service's selector", service(), func(o metav1.Object) { o.(*corev1.Service).Spec.Selector = map[string]string{"a": "b"} }, none},
+		{"a Service's node port", service(), func(o metav1.Object) { o.(*corev1.Service).Spec.Ports[0].NodePort = 30081 }, loud},
+		{"a Service's policy", service(), func(o metav1.Object) { o.(*corev1.Service).Spec.ExternalTrafficPolicy = "Local" }, loud},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			all := newTables()
+			var into sink
+			var changed metav1.Object
+			switch o := c.old.(type) {
+			case *networkingv1.Ingress:
+				into, changed = all.ingresses, o.DeepCopy()
+			case *corev1.Node:
+				into, changed = all.nodes, o.DeepCopy()
+			case *corev1.Service:
+				into, changed = all.services, o.DeepCopy()
+			}
+			c.edit(changed)
+			put := func(o any) change {
+				trimmed, err := trim(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return into.put(trimmed)
+			}
+			if got := put(c.old); got != loud {
+				t.Errorf("a new object: %v, want loud", got)
+			}
+			if got := put(changed); got != c.want {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// endpoint at a node; state is a letter: ready, Unknown readiness, not ready,
+// terminating, serving while it terminates.
+func endpoint(node string, state byte) discoveryv1.Endpoint {
+	e := discoveryv1.Endpoint{NodeName: &node, Addresses: []string{"10.244.0.1"}}
+	if node == "" {
+		e.NodeName = nil
+	}
+	switch state {
+	case 'r':
+		e.Conditions.Ready = ptr.To(true)
+	case 'n':
+		e.Conditions.Ready = ptr.To(false)
+	case 't':
+		e.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Terminating: ptr.To(true)}
+	case 's':
+		e.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(true), Terminating: ptr.To(true)}
+	}
+	return e
+}
+
+func slice(name, service string, ports []string, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: service}},
+		Endpoints:  endpoints,
+	}
+	for _, port := range ports {
+		s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: &port})
+	}
+	return s
+}
+
+func TestEndpointsTellNodesByReadiness(t *testing.T) {
+	table := newEndpointsTable()
+	table.put(slice("web-1", "web", []string{"http", "admin"},
+		endpoint("n2", 'r'), endpoint("n1", 'U'), endpoint("n1", 'n'), endpoint("n3", 'n'), endpoint("n4", 't'), endpoint("n5", 's'), endpoint("", 'r')))
+	table.put(slice("web-2", "web", []string{"http"}, endpoint("n3", 'r'), endpoint("n6", 'n')))
+	unnamed := slice("x", "", nil)
+	unnamed.Labels = nil
+	table.put(unnamed)
+	want := map[types.NamespacedName]*Endpoints{web: {
+		ReadyNodes:   map[string][]string{"http": {"n1", "n2", "n3", "n5"}, "admin": {"n1", "n2", "n5"}},
+		UnreadyNodes: map[string][]string{"http": {"n6"}, "admin": {"n3"}},
+	}}
+	if d := cmp.Diff(want, table.publish()); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+func TestPodsThatComeAndGoOnANodeChangeNothing(t *testing.T) {
+	table := newEndpointsTable()
+	table.put(slice("web-1", "web", []string{""}, endpoint("n1", 'r')))
+	was := table.publish()
+	if got := table.put(slice("web-1", "web", []string{""}, endpoint("n1", 'r'), endpoint("n1", 'r'), endpoint("n1", 't'))); got != none {
+		t.Errorf("another Pod on the same node: %v, want none", got)
+	}
+	if got := table.put(slice("web-2", "web", []string{""}, endpoint("n1", 'r'))); got != none {
+		t.Errorf("the same node in another slice: %v, want none", got)
+	}
+	if now := table.publish(); now[web] != was[web] {
+		t.Error("unchanged Endpoints lost their identity")
+	}
+	if got := table.remove(slice("web-1", "web", nil)); got != none {
+		t.Errorf("one of two slices with the node gone: %v, want none", got)
+	}
+	if got := table.remove(slice("web-2", "web", nil)); got != loud {
+		t.Errorf("the last slice gone: %v, want loud", got)
+	}
+	if len(table.publish()) != 0 || len(table.parts) != 0 || len(table.byService) != 0 {
+		t.Error("something is left of a Service without slices")
+	}
+}
+
+// Whatever way slices came, moved between Services and went, what is kept is what
+// the slices that are left say.
+func TestEndpointsDependOnTheSlicesThatAreLeftAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table, left := newEndpointsTable(), map[string]*discoveryv1.EndpointSlice{}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			name := fmt.Sprint("s", rapid.IntRange(0, 4).Draw(t, "slice"))
+			if rapid.IntRange(0, 3).Draw(t, "what") == 0 {
+				delete(left, name)
+				table.remove(slice(name, "", nil))
+				continue
+			}
+			var endpoints []discoveryv1.Endpoint
+			for range rapid.IntRange(0, 3).Draw(t, "endpoints") {
+				endpoints = append(endpoints, endpoint(rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"), rapid.SampledFrom([]byte("rnt")).Draw(t, "state")))
+			}
+			left[name] = slice(name, rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "service"), []string{"p"}, endpoints...)
+			before := table.publish()
+			what := table.put(left[name])
+			if changed := !reflect.DeepEqual(before, table.publish()); changed != (what == loud) {
+				t.Fatalf("told %v, changed %v", what, changed)
+			}
+		}
+		afresh := newEndpointsTable()
+		var list []any
+		for _, s := range left {
+			list = append(list, s)
+		}
+		afresh.replace(list)
+		if d := cmp.Diff(afresh.publish(), table.publish()); d != "" {
+			t.Fatalf("-listed +watched:\n%s", d)
+		}
+		if got := table.replace(list); got != none {
+			t.Fatalf("a list of the same: %v", got)
+		}
+	})
+}
+
+func BenchmarkBurst(b *testing.B) {
+	all := newTables()
+	fill(all)
+	for i := range 5000 {
+		all.ingresses.put(ingress(fmt.Sprint("i", i), fmt.Sprint(i), "a"))
+	}
+	var last *Snapshot
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		for i := range 100 {
+			all.ingresses.put(ingress(fmt.Sprint("i", i), fmt.Sprint(i), fmt.Sprint("h", n)))
+		}
+		last = all.snapshot("cluster", last)
+	}
+}
