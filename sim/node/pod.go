@@ -1,0 +1,240 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+)
+
+// podWorker runs one pod from the time it is bound here until it is deleted. Its
+// goroutines are owned by run.
+type podWorker struct {
+	agent      *agent
+	ip         netip.Addr
+	started    time.Time
+	containers []*container
+	wake       chan struct{} // capacity 1: something changed
+
+	mu       sync.Mutex
+	pod      *corev1.Pod // as last seen
+	ending   bool        // it was deleted
+	vanished bool        // it is gone from the API server
+}
+
+func (w *podWorker) actor() string {
+	p := w.latest()
+	return w.agent.Actor + "/pod/" + p.Namespace + "/" + p.Name
+}
+
+func (w *podWorker) latest() *corev1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pod
+}
+
+func (w *podWorker) stopping() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ending
+}
+
+// changed makes run look at its state again.
+func (w *podWorker) changed() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// see takes a newer version of the pod; nil: it is gone.
+func (w *podWorker) see(pod *corev1.Pod) {
+	w.mu.Lock()
+	if pod == nil {
+		w.vanished, w.ending = true, true
+	} else {
+		w.pod = pod
+		w.ending = w.ending || pod.DeletionTimestamp != nil
+	}
+	w.mu.Unlock()
+	w.changed()
+}
+
+// pause waits unless the pod is deleted meanwhile; false if it is, or ctx ended.
+func (w *podWorker) pause(ctx context.Context, d time.Duration) bool {
+	if w.stopping() {
+		return false
+	}
+	if d > 0 && !sleep(ctx, w.agent.World, d) {
+		return false
+	}
+	return ctx.Err() == nil && !w.stopping()
+}
+
+// run owns everything of the pod. It returns when the pod is deleted or ctx ends;
+// then no program of it runs any more.
+func (w *podWorker) run(ctx context.Context) {
+	pod := w.latest()
+	podContext, kill := context.WithCancel(ctx)
+	var supervisors sync.WaitGroup
+	defer supervisors.Wait()
+	defer kill()
+	for _, spec := range pod.Spec.Containers {
+		c := &container{spec: spec, program: w.agent.Images.find(spec.Image), worker: w}
+		c.waiting = &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
+		w.containers = append(w.containers, c)
+	}
+	for _, c := range w.containers {
+		supervisors.Go(func() { c.supervise(podContext, pod) })
+	}
+	w.tell(ctx)
+	for !w.stopping() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+			w.tell(ctx)
+		}
+	}
+	w.end(ctx, kill, &supervisors)
+}
+
+// end stops the programs, kills them when the grace period is over, and lets the
+// pod go.
+func (w *podWorker) end(ctx context.Context, kill func(), supervisors *sync.WaitGroup) {
+	pod := w.latest()
+	grace := time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, 30))) * time.Second
+	deadline := w.agent.World.Clock().NewTimer(grace)
+	defer deadline.Stop()
+	done := make(chan struct{})
+	go func() { supervisors.Wait(); close(done) }()
+	var hooks sync.WaitGroup
+	for _, c := range w.containers {
+		hooks.Go(func() {
+			if h := c.spec.Lifecycle; h != nil && h.PreStop != nil && h.PreStop.Sleep != nil {
+				timer := w.agent.World.Clock().NewTimer(time.Duration(h.PreStop.Sleep.Seconds) * time.Second)
+				defer timer.Stop()
+				select {
+				case <-done: // killed, or ended by itself
+				case <-timer.C():
+				}
+			}
+			c.stop("")
+		})
+	}
+	w.agent.events.write(ctx, pod, corev1.EventTypeNormal, "Killing", "Stopping containers of pod "+pod.Name)
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		case <-ctx.Done():
+			kill()
+			<-done
+			running = false
+		case <-deadline.C():
+			kill()
+			<-done
+			running = false
+		case <-w.wake:
+			w.tell(ctx)
+		}
+	}
+	hooks.Wait()
+	if ctx.Err() == nil {
+		w.tell(ctx)
+		w.release(ctx)
+	}
+	w.agent.Fabric.forgetLogs(pod.Namespace, pod.Name)
+}
+
+// release deletes the pod for good, again and again until it is gone.
+func (w *podWorker) release(ctx context.Context) {
+	pod := w.latest()
+	for attempt := uint64(0); ; attempt++ {
+		w.mu.Lock()
+		vanished := w.vanished
+		w.mu.Unlock()
+		if vanished {
+			return
+		}
+		requestContext, cancel := context.WithTimeout(ctx, requestTimeout)
+		err := w.agent.client.CoreV1().Pods(pod.Namespace).Delete(requestContext, pod.Name, metav1.DeleteOptions{
+			GracePeriodSeconds: ptr.To[int64](0), Preconditions: metav1.NewUIDPreconditions(string(pod.UID)),
+		})
+		cancel()
+		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			return
+		}
+		if !sleep(ctx, w.agent.World, time.Second+w.agent.World.Jitter(w.actor()+"/release", attempt, time.Second)) {
+			return
+		}
+	}
+}
+
+// tell writes the pod's status if it differs from what the API server has.
+func (w *podWorker) tell(ctx context.Context) {
+	for attempt := uint64(0); ; attempt++ {
+		pod := w.latest()
+		status := w.status(pod)
+		if sameStatus(pod.Status, status) {
+			return
+		}
+		changed := pod.DeepCopy()
+		changed.Status = status
+		requestContext, cancel := context.WithTimeout(ctx, requestTimeout)
+		updated, err := w.agent.client.CoreV1().Pods(pod.Namespace).UpdateStatus(requestContext, changed, metav1.UpdateOptions{})
+		if apierrors.IsConflict(err) {
+			updated, err = w.agent.client.CoreV1().Pods(pod.Namespace).Get(requestContext, pod.Name, metav1.GetOptions{})
+			if err == nil && updated.UID == pod.UID {
+				w.keep(pod, updated)
+				cancel()
+				continue
+			}
+		}
+		cancel()
+		if err == nil {
+			w.keep(pod, updated)
+			return
+		}
+		if apierrors.IsNotFound(err) || ctx.Err() != nil || w.stopping() && attempt > 3 {
+			return
+		}
+		w.agent.Log.Warn("node: the status of a pod was not written", "node", w.agent.Name, "namespace", pod.Namespace, "pod", pod.Name, "error", err)
+		if !sleep(ctx, w.agent.World, time.Second+w.agent.World.Jitter(w.actor()+"/status", attempt, time.Second)) {
+			return
+		}
+	}
+}
+
+// keep takes what a request answered, unless something newer was seen since.
+func (w *podWorker) keep(before, answer *corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pod == before && answer.UID == before.UID {
+		w.pod = answer
+		w.ending = w.ending || answer.DeletionTimestamp != nil
+	}
+}
+
+// addressFor gives the next free address of the node's range. The agent's mutex is
+// held.
+func (a *agent) addressFor() (netip.Addr, error) {
+	for range 1 << (32 - a.podRange.Bits()) {
+		a.nextIP = a.nextIP.Next()
+		if !a.podRange.Contains(a.nextIP.Next()) { // the last one is the broadcast address
+			a.nextIP = a.podRange.Addr().Next() // .1 is the node's own end
+			continue
+		}
+		if !a.usedIPs[a.nextIP] {
+			a.usedIPs[a.nextIP] = true
+			return a.nextIP, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("no free address in %s", a.podRange)
+}

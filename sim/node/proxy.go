@@ -1,0 +1,294 @@
+package node
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/informers"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	discoverylisters "k8s.io/client-go/listers/discovery/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+)
+
+// proxy opens the node ports of Services on the node's address and forwards TCP
+// connections to ready pods, as kube-proxy does: with externalTrafficPolicy Local
+// to pods of this node only; to pods that are ending but still serve where no other
+// is left; without any, connections are refused. Established connections go on
+// when endpoints change.
+type proxy struct {
+	agent    *agent
+	services corelisters.ServiceLister
+	slices   discoverylisters.EndpointSliceLister // nil where the API server has none
+	objects  corelisters.EndpointsLister          // then these
+	queue    workqueue.TypedRateLimitingInterface[string]
+
+	// Of run's goroutine alone.
+	ports map[string]map[int32]*nodePort // by Service key, by node port
+
+	conns sync.WaitGroup
+	ctx   context.Context // ends connections
+}
+
+// nodePort is one open port.
+type nodePort struct {
+	listener net.Listener
+	targets  atomic.Pointer[[]netip.AddrPort]
+	next     atomic.Uint64
+}
+
+func newProxy(a *agent) *proxy {
+	return &proxy{
+		agent: a, ports: map[string]map[int32]*nodePort{},
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[string](100*time.Millisecond, 10*time.Second),
+			workqueue.TypedRateLimitingQueueConfig[string]{Name: "proxy", Clock: a.World.Clock()},
+		),
+	}
+}
+
+func (p *proxy) watch(factory informers.SharedInformerFactory) {
+	p.services = factory.Core().V1().Services().Lister()
+	p.each(factory.Core().V1().Services().Informer(), func(object any) string {
+		if s, ok := object.(*corev1.Service); ok {
+			return s.Namespace + "/" + s.Name
+		}
+		return ""
+	})
+	if _, err := p.agent.client.Discovery().ServerResourcesForGroupVersion("discovery.k8s.io/v1"); err != nil {
+		p.objects = factory.Core().V1().Endpoints().Lister()
+		p.each(factory.Core().V1().Endpoints().Informer(), func(object any) string {
+			if e, ok := object.(*corev1.Endpoints); ok {
+				return e.Namespace + "/" + e.Name
+			}
+			return ""
+		})
+		return
+	}
+	p.slices = factory.Discovery().V1().EndpointSlices().Lister()
+	p.each(factory.Discovery().V1().EndpointSlices().Informer(), func(object any) string {
+		if s, ok := object.(*discoveryv1.EndpointSlice); ok && s.Labels[discoveryv1.LabelServiceName] != "" {
+			return s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]
+		}
+		return ""
+	})
+}
+
+func (p *proxy) each(informer cache.SharedIndexInformer, key func(any) string) {
+	add := func(object any) {
+		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			object = unknown.Obj
+		}
+		if k := key(object); k != "" {
+			p.queue.Add(k)
+		}
+	}
+	informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: add, UpdateFunc: func(_, object any) { add(object) }, DeleteFunc: add,
+	})
+}
+
+// run keeps the ports until ctx ends and all connections are closed.
+func (p *proxy) run(ctx context.Context, factory informers.SharedInformerFactory) {
+	p.ctx = ctx
+	stop := context.AfterFunc(ctx, p.queue.ShutDown)
+	defer stop()
+	factory.WaitForCacheSync(ctx.Done())
+	for {
+		key, down := p.queue.Get()
+		if down {
+			break
+		}
+		if p.sync(key) {
+			p.queue.Forget(key)
+		} else {
+			p.queue.AddRateLimited(key)
+		}
+		p.queue.Done(key)
+	}
+	for _, ports := range p.ports {
+		for _, open := range ports {
+			open.listener.Close()
+		}
+	}
+	p.conns.Wait()
+}
+
+// sync brings one Service's ports in line; false if a port could not be opened.
+func (p *proxy) sync(key string) bool {
+	namespace, name, _ := cache.SplitMetaNamespaceKey(key)
+	service, err := p.services.Services(namespace).Get(name)
+	wanted := map[int32][]netip.AddrPort{}
+	if err == nil && (service.Spec.Type == corev1.ServiceTypeNodePort || service.Spec.Type == corev1.ServiceTypeLoadBalancer) {
+		for _, port := range service.Spec.Ports {
+			if port.NodePort != 0 && (port.Protocol == corev1.ProtocolTCP || port.Protocol == "") {
+				if targets := p.targets(service, port.Name); len(targets) > 0 {
+					wanted[port.NodePort] = targets
+				}
+			}
+		}
+	}
+	if p.ports[key] == nil {
+		p.ports[key] = map[int32]*nodePort{}
+	}
+	ports := p.ports[key]
+	for number, open := range ports {
+		if wanted[number] == nil {
+			open.listener.Close()
+			delete(ports, number)
+		}
+	}
+	good := true
+	for number, targets := range wanted {
+		if ports[number] == nil {
+			at := net.JoinHostPort(p.agent.Address.String(), strconv.Itoa(int(number)))
+			l, err := p.agent.World.Listen(p.agent.Actor, "tcp", at)
+			if err != nil {
+				p.agent.Log.Warn("node: a node port can't be opened", "node", p.agent.Name, "service", key, "address", at, "error", err)
+				good = false
+				continue
+			}
+			open := &nodePort{listener: l}
+			open.targets.Store(&targets)
+			ports[number] = open
+			p.conns.Go(func() { p.accept(open) })
+		}
+		ports[number].targets.Store(&targets)
+	}
+	if len(ports) == 0 {
+		delete(p.ports, key)
+	}
+	return good
+}
+
+// target is one pod's port behind a Service, as far as this node cares.
+type target struct {
+	at                          netip.AddrPort
+	local                       bool
+	ready, serving, terminating bool
+}
+
+// targets are the pods that get this Service port's connections now, sorted.
+func (p *proxy) targets(service *corev1.Service, port string) []netip.AddrPort {
+	all := p.endpoints(service, port)
+	local := service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+	choose := func(good func(target) bool) (chosen []netip.AddrPort) {
+		for _, t := range all {
+			if good(t) && (t.local || !local) {
+				chosen = append(chosen, t.at)
+			}
+		}
+		slices.SortFunc(chosen, netip.AddrPort.Compare)
+		return slices.Compact(chosen)
+	}
+	if ready := choose(func(t target) bool { return t.ready }); len(ready) > 0 {
+		return ready
+	}
+	return choose(func(t target) bool { return t.serving && t.terminating })
+}
+
+func (p *proxy) endpoints(service *corev1.Service, port string) (all []target) {
+	if p.slices == nil {
+		object, err := p.objects.Endpoints(service.Namespace).Get(service.Name)
+		if err != nil {
+			return nil
+		}
+		for _, subset := range object.Subsets {
+			for _, sp := range subset.Ports {
+				if sp.Name != port {
+					continue
+				}
+				for _, a := range subset.Addresses {
+					if ip, err := netip.ParseAddr(a.IP); err == nil {
+						all = append(all, target{netip.AddrPortFrom(ip, uint16(sp.Port)), ptr.Deref(a.NodeName, "") == p.agent.Name, true, true, false})
+					}
+				}
+			}
+		}
+		return all
+	}
+	list, err := p.slices.EndpointSlices(service.Namespace).List(labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: service.Name}))
+	if err != nil {
+		return nil // a cache's lister does not fail
+	}
+	for _, slice := range list {
+		for _, sp := range slice.Ports {
+			if ptr.Deref(sp.Name, "") != port || sp.Port == nil {
+				continue
+			}
+			for _, e := range slice.Endpoints {
+				for _, address := range e.Addresses[:min(1, len(e.Addresses))] {
+					ip, err := netip.ParseAddr(address)
+					if err != nil {
+						continue
+					}
+					ready := ptr.Deref(e.Conditions.Ready, true)
+					all = append(all, target{
+						netip.AddrPortFrom(ip, uint16(*sp.Port)), ptr.Deref(e.NodeName, "") == p.agent.Name,
+						ready, ptr.Deref(e.Conditions.Serving, ready), ptr.Deref(e.Conditions.Terminating, false),
+					})
+				}
+			}
+		}
+	}
+	return all
+}
+
+func (p *proxy) accept(port *nodePort) {
+	for {
+		conn, err := port.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		targets := *port.targets.Load()
+		chosen := targets[port.next.Add(1)%uint64(len(targets))]
+		p.conns.Go(func() { p.forward(conn, chosen) })
+	}
+}
+
+// dialTimeout bounds how long a connection waits for its pod.
+const dialTimeout = 5 * time.Second
+
+// forward copies both ways until both ends are done.
+func (p *proxy) forward(client net.Conn, to netip.AddrPort) {
+	defer client.Close()
+	at, ok := p.agent.Fabric.find(to)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, dialTimeout)
+	pod, err := p.agent.World.Dial(ctx, p.agent.Actor+"/proxy/"+client.RemoteAddr().String(), "tcp", at)
+	cancel()
+	if err != nil {
+		return
+	}
+	defer pod.Close()
+	stop := context.AfterFunc(p.ctx, func() { client.Close(); pod.Close() })
+	defer stop()
+	done := make(chan struct{})
+	go func() { defer close(done); pipe(pod, client) }()
+	pipe(client, pod)
+	<-done
+}
+
+// pipe copies until the source ends, and passes that end on.
+func pipe(to, from net.Conn) {
+	_, err := io.Copy(to, from)
+	if half, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
+		half.CloseWrite()
+		return
+	}
+	to.Close()
+	from.Close()
+}
