@@ -66,8 +66,10 @@ type Loop struct {
 	// zero: the brake holds nothing.
 	confirmAt time.Time
 	confirmed []types.UID // Ingresses of which a second list agreed that they cease
-	again     bool        // a round is due at once
-	wake      time.Time   // when the next round is due without a change; zero: none
+	// standingBy is since when this instance is not the writer; zero: it is.
+	standingBy time.Time
+	again      bool      // a round is due at once
+	wake       time.Time // when the next round is due without a change; zero: none
 
 	// Guards what follows, observed's content included, while a plan is applied.
 	mu       sync.Mutex
@@ -159,6 +161,7 @@ func (l *Loop) round(ctx context.Context) {
 		l.standBy(ctx, snapshot)
 		return
 	}
+	l.standingBy = time.Time{}
 	if l.trouble != nil && began.Before(l.trouble.next) {
 		l.tellTrouble(ctx, snapshot)
 		return
@@ -224,6 +227,15 @@ func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
 func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
 	l.trouble, l.confirmAt, l.confirmed = nil, time.Time{}, nil
 	l.term = 0
+	now := l.now()
+	if l.standingBy.IsZero() {
+		l.standingBy = now
+	}
+	if settled := l.standingBy.Add(l.o.Settings.RetryPeriod); now.Before(settled) {
+		// It may well become the writer at once, and would read all twice.
+		l.wakeAt(settled)
+		return
+	}
 	// Another instance tells now; what it told is not known here.
 	clear(l.told)
 	clear(l.failures)
@@ -236,7 +248,7 @@ func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
 		}
 	}
 	result := l.translate(snapshot)
-	l.done(Round{Began: l.now(), Ended: l.now(), Result: result})
+	l.done(Round{Began: now, Ended: l.now(), Result: result})
 }
 
 // observe reads the traffic manager anew. It reports whether that succeeded; else

@@ -227,7 +227,9 @@ func TestNoConnectionIsNoAmbiguity(t *testing.T) {
 func TestPasswordFollowsNoRedirect(t *testing.T) {
 	leaked := false
 	other := serve(t, func(w http.ResponseWriter, r *http.Request) { leaked = true })
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, 307) })
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+	})
 	if _, err := newClient(t, nil, s.URL).Get(t.Context(), ID{Pools, "p"}); err == nil || leaked {
 		t.Errorf("leaked %v, error %v", leaked, err)
 	}

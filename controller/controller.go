@@ -1,0 +1,149 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
+
+	"vtm-ingress/controller/config"
+	"vtm-ingress/controller/kube"
+	"vtm-ingress/controller/reconcile"
+	"vtm-ingress/controller/report"
+	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/kubeclient"
+	"vtm-ingress/internal/outside"
+)
+
+// Options for Run.
+type Options struct {
+	World    outside.World
+	Log      *slog.Logger
+	Settings *config.Settings
+	// KubernetesConfig says how to reach the API server (config.KubernetesConfig).
+	KubernetesConfig *rest.Config
+	// Actor names this instance: its connections, its name in the Lease and in
+	// Events. Two that run at the same time have different ones.
+	Actor string
+	// Status, if set, tells how far it is.
+	Status *Status
+	// Metrics, if set, is where the controller's metrics are registered, once.
+	Metrics prometheus.Registerer
+}
+
+// Status tells how a controller is doing. The zero value is one that hasn't
+// started. Its methods may be called from several goroutines.
+type Status struct {
+	ready   atomic.Bool
+	writing atomic.Bool
+}
+
+// Ready reports whether all is known of Kubernetes and of the traffic manager,
+// and this instance has either brought the traffic manager in line once or stands
+// by. A controller that is switched off is ready. It stays ready: what serves
+// goes on serving whatever happens to the controller.
+func (s *Status) Ready() bool { return s.ready.Load() }
+
+// Writing reports whether this instance was the one that writes, when it last
+// looked.
+func (s *Status) Writing() bool { return s.writing.Load() }
+
+// Run is the controller. It works until ctx ends, then lets requests under way
+// end, gives the Lease up and returns nil. An error means that it could not even
+// start; what fails later is told and tried again.
+func Run(ctx context.Context, o Options) error {
+	if o.Status == nil {
+		o.Status = &Status{}
+	}
+	log := slog.New(report.EventLog(o.Log.Handler(), o.Settings.VTMVerbose))
+	if !o.Settings.EnableIngctrl {
+		log.Info("switched off by enable_ingctrl")
+		o.Status.ready.Store(true)
+		<-ctx.Done()
+		return nil
+	}
+	metrics, err := newMetrics(o.Metrics)
+	if err != nil {
+		return err
+	}
+
+	watcher, err := kube.New(kube.Options{
+		World: o.World, Log: log, Config: o.KubernetesConfig, Settings: o.Settings, Actor: o.Actor + "/kube",
+	})
+	if err != nil {
+		return fmt.Errorf("client of the Kubernetes API server: %w", err)
+	}
+	leases, err := kubeclient.New(o.World, o.Actor+"/lease", o.KubernetesConfig)
+	if err != nil {
+		return fmt.Errorf("client of the Kubernetes API server: %w", err)
+	}
+	defer leases.Close()
+	writer, err := reconcile.NewWriter(reconcile.WriterOptions{
+		World: o.World, Log: log, Client: leases, Actor: o.Actor,
+		Namespace: o.Settings.LeaseNamespace, Name: o.Settings.LeaseName,
+		LeaseDuration: o.Settings.LeaseDuration, RenewDeadline: o.Settings.RenewDeadline, RetryPeriod: o.Settings.RetryPeriod,
+	})
+	if err != nil {
+		return err
+	}
+	client, err := vtm.NewClient(vtm.Options{
+		World: o.World, Log: log, Actor: o.Actor + "/vtm", Endpoints: endpoints(o.Settings),
+		Username: o.Settings.VTMUsername, Password: o.Settings.VTMPassword.Reveal(),
+		TLS:     vtm.TLS{CA: o.Settings.VTMCA, Fingerprint: o.Settings.VTMFingerprint, Insecure: !o.Settings.VTMVerifySSLCert},
+		Observe: metrics.request,
+	})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	reporter, err := report.New(report.Options{
+		World: o.World, Log: log, Config: o.KubernetesConfig, Actor: o.Actor + "/report",
+		ControllerID: o.Settings.ControllerID,
+		May:          func() bool { _, ok := writer.Permit(); return ok },
+		Current:      watcher.Ingress,
+	})
+	if err != nil {
+		return fmt.Errorf("client of the Kubernetes API server: %w", err)
+	}
+	loop := reconcile.New(reconcile.Options{
+		World: o.World, Log: log, Actor: o.Actor + "/loop", Settings: o.Settings,
+		Client: client, Lease: writer,
+		Snapshot: watcher.Snapshot, Changed: watcher.Changed(), Confirm: watcher.List,
+		Report: reporter.Report,
+		Done: func(r reconcile.Round) {
+			metrics.round(r)
+			o.Status.writing.Store(r.Writing)
+			if r.Trouble == nil {
+				o.Status.ready.Store(true)
+			}
+		},
+	})
+
+	// Whoever writes ends before the Lease is given up, or two could write.
+	candidacy, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	var running, candidate sync.WaitGroup
+	candidate.Go(func() { writer.Run(candidacy) })
+	running.Go(func() { watcher.Run(ctx) })
+	running.Go(func() { reporter.Run(ctx) })
+	running.Go(func() { loop.Run(ctx) })
+	running.Wait()
+	giveUp()
+	candidate.Wait()
+	return nil
+}
+
+// endpoints are the REST URLs in the order in which they are tried: this
+// instance's own traffic manager first.
+func endpoints(s *config.Settings) []string {
+	out := slices.Clone(s.VTMEndpoints)
+	if i := slices.Index(out, s.VTMMember); i > 0 {
+		out = slices.Insert(slices.Delete(out, i, i+1), 0, s.VTMMember)
+	}
+	return out
+}
