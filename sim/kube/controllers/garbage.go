@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -177,15 +178,18 @@ func (g *garbage) exists(ctx context.Context, namespace string, owner metav1.Own
 				return true, nil
 			}
 		}
-		raw, err := g.request("GET", k, namespace, owner.Name).Do(ctx).Get()
+		raw, err := g.request("GET", k, namespace, owner.Name).SetHeader("Accept", "application/json").Do(ctx).Raw()
 		if apierrors.IsNotFound(err) {
 			return false, nil
 		}
 		if err != nil {
 			return false, err
 		}
-		o, err := meta.Accessor(raw)
-		return err == nil && o.GetUID() == owner.UID, err
+		var o metav1.PartialObjectMetadata
+		if err := json.Unmarshal(raw, &o); err != nil {
+			return false, err
+		}
+		return o.UID == owner.UID, nil
 	}
 	return true, nil
 }
@@ -235,8 +239,14 @@ func (g *garbage) kindOf(o metav1.Object) ownedKind {
 }
 
 func (g *garbage) delete(ctx context.Context, k ownedKind, o metav1.Object, policy metav1.DeletionPropagation) error {
-	options := &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(o.GetUID())), PropagationPolicy: &policy}
-	err := g.request("DELETE", k, o.GetNamespace(), o.GetName()).Body(options).Do(ctx).Error()
+	options, err := json.Marshal(metav1.DeleteOptions{
+		TypeMeta:      metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
+		Preconditions: metav1.NewUIDPreconditions(string(o.GetUID())), PropagationPolicy: &policy,
+	})
+	if err != nil {
+		return err
+	}
+	err = g.request("DELETE", k, o.GetNamespace(), o.GetName()).SetHeader("Content-Type", "application/json").Body(options).Do(ctx).Error()
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // gone, or another object of that name
 	}
