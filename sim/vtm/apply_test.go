@@ -1,0 +1,105 @@
+package vtm
+
+import (
+	"reflect"
+	"testing"
+
+	"vtm-ingress/internal/facts"
+	"vtm-ingress/sim/dataplane"
+)
+
+// TestEverySettingReachesTheDataPlane gives each key a value that is not its
+// default and wants to see a change in each field of the typed configuration.
+func TestEverySettingReachesTheDataPlane(t *testing.T) {
+	s, err := parseSchema(facts.RESTSchema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, section := range map[string]func(dataplane.Update) any{
+		"global_settings":   func(u dataplane.Update) any { return u.Global },
+		"traffic_ip_groups": func(u dataplane.Update) any { return u.TrafficIPGroups["x"] },
+		"virtual_servers":   func(u dataplane.Update) any { return u.VirtualServers["x"] },
+		"pools":             func(u dataplane.Update) any { return u.Pools["x"] },
+		"monitors":          func(u dataplane.Update) any { return u.Monitors["x"] },
+		"ssl/server_keys":   func(u dataplane.Update) any { return u.ServerKeys["x"] },
+	} {
+		kind := s.types[path]
+		plain := &resource{kind: kind, name: "x"}
+		other := &resource{kind: kind, name: "x", values: make(map[*property]any)}
+		for _, sec := range kind.sections {
+			for _, p := range sec.properties {
+				other.values[p] = p.different()
+			}
+		}
+		typed := func(r *resource) reflect.Value {
+			var u dataplane.Update
+			if !put(&u, path, "x", r) {
+				t.Fatalf("%s does not reach the data plane", path)
+			}
+			return reflect.ValueOf(section(u)).Elem()
+		}
+		a, b := typed(plain), typed(other)
+		for i := range a.NumField() {
+			if reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+				t.Errorf("%s: no key reaches %s", path, a.Type().Field(i).Name)
+			}
+		}
+		// Rows as well: a field of a row that nothing fills stays zero.
+		for i := range b.NumField() {
+			f := b.Field(i)
+			if f.Kind() != reflect.Slice || f.Type().Elem().Kind() != reflect.Struct {
+				continue
+			}
+			row := f.Index(0)
+			for j := range row.NumField() {
+				if row.Field(j).IsZero() {
+					t.Errorf("%s: no column reaches %s.%s", path, a.Type().Field(i).Name, row.Type().Field(j).Name)
+				}
+			}
+		}
+	}
+}
+
+// different is a value of the key that is not its default.
+func (p *property) different() any {
+	switch p.kind {
+	case boolKind:
+		return p.fallback != true
+	case intKind:
+		n, _ := p.fallback.(int64)
+		return n + 1
+	case floatKind:
+		return 1.5
+	case stringKind:
+		for _, e := range p.enum {
+			if e != p.fallback && e != "active" {
+				return e
+			}
+		}
+		return "different"
+	case tableKind:
+		cells := make(row, len(p.columns))
+		for i, c := range p.columns {
+			cells[i] = c.different()
+		}
+		return []row{cells}
+	}
+	return []string{"different"}
+}
+
+// TestTheIndexOfReferencesNamesKeysOfTheSchema: a mistyped row would never bite.
+func TestTheIndexOfReferencesNamesKeysOfTheSchema(t *testing.T) {
+	s, err := parseSchema(facts.RESTSchema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, keys := range references {
+		for key, ref := range keys {
+			for _, to := range ref.types {
+				if s.types[to] == nil {
+					t.Errorf("%s %s refers to %s, which is no type", path, key, to)
+				}
+			}
+		}
+	}
+}
