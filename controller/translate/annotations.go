@@ -30,7 +30,7 @@ const (
 	annPassthrough    = ingressPrefix + "ssl-passthrough"
 )
 
-// spelling lists each annotation's names, the canonical one first: the
+// spellings lists each annotation's names, the canonical one first: the
 // specification itself spells some in two ways.
 var spellings = [...][]string{
 	{annAddress},

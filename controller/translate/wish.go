@@ -59,7 +59,7 @@ func readWish(ingress *networkingv1.Ingress, settings *config.Settings) *wish {
 	return w
 }
 
-// Owner of an Ingress in the model.
+// ownerOf gives an Ingress as an owner in the model.
 func ownerOf(ingress *networkingv1.Ingress) model.Owner {
 	owner := model.Owner{Namespace: ingress.Namespace, Name: ingress.Name, UID: string(ingress.UID)}
 	if t := ingress.CreationTimestamp; !t.IsZero() {
