@@ -1,9 +1,6 @@
 package vtm
 
-import (
-	"maps"
-	"strconv"
-)
+import "maps"
 
 // shown says which hidden keys a request asked for: "section/key", by its query
 // parameter expert_keys.
@@ -114,13 +111,12 @@ func appendResource(b []byte, r *resource, expert shown) []byte {
 			case open:
 				b = append(b, ',')
 			case firstSection:
-				b = append(strconv.AppendQuote(b, sec.name), ':', '{')
+				b = append(b, sec.label...)
 			default:
-				b = append(strconv.AppendQuote(append(b, ','), sec.name), ':', '{')
+				b = append(append(b, ','), sec.label...)
 			}
 			open, firstSection = true, false
-			b = append(strconv.AppendQuote(b, p.name), ':')
-			b = p.appendJSON(b, r.value(p))
+			b = p.appendJSON(append(b, p.label...), r.value(p))
 		}
 		if open {
 			b = append(b, '}')

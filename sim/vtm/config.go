@@ -75,7 +75,7 @@ func shownAs(res *resource, expert shown, status int) answer {
 		// Not nil, so that an empty file has a Content-Type too.
 		return answer{status: status, body: append([]byte{}, res.content...), raw: true}
 	}
-	return answer{status: status, body: appendResource(nil, res, expert)}
+	return answer{status: status, body: appendResource(make([]byte, 0, 4096), res, expert)}
 }
 
 // checkName refuses names that could not be names of files: a resource is one

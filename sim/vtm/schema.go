@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -43,6 +44,7 @@ type resourceType struct {
 
 type section struct {
 	name       string
+	label      string      // `"name":{`, as it begins in JSON
 	properties []*property // sorted by name
 }
 
@@ -50,6 +52,7 @@ type section struct {
 type property struct {
 	section string // "" for a column
 	name    string
+	label   string // `"name":`, as it begins in JSON
 	kind    valueKind
 
 	fallback any // value when none is set; of the form that value.go describes
@@ -147,7 +150,7 @@ func parseSchema(data []byte) (*schema, error) {
 			return nil, fmt.Errorf("the REST schema gives %s the unknown kind %q", path, row.Kind)
 		}
 		for _, name := range slices.Sorted(maps.Keys(row.Sections)) {
-			sec := &section{name: name}
+			sec := &section{name: name, label: strconv.Quote(name) + ":{"}
 			for _, key := range slices.Sorted(maps.Keys(row.Sections[name])) {
 				p, err := newProperty(name, key, row.Sections[name][key])
 				if err != nil {
@@ -185,7 +188,7 @@ func (f *folder) add(path []string, t *resourceType) {
 
 func newProperty(sectionName, name string, raw rawKey) (*property, error) {
 	p := &property{
-		section: sectionName, name: name,
+		section: sectionName, name: name, label: strconv.Quote(name) + ":",
 		enum: raw.Enum, min: raw.Min, max: raw.Max,
 		required: raw.Required, expert: raw.Expert,
 	}

@@ -336,9 +336,7 @@ func (p *property) appendJSON(b []byte, v any) []byte {
 					b = append(b, ',')
 				}
 				first = false
-				b = appendString(b, p.columns[c].name)
-				b = append(b, ':')
-				b = p.columns[c].appendJSON(b, cell)
+				b = p.columns[c].appendJSON(append(b, p.columns[c].label...), cell)
 			}
 			b = append(b, '}')
 		}
