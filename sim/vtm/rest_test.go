@@ -339,3 +339,24 @@ func TestCertificateAndUUIDAreFunctionsOfTheRandomness(t *testing.T) {
 		t.Errorf("fingerprint %q", a.Fingerprint())
 	}
 }
+
+func TestANewTrafficManagerHasItsBuiltInResources(t *testing.T) {
+	_, c := start(t, nil)
+	for path, want := range map[string]string{
+		"monitors":    "Client First,Connect,DNS,FTP,Full HTTP,Full HTTPS,POP,Ping,RTSP,SIP TCP,SIP TLS,SIP UDP,SMTP,Server First,Simple HTTP,Simple HTTPS",
+		"user_groups": "Admin,Demo,Guest,Monitoring", "traffic_managers": "vtm-1.sim", "pools": "", "virtual_servers": "", "rules": "",
+	} {
+		var names []string
+		for _, child := range c.want(200, "GET", "/config/active/"+path, nil).json(t)["children"].([]any) {
+			names = append(names, child.(map[string]any)["name"].(string))
+		}
+		if got := strings.Join(names, ","); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	if got := fmt.Sprint(c.get("monitors/SIP%20TLS", "basic", "type"), c.get("monitors/SIP%20TLS", "basic", "use_ssl"), c.get("monitors/SIP%20TLS", "basic", "failures")); got != "siptrue 5" {
+		t.Errorf("SIP TLS is %s", got)
+	}
+	c.want(200, "PUT", "/config/active/monitors/Ping", `{"properties":{"basic":{"delay":9}}}`)
+	c.want(403, "DELETE", "/config/active/monitors/Ping", nil)
+}

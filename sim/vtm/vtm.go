@@ -183,7 +183,7 @@ func Start(o Options) (*TrafficManager, error) {
 }
 
 // Close ends the REST API, its open connections and the data plane, and waits
-// for all of them. Call it once.
+// for all of them. A second call does nothing.
 func (t *TrafficManager) Close() {
 	t.stop()
 	_ = t.server.Close()
