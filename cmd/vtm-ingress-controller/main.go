@@ -1,0 +1,97 @@
+// Command vtm-ingress-controller is the Kubernetes Ingress controller for a
+// Virtual Traffic Manager: it watches Ingresses and programs the traffic manager
+// by its REST API.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit statuses.
+const (
+	failed       = 1 // it could not do what it was asked
+	wrongCommand = 2 // the command line or the settings are wrong
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := command(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// commandLine is what can be written on the command line.
+type commandLine struct {
+	Run     runCommand     `cmd:"" help:"Run the controller until it is told to end (SIGTERM, SIGINT)."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// surroundings is what a command gets of its process.
+type surroundings struct {
+	context        context.Context
+	environment    []string
+	stdout, stderr io.Writer
+}
+
+// command runs one command and returns the exit status.
+func command(ctx context.Context, args, environment []string, stdout, stderr io.Writer) int {
+	line := commandLine{Run: newRunCommand()}
+	ended := false // --help
+	parser, err := kong.New(&line,
+		kong.Name("vtm-ingress-controller"),
+		kong.Description("Kubernetes Ingress controller for a Virtual Traffic Manager."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { ended = true }),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "vtm-ingress-controller:", err)
+		return failed
+	}
+	parsed, err := parser.Parse(args)
+	if ended {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "vtm-ingress-controller: %v\nSee vtm-ingress-controller --help.\n", err)
+		return wrongCommand
+	}
+	err = parsed.Run(&surroundings{ctx, environment, stdout, stderr})
+	var wrong *wrongSettings
+	switch {
+	case errors.As(err, &wrong):
+		fmt.Fprintln(stderr, wrong)
+		return wrongCommand
+	case err != nil:
+		fmt.Fprintln(stderr, "vtm-ingress-controller:", err)
+		return failed
+	}
+	return 0
+}
+
+type versionCommand struct{}
+
+// Run prints what the binary was built from.
+func (versionCommand) Run(s *surroundings) error {
+	version, revision := "(devel)", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Version != "" {
+			version = info.Main.Version
+		}
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				revision = " " + setting.Value
+			}
+		}
+	}
+	_, err := fmt.Fprintf(s.stdout, "vtm-ingress-controller %s%s\n", version, revision)
+	return err
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"k8s.io/klog/v2"
+
+	"vtm-ingress/controller"
+	"vtm-ingress/controller/config"
+	"vtm-ingress/internal/outside"
+)
+
+// runCommand is `run`. Besides the file, its flags are the settings.
+type runCommand struct {
+	Config string `help:"Settings file, YAML. The environment variable VTM_INGRESS_CONFIG names it too." placeholder:"FILE"`
+	// Plugins holds one struct with a flag for each setting that may have one.
+	kong.Plugins
+}
+
+// newRunCommand makes the flags from the settings' description, so that both
+// never differ. All are optional texts, or switches: config judges them.
+func newRunCommand() runCommand {
+	var fields []reflect.StructField
+	for _, s := range config.All() {
+		if s.Flag() == "" {
+			continue
+		}
+		kind := reflect.TypeFor[*string]()
+		if s.Type == "bool" {
+			kind = reflect.TypeFor[*bool]()
+		}
+		help := s.Meaning
+		if s.Default != "" {
+			help += " Default: " + s.Default + "."
+		}
+		fields = append(fields, reflect.StructField{
+			Name: fieldName(s.Key), Type: kind,
+			// A dollar sign would begin a variable of the parser.
+			Tag: reflect.StructTag("name:" + strconv.Quote(s.Flag()) +
+				" help:" + strconv.Quote(strings.ReplaceAll(help, "$", "$$")) +
+				" placeholder:" + strconv.Quote(strings.ToUpper(s.Type))),
+		})
+	}
+	return runCommand{Plugins: kong.Plugins{reflect.New(reflect.StructOf(fields)).Interface()}}
+}
+
+// fieldName makes an exported name of a setting's key.
+func fieldName(key string) string { return "Setting_" + key }
+
+// given returns the flags that were given, by key.
+func (r *runCommand) given() map[string]string {
+	out := map[string]string{}
+	flags := reflect.ValueOf(r.Plugins[0]).Elem()
+	for _, s := range config.All() {
+		field := flags.FieldByName(fieldName(s.Key))
+		if !field.IsValid() || field.IsNil() {
+			continue
+		}
+		switch value := field.Interface().(type) {
+		case *string:
+			out[s.Key] = *value
+		case *bool:
+			out[s.Key] = strconv.FormatBool(*value)
+		}
+	}
+	return out
+}
+
+// wrongSettings are settings with which the controller can't start.
+type wrongSettings struct{ error }
+
+func (r *runCommand) load(environment []string) (*config.Settings, error) {
+	file := r.Config
+	for _, variable := range environment {
+		if path, ok := strings.CutPrefix(variable, config.FileVariable+"="); ok && file == "" {
+			file = path
+		}
+	}
+	settings, err := config.Load(config.Sources{Flags: r.given(), Environment: environment, File: file})
+	if err != nil {
+		return nil, &wrongSettings{err}
+	}
+	return settings, nil
+}
+
+// Run runs the controller.
+func (r *runCommand) Run(s *surroundings) error {
+	settings, err := r.load(s.environment)
+	if err != nil {
+		return err
+	}
+	kubernetes, err := config.KubernetesConfig(settings)
+	if err != nil && settings.EnableIngctrl {
+		return &wrongSettings{err}
+	}
+	var handler slog.Handler = slog.NewTextHandler(s.stderr, nil)
+	if settings.LogFormat == "json" {
+		handler = slog.NewJSONHandler(s.stderr, nil)
+	}
+	log := slog.New(handler)
+	// What client-go logs by itself gets the same form.
+	klog.SetSlogLogger(log)
+
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	world := outside.Real()
+	status := &controller.Status{}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	stopServing := func() error { return nil }
+	if settings.MetricsAddress != "" {
+		if stopServing, err = serve(world, settings.MetricsAddress, status, metrics, log); err != nil {
+			return err
+		}
+	}
+	err = controller.Run(s.context, controller.Options{
+		World: world, Log: log, Settings: settings, KubernetesConfig: kubernetes,
+		Actor: host, Status: status, Metrics: metrics,
+	})
+	return errors.Join(err, stopServing())
+}
