@@ -4,72 +4,101 @@ package trafficscript
 // it lives while a rule runs.
 
 // expr is an expression.
-type expr interface{ where() pos }
+type expr interface {
+	where() pos
+	tall() int // how deep it nests
+}
 
 func (p pos) where() pos { return p }
+
+// node is what all expressions have.
+type node struct {
+	pos
+	height int // 0 for a leaf, else one more than the highest operand
+}
+
+func (n node) tall() int { return n.height }
+
+// over makes the node of an expression of operands. It fails when that nests
+// too deep, since evaluating recurses.
+func over(p pos, operands ...expr) node {
+	n := node{pos: p}
+	n.raise(operands...)
+	return n
+}
+
+func (n *node) raise(operands ...expr) {
+	for _, x := range operands {
+		n.height = max(n.height, x.tall()+1)
+	}
+	if n.height > maxHeight {
+		fail(n.pos, "more than %d operators nested in one expression: split it", maxHeight)
+	}
+}
 
 type (
 	// literal is a number or a string.
 	literal struct {
-		pos
+		node
 		val value
 	}
 	// variable is $name.
 	variable struct {
-		pos
+		node
 		name string
 	}
 	// indexExpr is x[i].
 	indexExpr struct {
-		pos
+		node
 		x, i expr
 	}
 	// callExpr is name(args).
 	callExpr struct {
-		pos
+		node
 		name string
 		args []expr
 	}
 	// unaryExpr is one of ! ~ - before x.
 	unaryExpr struct {
-		pos
+		node
 		op string
 		x  expr
 	}
-	// binaryExpr is x op y; && and || among them.
+	// binaryExpr is x op y.
 	binaryExpr struct {
-		pos
+		node
 		op   string
 		x, y expr
 	}
-	// concatExpr is a . b . c, flat, so that it is joined at once.
-	concatExpr struct {
-		pos
+	// chainExpr is a . b . c, a && b && c, or a || b || c: flat.
+	chainExpr struct {
+		node
+		op    string
 		parts []expr
 	}
 	// conditionalExpr is cond ? yes : no.
 	conditionalExpr struct {
-		pos
+		node
 		cond, yes, no expr
 	}
 	// assignExpr is target op value; op is "" for plain assignment, else the
 	// binary operator: "+" for +=.
 	assignExpr struct {
-		pos
+		node
 		op     string
 		target expr // *variable or *indexExpr
 		value  expr
 	}
 	// stepExpr is ++ or -- before or after target.
 	stepExpr struct {
-		pos
+		node
 		delta  int64
 		prefix bool
 		target expr // *variable or *indexExpr
 	}
 	// aggregateExpr is [a, b] or ["k" => v]; keys is nil for an array.
 	aggregateExpr struct {
-		pos
+		node
 		keys, values []expr
 	}
 )

@@ -22,7 +22,7 @@ type Rule struct {
 	body    exec
 	imports []string
 	pools   []string
-	regexes map[string]*regex // of literal patterns, by regexKey
+	regexes map[regexKey]*regex // of literal patterns
 }
 
 // unit is what code remembers of the source it came from.
@@ -50,12 +50,13 @@ type source struct {
 
 // compiler turns sources into a Rule.
 type compiler struct {
-	load    func(string) ([]byte, bool)
-	diags   Diagnostics
-	libs    map[string]*source // nil value: being loaded, or failed
-	imports map[string]bool
-	pools   map[string]bool
-	regexes map[string]*regex
+	load      func(string) ([]byte, bool)
+	diags     Diagnostics
+	libs      map[string]*source // nil value: being loaded, or failed
+	imports   map[string]bool
+	pools     map[string]bool
+	regexes   map[regexKey]*regex
+	regexSize int // instructions of all regexes, see maxRuleRegexes
 
 	// The sub or rule body that is compiled now.
 
@@ -79,7 +80,7 @@ func Compile(name string, text []byte, load func(name string) ([]byte, bool)) (*
 		libs:    make(map[string]*source),
 		imports: make(map[string]bool),
 		pools:   make(map[string]bool),
-		regexes: make(map[string]*regex),
+		regexes: make(map[regexKey]*regex),
 	}
 	rule := &Rule{name: name, regexes: c.regexes}
 	if src := c.parse(name, text); src != nil {
@@ -545,6 +546,7 @@ func (c *compiler) switchStmt(s *switchStmt, line int) exec {
 	c.breaks--
 	find := func(r *run, v value) exec {
 		if literals != nil && v.kind == kindString {
+			r.work(len(v.str))
 			if i, ok := literals[v.str]; ok {
 				return bodies[i]
 			}

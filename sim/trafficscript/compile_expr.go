@@ -34,9 +34,8 @@ func (c *compiler) expr(x expr) eval {
 	case *binaryExpr:
 		c.cost++
 		return c.binary(x)
-	case *concatExpr:
-		c.cost += len(x.parts) - 1
-		return c.concat(x)
+	case *chainExpr:
+		return c.chain(x)
 	case *conditionalExpr:
 		c.cost++
 		cond, yes, no := c.test(x.cond), c.expr(x.yes), c.expr(x.no)
@@ -53,7 +52,6 @@ func (c *compiler) expr(x expr) eval {
 		c.cost++
 		return c.step(x)
 	case *aggregateExpr:
-		c.cost += len(x.values)
 		return c.aggregate(x)
 	}
 	panic(fmt.Sprintf("unknown expression %T", x))
@@ -83,7 +81,9 @@ func (c *compiler) setter(name string) func(*run, value) {
 // element reads x[key] of an aggregate; what is not there is "".
 func (r *run) element(a *aggregate, key value) value {
 	if a.isHash() {
-		return a.fields[r.toString(key)]
+		k := r.toString(key)
+		r.work(len(k))
+		return a.fields[k]
 	}
 	if i := r.toInt(key); i >= 0 && i < int64(len(a.elems)) {
 		return a.elems[i]
@@ -137,7 +137,8 @@ func (c *compiler) reference(x expr) eval {
 
 // container compiles the aggregate that holds a target's element, made when the
 // variable or element was never set. It gives nil, after a warning, when
-// something else is there.
+// something else is there. All keys are computed before any container is looked
+// up, so that nothing runs, and could share its storage, before it is written.
 func (c *compiler) container(x expr) func(*run) *aggregate {
 	if v, ok := x.(*variable); ok {
 		get, set := c.variable(v.name), c.setter(v.name)
@@ -148,12 +149,9 @@ func (c *compiler) container(x expr) func(*run) *aggregate {
 	i := x.(*indexExpr)
 	base, key := c.container(i.x), c.expr(i.i)
 	return func(r *run) *aggregate {
-		a := base(r)
-		if a == nil {
-			return nil
-		}
 		k := key(r)
-		if !r.owned(a, 0) {
+		a := base(r)
+		if a == nil || !r.owned(a, 0) {
 			return nil
 		}
 		return r.intoAggregate(r.element(a, k), func(v value) { r.setElement(a, k, v) })
@@ -178,7 +176,7 @@ func (r *run) intoAggregate(v value, set func(value)) *aggregate {
 func (r *run) setElement(a *aggregate, key, v value) {
 	if a.isHash() || a.len() == 0 && key.kind == kindString {
 		k := r.toString(key)
-		if r.owned(a, 1) && r.alloc(len(k)) {
+		if r.owned(a, 1) && r.alloc(len(k)) && r.work(len(k)) {
 			a.put(k, v)
 		}
 		return
@@ -188,9 +186,12 @@ func (r *run) setElement(a *aggregate, key, v value) {
 		r.misuse("Array index %d is out of range", i)
 		return
 	}
-	grow := max(0, i-int64(len(a.elems))+1)
-	if grow > int64(r.limits.Memory) || !r.owned(a, int(grow)) || !r.work(int(grow)*16) {
+	if i >= int64(r.limits.Memory) { // no array is that long
 		r.alloc(r.limits.Memory + 1)
+		return
+	}
+	grow := max(0, int(i)-len(a.elems)+1)
+	if !r.owned(a, grow) || !r.work(grow*16) {
 		return
 	}
 	for range grow {
@@ -201,11 +202,12 @@ func (r *run) setElement(a *aggregate, key, v value) {
 
 // update compiles reading a target, computing its new value, and writing it.
 // compute returns what to write and what the whole expression gives.
-func (c *compiler) update(target expr, compute func(r *run, old value) (written, result value)) eval {
+func (c *compiler) update(target expr, operand eval, compute func(r *run, old, operand value) (written, result value)) eval {
 	if v, ok := target.(*variable); ok {
 		get, set := c.variable(v.name), c.setter(v.name)
 		return func(r *run) value {
-			written, result := compute(r, get(r))
+			x := operand(r)
+			written, result := compute(r, get(r), x)
 			if r.ended == Finished {
 				set(r, written)
 			}
@@ -215,12 +217,12 @@ func (c *compiler) update(target expr, compute func(r *run, old value) (written,
 	i := target.(*indexExpr)
 	base, key := c.container(i.x), c.expr(i.i)
 	return func(r *run) value {
+		x, k := operand(r), key(r)
 		a := base(r)
 		if a == nil {
 			return value{}
 		}
-		k := key(r)
-		written, result := compute(r, r.element(a, k))
+		written, result := compute(r, r.element(a, k), x)
 		if r.ended == Finished {
 			r.setElement(a, k, written)
 		}
@@ -237,8 +239,8 @@ func (c *compiler) assign(x *assignExpr) eval {
 	if x.op == "." {
 		apply = func(r *run, a, b value) value { return r.join(r.toString(a), r.toString(b)) }
 	}
-	return c.update(x.target, func(r *run, old value) (value, value) {
-		v := apply(r, old, val(r))
+	return c.update(x.target, val, func(r *run, old, operand value) (value, value) {
+		v := apply(r, old, operand)
 		return v, v
 	})
 }
@@ -267,15 +269,16 @@ func (c *compiler) assignPlain(x *assignExpr, val eval) eval {
 		if r.ended != Finished {
 			return v
 		}
+		k := key(r)
 		if a := base(r); a != nil {
-			r.setElement(a, key(r), v)
+			r.setElement(a, k, v)
 		}
 		return v
 	}
 }
 
 func (c *compiler) step(x *stepExpr) eval {
-	return c.update(x.target, func(r *run, old value) (value, value) {
+	return c.update(x.target, constant(value{}), func(r *run, old, _ value) (value, value) {
 		old = r.toNumber(old)
 		v := intValue(old.int() + x.delta)
 		if old.kind == kindDouble {
@@ -291,10 +294,12 @@ func (c *compiler) step(x *stepExpr) eval {
 // aggregate compiles [..]. One of constants alone is made once, and each
 // evaluation shares its storage.
 func (c *compiler) aggregate(x *aggregateExpr) eval {
+	c.cost++
 	if a, ok := frozen(x); ok {
 		v := aggregateValue(a)
 		return func(*run) value { return detached(v) }
 	}
+	c.cost += len(x.values)
 	keys, values := c.exprs(x.keys), c.exprs(x.values)
 	return func(r *run) value {
 		if !r.alloc(len(values) * valueSize) {
@@ -425,6 +430,9 @@ func (c *compiler) subCall(x *callExpr, s *sub) eval {
 	line := int(x.line)
 	return func(r *run) value {
 		caller, free, unit := r.locals, r.free, r.unit
+		if !r.work(s.slots * valueSize) {
+			return value{}
+		}
 		locals := r.frame(s.slots)
 		clear(locals)
 		for i, a := range args {
@@ -488,7 +496,8 @@ func (c *compiler) libraryCall(x *callExpr, f *function) eval {
 
 // matcher compiles the function of switch (x, function).
 func (c *compiler) matcher(s *switchStmt) func(r *run, a, b value) bool {
-	call := &callExpr{pos: s.matchPos, name: s.match, args: []expr{&variable{s.matchPos, switchValue}, &variable{s.matchPos, switchCase}}}
+	at := node{pos: s.matchPos}
+	call := &callExpr{at, s.match, []expr{&variable{at, switchValue}, &variable{at, switchCase}}}
 	setValue, setCase := c.setter(switchValue), c.setter(switchCase)
 	f := c.call(call)
 	return func(r *run, a, b value) bool {

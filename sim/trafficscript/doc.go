@@ -10,8 +10,44 @@
 // writing the event log belong to the data plane. It imports internal/facts and
 // nothing else of the project.
 //
-// Files: scan.go, ast.go, parse.go and grammar.txt the syntax; value.go the
-// values and their conversions; compile*.go from syntax to closures; run.go the
-// limits of a run; library.go the table of functions, lib_*.go their
-// implementations, by family; host.go what the data plane implements.
+// # Files
+//
+// scan.go, ast.go, parse.go and grammar.txt are the syntax; value.go the values;
+// compile.go (statements), compile_expr.go and operators.go turn syntax into
+// closures; run.go holds one run, its limits and its conversions; library.go the
+// table of functions, lib_*.go their implementations by family, headers.go what
+// those of requests and responses share; host.go is what the data plane
+// implements. A new function is a row in the table of its family and a call in
+// testdata.
+//
+// # What the vendor does not say
+//
+// Where the traffic manager's documents are silent, this package does:
+//
+//   - Integers have 64 bits and wrap. Rounding is half away from zero. Doubles
+//     print with up to 15 digits. Division by zero warns and gives 0.
+//   - An index out of range reads "". Writing beyond the end grows the array;
+//     a negative index warns.
+//   - Hashes list their keys sorted; foreach goes over a hash's keys, and over a
+//     copy of an array.
+//   - In '...' a backslash is always itself, in "..." an unknown escape is the
+//     character, with a compile warning. Nothing is interpolated.
+//   - break in a switch leaves the switch. return outside of subs ends the rule.
+//   - An aborted rule ends alone; what it changed before stays.
+//   - A failed match leaves $1 to $9 as they were.
+//   - getHeader joins repeated lines with ", "; addResponseHeader makes a line.
+//     Response headers cannot be set in request rules, cookies can.
+//   - Rules cannot change the lines that frame a message (Content-Length and its
+//     kin), and nothing they write begins a new line.
+//   - A rule library's statements outside of subs do not run.
+//
+// Regular expressions run on RE2: backreferences, lookaround and other features
+// that need backtracking are refused as not emulated, and $ does not match
+// before a final line end.
+//
+// # Limits
+//
+// Instructions are statements, operators and calls; looking at large values
+// counts in proportion, so that the time of a run is bounded by its instructions.
+// Memory is all that a run ever allocated for values.
 package trafficscript

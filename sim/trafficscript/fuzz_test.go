@@ -24,9 +24,7 @@ func seeds(f *testing.F) []string {
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, chunk := range strings.Split(string(text), "\n---\n") {
-			all = append(all, chunk)
-		}
+		all = append(all, strings.Split(string(text), "\n---\n")...)
 	}
 	return all
 }

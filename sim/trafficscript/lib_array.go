@@ -264,7 +264,7 @@ func arrayFilter(r *run, l *aggregate, a []value) value {
 	kept := l.elems[:0]
 	for _, e := range l.elems {
 		s := r.toString(e)
-		if !r.use(1) || !r.charge(pattern, s) {
+		if !r.use(1) || !r.charge(re, s) {
 			return a[0]
 		}
 		subject, _ := re.subject(s)

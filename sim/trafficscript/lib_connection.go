@@ -129,7 +129,7 @@ var requestFunctions = []function{
 		return value{}
 	}).in(inRequest | inResponse),
 	fn("request.sendResponse", 1, 1, func(r *run, a []value) value {
-		if s := r.toString(a[0]); r.alloc(valueSize) {
+		if s := r.toString(a[0]); r.alloc(len(s) + valueSize) {
 			r.tx.Interim = append(r.tx.Interim, s)
 		}
 		return value{}

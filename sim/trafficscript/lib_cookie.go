@@ -9,7 +9,7 @@ var cookieFunctions = []function{
 	fn("http.cookie", 1, 1, getCookie).replacedBy("http.getCookie"),
 	fact("http.getCookies", func(r *run) value {
 		a := &aggregate{}
-		for _, c := range parseCookies(r.requestHeaders().get("Cookie")) {
+		for _, c := range r.cookies() {
 			if _, twice := a.fields[c.name]; !twice && r.alloc(valueSize) {
 				a.put(c.name, stringValue(c.value))
 			}
@@ -22,7 +22,7 @@ var cookieFunctions = []function{
 			r.misuse("'%s' is no cookie name", oneLine(name))
 			return value{}
 		}
-		cookies := parseCookies(r.requestHeaders().get("Cookie"))
+		cookies := r.cookies()
 		found := false
 		for i := range cookies {
 			if cookies[i].name == name {
@@ -39,7 +39,7 @@ var cookieFunctions = []function{
 	fn("http.removeCookie", 1, 1, func(r *run, a []value) value {
 		name := r.toString(a[0])
 		var kept []cookie
-		for _, c := range parseCookies(r.requestHeaders().get("Cookie")) {
+		for _, c := range r.cookies() {
 			if c.name != name {
 				kept = append(kept, c)
 			}
@@ -50,7 +50,7 @@ var cookieFunctions = []function{
 
 	fn("http.getResponseCookie", 1, 1, func(r *run, a []value) value {
 		name := r.toString(a[0])
-		for _, line := range r.responseHeaders().values("Set-Cookie") {
+		for _, line := range r.setCookieLines() {
 			if c, _ := parseSetCookie(line); c.name == name {
 				return r.text(c.value)
 			}
@@ -59,7 +59,7 @@ var cookieFunctions = []function{
 	}).in(afterNode),
 	fact("http.getResponseCookies", func(r *run) value {
 		a := &aggregate{}
-		for _, line := range r.responseHeaders().values("Set-Cookie") {
+		for _, line := range r.setCookieLines() {
 			if c, _ := parseSetCookie(line); c.name != "" && r.alloc(valueSize) {
 				a.put(c.name, stringValue(c.value))
 			}
@@ -70,7 +70,7 @@ var cookieFunctions = []function{
 	fn("http.removeResponseCookie", 1, 1, func(r *run, a []value) value {
 		name := r.toString(a[0])
 		var kept []string
-		for _, line := range r.responseHeaders().values("Set-Cookie") {
+		for _, line := range r.setCookieLines() {
 			if c, _ := parseSetCookie(line); c.name != name {
 				kept = append(kept, line)
 			}
@@ -103,9 +103,31 @@ func parseSetCookie(line string) (c cookie, options string) {
 	return cookie{strings.TrimSpace(name), strings.TrimSpace(val)}, strings.TrimSpace(options)
 }
 
+// cookies returns the request's.
+func (r *run) cookies() []cookie {
+	line := r.requestHeaders().get("Cookie")
+	if !r.work(len(line)) {
+		return nil
+	}
+	return parseCookies(line)
+}
+
+// setCookieLines returns the response's lines Set-Cookie.
+func (r *run) setCookieLines() []string {
+	lines := r.responseHeaders().values("Set-Cookie")
+	size := 0
+	for _, line := range lines {
+		size += len(line) + 16
+	}
+	if !r.work(size) {
+		return nil
+	}
+	return lines
+}
+
 func getCookie(r *run, a []value) value {
 	name := r.toString(a[0])
-	for _, c := range parseCookies(r.requestHeaders().get("Cookie")) {
+	for _, c := range r.cookies() {
 		if c.name == name {
 			return r.text(c.value)
 		}
@@ -148,7 +170,7 @@ func setResponseCookie(r *run, a []value) value {
 	waiting := r.tx.Phase == RequestPhase
 	lines := r.tx.SetCookies
 	if !waiting {
-		lines = r.responseHeaders().values("Set-Cookie")
+		lines = r.setCookieLines()
 	}
 	var kept []string
 	for _, line := range lines {

@@ -25,12 +25,16 @@ func logFunction(name string, level Level, tag string) function {
 	})
 }
 
-// log writes one line: control characters, which could forge another, become
-// blanks.
 func (r *run) log(level Level, tag, message string) {
 	if r.ended != Finished {
 		return
 	}
+	r.host.Log(Event{Level: level, Tag: tag, Rule: r.rule.name, Line: r.line, Message: printable(message)})
+}
+
+// printable makes one line of bounded length: control characters, which could
+// forge another line, become blanks.
+func printable(message string) string {
 	if len(message) > maxLogMessage {
 		message = message[:maxLogMessage] + "..."
 	}
@@ -40,7 +44,7 @@ func (r *run) log(level Level, tag, message string) {
 			b[i] = ' '
 		}
 	}
-	r.host.Log(Event{Level: level, Tag: tag, Rule: r.rule.name, Line: r.line, Message: string(b)})
+	return string(b)
 }
 
 func storeFunctions(prefix string, of func(*Transaction) *Store) []function {
@@ -52,7 +56,9 @@ func storeFunctions(prefix string, of func(*Transaction) *Store) []function {
 			return value{}
 		}),
 		fn(prefix+"reset", 0, 1, func(r *run, a []value) value {
-			of(r.tx).reset(r.stringArg(a, 0))
+			if r.work(of(r.tx).len() * valueSize) {
+				of(r.tx).reset(r.stringArg(a, 0))
+			}
 			return value{}
 		}),
 		fact(prefix+"getMemoryUsage", func(r *run) value {
@@ -68,10 +74,10 @@ func storeFunctions(prefix string, of func(*Transaction) *Store) []function {
 
 func (r *run) stored(s *Store, a []value) value {
 	text, ok := s.get(r.toString(a[0]))
-	if !ok || !r.alloc(len(text)) || !r.work(len(text)) {
+	if !ok || !r.work(len(text)) {
 		return value{}
 	}
-	v, _, _ := decodeStored(text)
+	v, _, _ := r.decodeStored(text)
 	return v
 }
 
@@ -130,8 +136,8 @@ func (r *run) encodeStored(b *strings.Builder, v value, depth int) bool {
 }
 
 // decodeStored reads what encodeStored wrote, and returns the rest.
-func decodeStored(text string) (v value, rest string, ok bool) {
-	if text == "" {
+func (r *run) decodeStored(text string) (v value, rest string, ok bool) {
+	if text == "" || !r.alloc(valueSize) {
 		return value{}, "", false
 	}
 	tag := text[0]
@@ -150,12 +156,12 @@ func decodeStored(text string) (v value, rest string, ok bool) {
 	for range n {
 		key := ""
 		if tag == 'h' {
-			if v, rest, ok = decodeStored(rest); !ok {
+			if v, rest, ok = r.decodeStored(rest); !ok {
 				return value{}, "", false
 			}
 			key = v.str
 		}
-		if v, rest, ok = decodeStored(rest); !ok {
+		if v, rest, ok = r.decodeStored(rest); !ok {
 			return value{}, "", false
 		}
 		if tag == 'h' {

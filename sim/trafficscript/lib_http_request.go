@@ -8,7 +8,7 @@ import (
 // httpRequestFunctions see the request in every phase and change it in request
 // rules, before it is sent.
 var httpRequestFunctions = append(headerFunctions("", anyPhase, inRequest, (*run).requestHeaders),
-	fact("http.getHostHeader", func(r *run) value { return stringValue(hostName(r.tx.Request.Host)) }),
+	fact("http.getHostHeader", func(r *run) value { return r.text(hostName(r.tx.Request.Host)) }),
 	fact("http.getMethod", func(r *run) value { return stringValue(r.tx.Request.Method) }),
 	fn("http.setMethod", 1, 1, func(r *run, a []value) value {
 		if m := r.toString(a[0]); isToken(m) {
@@ -96,9 +96,16 @@ func (t target) String() string {
 	return t.before + t.path + "?" + t.query
 }
 
+// maxTarget bounds the request targets that rules make.
+const maxTarget = 64 << 10
+
 // setTarget changes the request line, unless a byte is in it that would end it.
 func (r *run) setTarget(t target) {
 	s := t.String()
+	if len(s) > maxTarget {
+		r.misuse("a request target of more than %d bytes", maxTarget)
+		return
+	}
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] == 0x7f {
 			r.misuse("a request target cannot hold the byte 0x%02x: escape it", s[i])

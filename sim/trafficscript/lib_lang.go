@@ -127,25 +127,54 @@ func langToHash(r *run, a []value) value {
 
 func langDump(r *run, a []value) value {
 	var b strings.Builder
-	if !r.work(a[0].weight(0)) {
-		return value{}
-	}
-	a[0].dump(&b, 0)
-	return r.text(b.String())
+	r.dump(&b, a[0], 0)
+	return stringValue(b.String())
 }
 
-// weight estimates the bytes of a dump.
-func (v value) weight(depth int) int {
-	n := 16 + len(v.str)
-	if v.kind == kindAggregate && depth <= maxNesting {
-		for k, e := range v.agg.fields {
-			n += len(k) + e.weight(depth+1)
+// dump writes v as a literal that would make it. It counts what it writes as
+// memory: an array may hold itself many times over, by shared storage.
+func (r *run) dump(b *strings.Builder, v value, depth int) {
+	put := func(s string) bool {
+		if !r.alloc(len(s)) {
+			return false
 		}
-		for _, e := range v.agg.elems {
-			n += e.weight(depth + 1)
+		b.WriteString(s)
+		return true
+	}
+	if v.kind != kindAggregate {
+		quote := ""
+		if v.kind == kindString {
+			quote = `"`
+		}
+		put(quote + r.toString(v) + quote)
+		return
+	}
+	if depth > maxNesting {
+		put("...")
+		return
+	}
+	if !r.work(v.agg.len()*16) || !put("[") {
+		return
+	}
+	var keys []string
+	elems := v.agg.elems
+	if v.agg.isHash() {
+		keys = v.agg.keys()
+		elems = make([]value, len(keys))
+		for i, k := range keys {
+			elems[i] = v.agg.fields[k]
 		}
 	}
-	return n
+	for i, e := range elems {
+		if i > 0 && !put(",") {
+			return
+		}
+		if !put(" ") || keys != nil && !put(`"`+keys[i]+`" => `) {
+			return
+		}
+		r.dump(b, e, depth+1)
+	}
+	put(" ]")
 }
 
 var mathFunctions = []function{

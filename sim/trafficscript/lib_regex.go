@@ -20,7 +20,14 @@ var regexFunctions = []function{
 type regex struct {
 	re    *regexp.Regexp
 	bytes bool // the pattern has bytes above 127, so that subjects are always widened
+	size  int  // instructions of the matcher, which matching takes for each byte at worst
 	err   error
+}
+
+// regexKey is what a regex is made of.
+type regexKey struct {
+	pattern string
+	fold    bool
 }
 
 const (
@@ -28,6 +35,9 @@ const (
 	// maxRegexes bounds the patterns that one run keeps compiled, as
 	// trafficscript!regex_cache_size does.
 	maxRegexes = 57
+	// maxRuleRegexes bounds the instructions of all literal patterns of one rule
+	// with its libraries.
+	maxRuleRegexes = 1 << 20
 )
 
 // widen turns each byte into the rune of its number, by which RE2, which knows
@@ -77,6 +87,12 @@ func compileRegex(pattern string, fold bool) *regex {
 		return x
 	}
 	x.re = re
+	x.size = len(text)
+	if tree, err := syntax.Parse(text, syntax.Perl); err == nil {
+		if prog, err := syntax.Compile(tree.Simplify()); err == nil {
+			x.size = len(prog.Inst)
+		}
+	}
 	return x
 }
 
@@ -113,13 +129,6 @@ func regexError(pattern string, err error) error {
 	return fmt.Errorf("%w: %s %s in the regular expression '%s'", errNotEmulated, missing, bad.Expr, pattern)
 }
 
-func regexKey(pattern string, fold bool) string {
-	if fold {
-		return "i" + pattern
-	}
-	return "-" + pattern
-}
-
 // checkRegex compiles a literal pattern once for all runs.
 func checkRegex(c *compiler, x *callExpr, flagArg int) {
 	pattern, ok := x.args[1].(*literal)
@@ -134,18 +143,25 @@ func checkRegex(c *compiler, x *callExpr, flagArg int) {
 		}
 		fold = strings.Contains(flags.val.str, "i")
 	}
-	re := compileRegex(pattern.val.str, fold)
+	key := regexKey{pattern.val.str, fold}
+	if c.regexes[key] != nil || c.regexSize > maxRuleRegexes {
+		return
+	}
+	re := compileRegex(key.pattern, fold)
 	if re.err != nil {
 		c.errorf(pattern.pos, "%s", re.err)
 	}
-	c.regexes[regexKey(pattern.val.str, fold)] = re
+	if c.regexSize += re.size; c.regexSize > maxRuleRegexes {
+		c.errorf(pattern.pos, "the regular expressions of the rule are too large together")
+	}
+	c.regexes[key] = re
 }
 
 // regex returns the compiled pattern, or nil after telling what is wrong with
 // it: what is not emulated aborts the rule, since a wrong answer would be
 // silent; what PCRE refuses too is a warning.
 func (r *run) regex(pattern string, fold bool) *regex {
-	key := regexKey(pattern, fold)
+	key := regexKey{pattern, fold}
 	re := r.rule.regexes[key]
 	if re == nil {
 		re = r.regexes[key]
@@ -155,8 +171,9 @@ func (r *run) regex(pattern string, fold bool) *regex {
 			return nil
 		}
 		re = compileRegex(pattern, fold)
+		r.work(re.size * 64)
 		if r.regexes == nil {
-			r.regexes = make(map[string]*regex)
+			r.regexes = make(map[regexKey]*regex)
 		}
 		if len(r.regexes) < maxRegexes {
 			r.regexes[key] = re
@@ -181,10 +198,10 @@ func (x *regex) subject(s string) (string, func(string) string) {
 	return widen(s), narrow
 }
 
-// charge counts the work of matching: RE2 takes time proportional to pattern
-// times subject.
-func (r *run) charge(pattern, subject string) bool {
-	return r.work(len(subject) * (1 + len(pattern)/16))
+// charge counts the work of matching: at worst the matcher's size for each byte
+// of the subject.
+func (r *run) charge(x *regex, subject string) bool {
+	return r.work(len(subject) * x.size)
 }
 
 // regexMatch sets $1 to $9 when it matches: groups that took no part are "".
@@ -192,7 +209,7 @@ func (r *run) charge(pattern, subject string) bool {
 func regexMatch(r *run, a []value) value {
 	s, pattern := r.toString(a[0]), r.toString(a[1])
 	re := r.regex(pattern, strings.Contains(r.stringArg(a, 2), "i"))
-	if re == nil || !r.charge(pattern, s) {
+	if re == nil || !r.charge(re, s) {
 		return intValue(0)
 	}
 	subject, back := re.subject(s)
@@ -215,7 +232,7 @@ func regexMatch(r *run, a []value) value {
 func regexSub(r *run, a []value) value {
 	s, pattern, replacement, flags := r.toString(a[0]), r.toString(a[1]), r.toString(a[2]), r.stringArg(a, 3)
 	re := r.regex(pattern, strings.Contains(flags, "i"))
-	if re == nil || !r.charge(pattern, s) {
+	if re == nil || !r.charge(re, s) {
 		return stringValue(s)
 	}
 	subject, back := re.subject(s)

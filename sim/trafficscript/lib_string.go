@@ -20,7 +20,10 @@ var stringFunctions = []function{
 	predicate("string.startsWithI", ignoringCase(strings.HasPrefix)),
 	predicate("string.endsWith", strings.HasSuffix),
 	predicate("string.endsWithI", ignoringCase(strings.HasSuffix)),
-	predicate("string.wildmatch", wildmatch),
+	fn("string.wildmatch", 2, 2, func(r *run, a []value) value {
+		s, pattern := r.toString(a[0]), r.toString(a[1])
+		return boolValue(r.work(len(s)*(1+len(pattern)/16)) && wildmatch(s, pattern))
+	}),
 	fn("string.count", 2, 3, stringCount),
 	fn("string.find", 2, 3, func(r *run, a []value) value {
 		return find(r.toString(a[0]), r.toString(a[1]), r.intArg(a, 2, 0))

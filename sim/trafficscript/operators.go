@@ -58,16 +58,7 @@ func (c *compiler) test(x expr) test {
 			return func(r *run) bool { return !operand(r) }
 		}
 	case *binaryExpr:
-		switch x.op {
-		case "&&":
-			c.cost++
-			a, b := c.test(x.x), c.test(x.y)
-			return func(r *run) bool { return a(r) && b(r) }
-		case "||":
-			c.cost++
-			a, b := c.test(x.x), c.test(x.y)
-			return func(r *run) bool { return a(r) || b(r) }
-		case "==", "!=":
+		if x.op == "==" || x.op == "!=" {
 			c.cost++
 			return c.equality(x)
 		}
@@ -77,8 +68,29 @@ func (c *compiler) test(x expr) test {
 			return func(r *run) bool { v := a(r); return holds(r.compare(v, b(r))) }
 		}
 	}
+	if x, ok := x.(*chainExpr); ok && x.op != "." {
+		return c.logical(x)
+	}
 	v := c.expr(x)
 	return func(r *run) bool { return v(r).truth() }
+}
+
+// logical compiles && and ||, which look no further than they must.
+func (c *compiler) logical(x *chainExpr) test {
+	parts := make([]test, len(x.parts))
+	for i, p := range x.parts {
+		parts[i] = c.test(p)
+	}
+	c.cost += len(parts) - 1
+	decisive := x.op == "||" // the truth of an operand that decides
+	return func(r *run) bool {
+		for _, p := range parts {
+			if p(r) == decisive {
+				return decisive
+			}
+		}
+		return !decisive
+	}
 }
 
 // equality compiles == and !=; with a string literal, the form of most routing
@@ -86,7 +98,7 @@ func (c *compiler) test(x expr) test {
 func (c *compiler) equality(x *binaryExpr) test {
 	want := x.op == "=="
 	a := c.expr(x.x)
-	if l, ok := x.y.(*literal); ok && l.val.kind == kindString {
+	if l, ok := x.y.(*literal); ok && l.val.kind == kindString && len(l.val.str) < 1024 {
 		text := l.val.str
 		if v, ok := x.x.(*variable); ok && !isCapture(v.name) {
 			slot := c.slot(v.name)
@@ -110,7 +122,7 @@ func (c *compiler) equality(x *binaryExpr) test {
 }
 
 func (c *compiler) binary(x *binaryExpr) eval {
-	if x.op == "&&" || x.op == "||" || comparison(x.op) != nil {
+	if comparison(x.op) != nil {
 		c.cost-- // test counts it again
 		t := c.test(x)
 		return func(r *run) value { return boolValue(t(r)) }
@@ -194,8 +206,13 @@ func divide(r *run, a, b value) value {
 	return doubleValue(r.toDouble(a) / r.toDouble(b))
 }
 
-// concat joins all parts at once.
-func (c *compiler) concat(x *concatExpr) eval {
+// chain compiles . && and ||; concatenation joins all parts at once.
+func (c *compiler) chain(x *chainExpr) eval {
+	if x.op != "." {
+		t := c.logical(x)
+		return func(r *run) value { return boolValue(t(r)) }
+	}
+	c.cost += len(x.parts) - 1
 	parts := c.exprs(x.parts)
 	if len(parts) == 2 {
 		a, b := parts[0], parts[1]

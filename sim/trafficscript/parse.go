@@ -3,11 +3,13 @@ package trafficscript
 import "strings"
 
 const (
-	// maxNesting bounds how deep statements and expressions nest, so that the
-	// recursion of parser, compiler and interpreter is bounded.
+	// maxNesting bounds how deep statements and parentheses nest, so that the
+	// recursion of the parser is bounded.
 	maxNesting = 250
-	// maxOperands bounds one chain of binary operators, which nests to the left.
-	maxOperands = 20000
+	// maxHeight bounds how deep operators nest in one expression, so that the
+	// recursion of compiler and interpreter is bounded. Chains of one of . && ||
+	// count once.
+	maxHeight = 1000
 )
 
 type parser struct {
@@ -327,7 +329,8 @@ func (p *parser) expr() expr {
 	at := p.advance().pos
 	yes := p.expr()
 	p.expect(":")
-	return &conditionalExpr{pos: at, cond: x, yes: yes, no: p.expr()}
+	no := p.expr()
+	return &conditionalExpr{over(at, x, yes, no), x, yes, no}
 }
 
 // binaryLevel returns how tight a binary operator binds, 0 for none.
@@ -359,7 +362,7 @@ func binaryLevel(op string) int {
 
 func (p *parser) binary(level int) expr {
 	x := p.unary()
-	for operands := 0; ; operands++ {
+	for {
 		if p.tok.kind != tokPunct {
 			return x
 		}
@@ -368,18 +371,15 @@ func (p *parser) binary(level int) expr {
 		if l < level || l == 0 {
 			return x
 		}
-		if operands > maxOperands {
-			fail(op.pos, "more than %d operators in one expression: split it", maxOperands)
-		}
 		p.advance()
 		y := p.binary(l + 1)
-		switch c, ok := x.(*concatExpr); {
-		case op.text != ".":
-			x = &binaryExpr{pos: op.pos, op: op.text, x: x, y: y}
-		case ok: // (a . b) . c too: it is the same
+		if op.text != "." && op.text != "&&" && op.text != "||" {
+			x = &binaryExpr{over(op.pos, x, y), op.text, x, y}
+		} else if c, ok := x.(*chainExpr); ok && c.op == op.text { // (a . b) . c too: it is the same
+			c.raise(y)
 			c.parts = append(c.parts, y)
-		default:
-			x = &concatExpr{pos: op.pos, parts: []expr{x, y}}
+		} else {
+			x = &chainExpr{over(op.pos, x, y), op.text, []expr{x, y}}
 		}
 	}
 }
@@ -393,11 +393,12 @@ func (p *parser) unary() expr {
 		p.enter()
 		defer p.leave()
 		p.advance()
-		return &unaryExpr{pos: op.pos, op: op.text, x: p.unary()}
+		x := p.unary()
+		return &unaryExpr{over(op.pos, x), op.text, x}
 	case "++", "--":
 		p.advance()
 		x := p.indexed(p.primary())
-		return &stepExpr{pos: op.pos, delta: stepOf(op.text), prefix: true, target: p.target(op, x)}
+		return &stepExpr{over(op.pos, x), stepOf(op.text), true, p.target(op, x)}
 	}
 	return p.postfix()
 }
@@ -432,7 +433,7 @@ func (p *parser) indexed(x expr) expr {
 		at := p.advance().pos
 		i := p.expr()
 		p.expect("]")
-		x = &indexExpr{pos: at, x: x, i: i}
+		x = &indexExpr{over(at, x, i), x, i}
 	}
 	return x
 }
@@ -445,11 +446,12 @@ func (p *parser) postfix() expr {
 	switch op := p.tok; op.text {
 	case "++", "--":
 		p.advance()
-		return &stepExpr{pos: op.pos, delta: stepOf(op.text), target: p.target(op, x)}
+		return &stepExpr{over(op.pos, x), stepOf(op.text), false, p.target(op, x)}
 	case "=", "+=", "-=", "*=", "/=", "%=", ".=", "&=", "|=", "^=", "<<=", ">>=":
 		p.advance()
 		target := p.target(op, x)
-		return &assignExpr{pos: op.pos, op: strings.TrimSuffix(op.text, "="), target: target, value: p.expr()}
+		val := p.expr()
+		return &assignExpr{over(op.pos, target, val), strings.TrimSuffix(op.text, "="), target, val}
 	}
 	return x
 }
@@ -458,30 +460,31 @@ func (p *parser) primary() expr {
 	switch t := p.tok; t.kind {
 	case tokInt:
 		p.advance()
-		return &literal{t.pos, intValue(t.num)}
+		return &literal{node{pos: t.pos}, intValue(t.num)}
 	case tokDouble:
 		p.advance()
-		return &literal{t.pos, doubleValue(t.dbl)}
+		return &literal{node{pos: t.pos}, doubleValue(t.dbl)}
 	case tokString:
 		p.advance()
-		return &literal{t.pos, stringValue(t.text)}
+		return &literal{node{pos: t.pos}, stringValue(t.text)}
 	case tokVariable:
 		p.advance()
-		return &variable{t.pos, t.text}
+		return &variable{node{pos: t.pos}, t.text}
 	case tokName:
 		p.advance()
 		if !p.isPunct("(") {
 			fail(p.tok.pos, "expected '(' after the function name '%s' before %s", t.text, p.tok)
 		}
-		return &callExpr{pos: t.pos, name: t.text, args: p.arguments()}
+		args := p.arguments()
+		return &callExpr{over(t.pos, args...), t.text, args}
 	case tokKeyword:
 		switch t.text {
 		case "true":
 			p.advance()
-			return &literal{t.pos, intValue(1)}
+			return &literal{node{pos: t.pos}, intValue(1)}
 		case "false":
 			p.advance()
-			return &literal{t.pos, intValue(0)}
+			return &literal{node{pos: t.pos}, intValue(0)}
 		}
 	case tokPunct:
 		switch t.text {
@@ -515,7 +518,7 @@ func (p *parser) arguments() []expr {
 }
 
 func (p *parser) aggregate() expr {
-	a := &aggregateExpr{pos: p.expect("[").pos}
+	a := &aggregateExpr{node: node{pos: p.expect("[").pos}}
 	for n := 0; !p.isPunct("]"); n++ {
 		if n > 0 {
 			if !p.isPunct(",") {
@@ -533,9 +536,11 @@ func (p *parser) aggregate() expr {
 		case n == 0 && p.isPunct("=>"), a.keys != nil:
 			p.expect("=>")
 			a.keys = append(a.keys, x)
+			a.raise(x)
 			x = p.expr()
 		}
 		a.values = append(a.values, x)
+		a.raise(x)
 	}
 	p.advance()
 	return a

@@ -40,7 +40,7 @@ func (ds Diagnostics) Errors() Diagnostics {
 type Limits struct {
 	Instructions int // global setting trafficscript!max_instr; default 100,000
 	Depth        int // nested calls of subs; default 200
-	Memory       int // bytes a run may allocate for values, in total; default 64 MiB
+	Memory       int // bytes a run may allocate for values, all together, freed ones too; default 64 MiB
 }
 
 // End tells how a run ended.

@@ -50,7 +50,7 @@ type run struct {
 
 	ended   End   // not Finished: unwind; nothing that has an effect runs any more
 	err     error // why it was aborted
-	regexes map[string]*regex
+	regexes map[regexKey]*regex
 	form    *formParams
 }
 
@@ -67,7 +67,7 @@ func (r *Rule) Run(ctx context.Context, h Host, limits Limits) Result {
 	if limits.Memory <= 0 {
 		limits.Memory = defaultMemory
 	}
-	x := &run{rule: r, host: h, tx: h.Transaction(), ctx: ctx, limits: limits, unit: r.main}
+	x := &run{rule: r, host: h, tx: h.Transaction(), ctx: ctx, limits: limits, unit: r.main, line: 1}
 	x.nextCheck = min(checkEvery, limits.Instructions)
 	x.locals = x.frame(r.slots)
 	r.body(x)
@@ -80,7 +80,11 @@ func (r *Rule) Run(ctx context.Context, h Host, limits Limits) Result {
 // frame returns n empty locals. release gives them back.
 func (r *run) frame(n int) []value {
 	if n > len(r.free) {
-		r.free = make([]value, max(n, 16))
+		size := max(n, 16)
+		if !r.alloc(size * valueSize) {
+			size = n // the run ends before it could take more
+		}
+		r.free = make([]value, size)
 	}
 	f := r.free[:n:n]
 	r.free = r.free[n:]
@@ -154,7 +158,7 @@ func (r *run) abort(format string, args ...any) {
 		return
 	}
 	r.ended = Aborted
-	r.err = errors.New(r.where() + fmt.Sprintf(format, args...))
+	r.err = errors.New(printable(r.where() + fmt.Sprintf(format, args...)))
 	r.host.Log(Event{Level: LevelSerious, Tag: "ruleabort", Rule: r.rule.name, Line: r.line, Message: r.err.Error()})
 }
 
@@ -171,7 +175,7 @@ func (r *run) warn(tag, format string, args ...any) {
 	if r.warnings == maxWarnings {
 		message += " (the last warning of this run)"
 	}
-	r.host.Log(Event{Level: LevelWarn, Tag: tag, Rule: r.rule.name, Line: r.line, Message: message})
+	r.host.Log(Event{Level: LevelWarn, Tag: tag, Rule: r.rule.name, Line: r.line, Message: printable(message)})
 }
 
 // misuse is a wrong use of a value: a warning, or the rule's end after import

@@ -153,7 +153,7 @@ func TestAbort(t *testing.T) {
 	}{
 		{source: `while (1) {}`, limits: ts.Limits{Instructions: 50}, want: "Rule r: Line 1: the rule used more than 50 instructions without an end: look for a loop that never ends"},
 		{source: "sub f() { f(); }\nf();", limits: ts.Limits{Depth: 3}, want: "Rule r: Line 1: sub f: calls are nested more than 3 deep"},
-		{source: `$a = string.sprintf("%100d", 1);`, limits: ts.Limits{Memory: 99}, want: "Rule r: Line 1: the rule made values of more than 99 bytes"},
+		{source: `$a = string.sprintf("%1500d", 1);`, limits: ts.Limits{Memory: 1400}, want: "Rule r: Line 1: the rule made values of more than 1400 bytes"},
 		{source: `while (1) {}`, ctx: canceled, want: "Rule r: Line 1: the connection ended while the rule was running"},
 		{source: `connection.sleep(5);`, ctx: canceled, want: "Rule r: Line 1: connection.sleep: the connection ended while the rule was running"},
 		{source: "\nhttp.getBody();", bodyErr: errors.New("reset"), want: "Rule r: Line 2: the request's body cannot be read: reset"},
@@ -223,7 +223,7 @@ func TestSizesAreBounded(t *testing.T) {
 		"blocks":      {strings.Repeat("{", 100000), "nested more than 250 deep"},
 		"arrays":      {"$a = " + strings.Repeat("[", 100000), "nested more than 250 deep"},
 		"indices":     {"$a" + strings.Repeat("[0]", 100000) + " = 1;", "more than 250 indices"},
-		"operators":   {"$a = 1" + strings.Repeat(" + 1", 100000) + ";", "more than 20000 operators"},
+		"operators":   {"$a = 1" + strings.Repeat(" + 1", 100000) + ";", "more than 1000 operators nested"},
 		"source":      {strings.Repeat(" ", 5<<20), "longer than 4194304 bytes"},
 	} {
 		rule, diags := ts.Compile("r", []byte(test.source), nil)
@@ -233,6 +233,54 @@ func TestSizesAreBounded(t *testing.T) {
 	}
 	long := "if ($a == 0) $b = 0;" + strings.Repeat(" else if ($a == 1) $b = 1;", 20000)
 	compile(t, long)
+}
+
+// TestHostileRulesEnd: each would run for hours, or take all memory, if only
+// its statements were counted. All end by a limit.
+func TestHostileRulesEnd(t *testing.T) {
+	var wide strings.Builder
+	for i := range 20000 {
+		fmt.Fprintf(&wide, "$v%d = 1; ", i)
+	}
+	long := `$s = string.sprintf("%60000d", 1); `
+	for _, source := range []string{
+		`while (1) string.regexmatch("` + strings.Repeat("a", 1000) + `", "(a?){500}(a?){500}b");`,
+		`while (1) { $n++; string.regexmatch("a", "(a?){500}" . $n); }`,
+		long + `while (1) string.wildmatch($s, "*1*1*1*1*1*1*1*1*2");`,
+		long + `while (1) string.wildmatch($s, $s);`,
+		long + `while (1) $x = $s + 1; `,
+		long + `while (1) $x = $s == ($s . 1);`,
+		long + `while (1) switch ($s) { case "a": break; }`,
+		long + `$h[$s] = 1; while (1) $x = $h[$s];`,
+		long + `while (1) http.setHeader("Cookie", $s . ";" . http.getHeader("Cookie"));`,
+		long + `http.setHeader("Cookie", $s); while (1) http.getCookie("x");`,
+		long + `http.setHeader("Host", $s); while (1) http.getHostHeader();`,
+		long + `while (1) request.sendResponse($s);`,
+		long + `while (1) log.info($s);`,
+		long + `while (1) string.regexsub($s, "", $s, "g");`,
+		`for ($i = 0; $i < 70; $i++) $a = [$a, $a]; lang.dump($a);`,
+		`for ($i = 0; $i < 70; $i++) $a = [$a, $a]; data.set("a", $a);`,
+		`for ($i = 0; $i < 3000; $i++) data.set($i, 1); while (1) data.reset("x");`,
+		`sub f($n) { return f($n) + 1; ` + wide.String() + `} f(1);`,
+		`sub f() { ` + wide.String() + `} while (1) f();`,
+		`while (1) { array.push($a = [], $a); $b = array.create(1000, $a); }`,
+		`$a = array.create(100000); while (1) { $b = $a; $b[0] = 1; }`,
+		`$a = array.create(100000); while (1) array.contains($a, 1);`,
+		`$a = array.create(100000); while (1) array.sort($a);`,
+		`$a = array.create(100000); while (1) array.unshift($a, 1);`,
+		`$a = array.create(100000); while (1) array.join($a, "x");`,
+		`while (1) foreach ($x in [1]) continue;`,
+		`while (1) string.randomBytes(100000);`,
+		`while (1) $l .= http.getRequest();`,
+	} {
+		t.Run(fmt.Sprintf("%.80s", strings.TrimPrefix(source, long)), func(t *testing.T) {
+			h := newHost()
+			h.tx.Data = ts.NewStore(10 << 20)
+			if result := compile(t, source).Run(context.Background(), h, ts.Limits{}); result.End != ts.Aborted {
+				t.Errorf("ended %d", result.End)
+			}
+		})
+	}
 }
 
 func TestRulesShareNothing(t *testing.T) {

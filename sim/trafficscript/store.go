@@ -79,6 +79,16 @@ func (s *Store) reset(prefix string) {
 	}
 }
 
+// len returns the number of keys.
+func (s *Store) len() int {
+	if s == nil {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.entries)
+}
+
 // memory returns the bytes in use and those left.
 func (s *Store) memory() (used, free int) {
 	if s == nil {

@@ -4,7 +4,6 @@ import (
 	"math"
 	"sort"
 	"strconv"
-	"strings"
 )
 
 type kind uint8
@@ -90,9 +89,13 @@ func roundToInt(d float64) int64 {
 	return int64(d)
 }
 
+// maxNumber is how many bytes of a string are looked at for a number.
+const maxNumber = 512
+
 // numberOf reads the number at the beginning of a string, as an integer or a
 // double by its look; 0 when there is none. Blanks before it are skipped.
 func numberOf(s string) value {
+	s = s[:min(len(s), maxNumber)]
 	start := 0
 	for start < len(s) && (s[start] == ' ' || s[start] >= '\t' && s[start] <= '\r') {
 		start++
@@ -220,40 +223,4 @@ func (a *aggregate) put(key string, v value) {
 		a.fields = make(map[string]value)
 	}
 	a.fields[key] = v
-}
-
-// dump writes v as lang.dump shows it.
-func (v value) dump(b *strings.Builder, depth int) {
-	switch {
-	case v.kind == kindInt:
-		b.WriteString(strconv.FormatInt(v.int(), 10))
-	case v.kind == kindDouble:
-		b.WriteString(formatDouble(v.double()))
-	case v.kind == kindString:
-		b.WriteByte('"')
-		b.WriteString(v.str)
-		b.WriteByte('"')
-	case depth > maxNesting:
-		b.WriteString("...")
-	case v.agg.isHash():
-		b.WriteByte('[')
-		for i, k := range v.agg.keys() {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteString(` "` + k + `" => `)
-			v.agg.fields[k].dump(b, depth+1)
-		}
-		b.WriteString(" ]")
-	default:
-		b.WriteByte('[')
-		for i, e := range v.agg.elems {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteByte(' ')
-			e.dump(b, depth+1)
-		}
-		b.WriteString(" ]")
-	}
 }

@@ -61,6 +61,8 @@ array.push(inner(constant()), 3); test.eq(constant(), ["list" => [1]]);
 $d = ["list" => [1]]; $e = $d; array.push(inner($e), 3); test.eq($d, ["list" => [1]]);
 foreach ($x in $a) { if (lang.isArray($x)) array.push($x, 1); array.push($a, 0); } test.eq(array.length($a), 4); test.eq($a[0], [1, 7]);
 $a = [1]; array.push($a, $a); test.eq($a, [1, [1]]);
+sub copying($h) { $1 = $h; return "k"; }
+$p = ["x" => ["k" => 1]]; $p["x"][copying($p)] = 2; test.eq($1, ["x" => ["k" => 1]]); $p["x"]["k"] .= copying($p); test.eq($1["x"]["k"], 2); test.eq($p["x"]["k"], "2k"); $p["x"][copying($p)]++; test.eq($1["x"]["k"], "2k");
 $l = [1]; $l = array.push($l, 2); $l = array.push($l, 3); test.eq($l, [1, 2, 3]);
 ---
 # misuse warns, gives 0, and the rule goes on
@@ -98,6 +100,8 @@ f(0);
 $s = "x"; while (1) $s .= $s; ### abort: made values of more than 67108864 bytes
 ---
 $a[100000000] = 1; ### abort: made values of more than
+---
+$a[9223372036854775807] = 1; ### abort: made values of more than
 ---
 $s = string.sprintf("%65536d", 1); while (1) $s = string.replaceAll($s, " ", $s); ### abort: made values of more than
 ---
