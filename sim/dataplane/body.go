@@ -44,6 +44,20 @@ func newBodySource(src io.Reader, limit int) *bodySource {
 	return &bodySource{src: src, limit: limit, turn: make(chan struct{}, 1)}
 }
 
+// finish lets no further try read the body, and returns when none does: a server
+// reads the next request from the same connection. stuck is called if one is
+// reading at this moment.
+func (s *bodySource) finish(stuck func()) {
+	s.closed.Store(true)
+	select {
+	case s.turn <- struct{}{}:
+	default:
+		stuck()
+		s.turn <- struct{}{}
+	}
+	<-s.turn
+}
+
 // replayable tells whether another try can send the body.
 func (s *bodySource) replayable() bool { return s == nil || !s.spilled.Load() }
 

@@ -153,6 +153,13 @@ func (t *transaction) balance(out *http.Request) (*http.Response, error) {
 			attempts = or(t.script.Overrides.MaxConnectionAttempts, attempts)
 			timeouts = or(t.script.Overrides.MaxTimedOutAttempts, timeouts)
 		}
+		if !n.begin() {
+			continue
+		}
+		if t.node != nil {
+			t.node.end()
+		}
+		t.node = n
 		t.tries = append(t.tries, n)
 		res, err := t.try(out, n, conf)
 		if t.ctx.Err() != nil && err != nil {
@@ -258,17 +265,13 @@ func (p *pool) machine(address string) *node {
 		}
 	}
 	n := p.newNode(address, p.spec(p.conf.Load()))
+	n.guest = true
 	n.removed.Store(true)
 	return n
 }
 
 // try sends the request to one node.
 func (t *transaction) try(out *http.Request, n *node, conf *Pool) (*http.Response, error) {
-	if t.node != nil {
-		t.node.end()
-	}
-	t.node = n
-	n.begin()
 	target := *out.URL
 	target.Host = n.address
 	req := out.WithContext(out.Context())

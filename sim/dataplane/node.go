@@ -16,6 +16,8 @@ type node struct {
 	pool    *pool
 	address string // as configured, "host:port": its name
 
+	guest bool // of one request alone, not of the pool
+
 	transports atomic.Pointer[nodeTransports]
 
 	requests atomic.Int64 // under way
@@ -62,29 +64,33 @@ type nodeTransports struct {
 
 // newNodeTransports makes the transports of one node for one actor.
 func newNodeTransports(n *node, spec transportSpec, actor string) *nodeTransports {
-	make := func(keepalive bool) *http.Transport {
-		idle := spec.maxIdle
-		if idle == 0 {
-			keepalive, idle = false, -1
-		}
-		return &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return n.dial(ctx, actor, spec.connectTime)
-			},
-			DisableKeepAlives:     !keepalive,
-			DisableCompression:    true, // bodies pass as they are
-			MaxIdleConnsPerHost:   idle,
-			IdleConnTimeout:       spec.idleTimeout,
-			ResponseHeaderTimeout: spec.replyTime,
-			ExpectContinueTimeout: time.Second,
-			// A node's trailers and long header lines pass; the limit is against a
-			// node that never ends its header.
-			MaxResponseHeaderBytes: 1 << 20,
-			WriteBufferSize:        16 << 10,
-			ReadBufferSize:         16 << 10,
-		}
+	idle := spec.maxIdle
+	if !spec.keepalive || idle == 0 {
+		idle = neverIdle
 	}
-	return &nodeTransports{spec: spec, keep: make(spec.keepalive), fresh: make(false)}
+	return &nodeTransports{spec: spec, keep: newTransport(n, spec, actor, idle), fresh: newTransport(n, spec, actor, neverIdle)}
+}
+
+// neverIdle makes a transport close a connection after its first response. The
+// node is not told beforehand: many close without reading the whole body when
+// they know that the connection ends, and that may destroy their response.
+const neverIdle = -1
+
+func newTransport(n *node, spec transportSpec, actor string, idle int) *http.Transport {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return n.dial(ctx, actor, spec.connectTime)
+		},
+		DisableCompression:    true, // bodies pass as they are
+		MaxIdleConnsPerHost:   idle,
+		IdleConnTimeout:       spec.idleTimeout,
+		ResponseHeaderTimeout: spec.replyTime,
+		ExpectContinueTimeout: time.Second,
+		// Against a node that never ends its header.
+		MaxResponseHeaderBytes: 1 << 20,
+		WriteBufferSize:        16 << 10,
+		ReadBufferSize:         16 << 10,
+	}
 }
 
 func (t *nodeTransports) closeIdle() {
@@ -92,11 +98,17 @@ func (t *nodeTransports) closeIdle() {
 	t.fresh.CloseIdleConnections()
 }
 
-// begin counts a request on the node until end. A node that was removed since it
-// was picked refuses to connect, and the request goes to another.
-func (n *node) begin() {
+// begin counts a request on the node until end; false when the node was removed
+// since it was picked. Either the one who removes it sees the request, or the
+// request sees the removal.
+func (n *node) begin() bool {
 	n.requests.Add(1)
+	if n.removed.Load() && !n.guest {
+		n.end()
+		return false
+	}
 	n.total.Add(1)
+	return true
 }
 
 func (n *node) end() {

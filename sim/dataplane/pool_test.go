@@ -34,8 +34,9 @@ func (n *toggled) up() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.server = &http.Server{Handler: n.handler}
-	go func() { _ = n.server.Serve(l) }()
+	s := &http.Server{Handler: n.handler}
+	n.server = s
+	go func() { _ = s.Serve(l) }()
 }
 
 func (n *toggled) down() {

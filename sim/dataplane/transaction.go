@@ -50,6 +50,7 @@ type transaction struct {
 	watched    bool
 	activity   atomic.Int64 // Unix time in ns of the last data, either way
 	responding atomic.Bool  // the response has begun
+	over       bool         // answered in full, not cut off
 }
 
 var (
@@ -89,8 +90,14 @@ func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodConnect {
 		// A proxy for clients' own connections is not what a virtual server is.
 		t.errorPage(http.StatusMethodNotAllowed)
-		return
+	} else {
+		t.serve()
 	}
+	t.over = true
+}
+
+// serve runs the rules and, unless they answer, asks a node.
+func (t *transaction) serve() {
 	if len(t.conf.requestRules)+len(t.conf.responseRules) > 0 {
 		t.prepareScript()
 	}
@@ -103,11 +110,20 @@ func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // end releases all that the transaction holds.
 func (t *transaction) end() {
-	if t.body != nil {
-		t.body.closed.Store(true)
-	}
 	if t.node != nil {
 		t.node.end()
+	}
+	if t.body != nil {
+		t.body.finish(func() {
+			control := http.NewResponseController(t.w)
+			if t.over && t.r.ProtoMajor < 2 {
+				// The rest of the body is on its way: the connection can serve on. If
+				// it never comes, the watcher ends the wait.
+				_ = control.Flush()
+			} else {
+				_ = control.SetReadDeadline(t.v.d.now())
+			}
+		})
 	}
 	t.cancel(nil)
 }
