@@ -46,6 +46,7 @@ type api struct {
 	// namespaces is the resource of that name, which creations look into.
 	namespaces *resource
 	services   *allocations
+	events     *expirations
 }
 
 // LogsFunc gives the log of a container, which a node keeps. options.Container

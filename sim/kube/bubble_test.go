@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
@@ -93,6 +94,36 @@ func TestInABubbleHoursPassAndNothingIsMissed(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestEventsEndAnHourAfterTheirLastChange(t *testing.T) {
+	inBubble(t, true, func(t *testing.T, ctx context.Context, world outside.World, s *kube.Server) {
+		c, err := kubeclient.New(world, "events", s.Config("events"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		events := c.CoreV1().Events(here)
+		write := func(name string) {
+			t.Helper()
+			e := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: name}, InvolvedObject: corev1.ObjectReference{Namespace: here}}
+			if _, err := events.Create(ctx, e, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("old")
+		write("touched")
+		time.Sleep(30 * time.Minute)
+		if _, err := events.Patch(ctx, "touched", types.MergePatchType, []byte(`{"count":2}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(40 * time.Minute)
+		write("new")
+		list, err := events.List(ctx, metav1.ListOptions{})
+		if err != nil || len(list.Items) != 2 || list.Items[0].Name != "new" || list.Items[1].Name != "touched" {
+			t.Errorf("%+v %v", list, err)
+		}
+	})
 }
 
 // story has several clients act on one server and returns what a watch saw.

@@ -137,8 +137,10 @@ func (r *resource) markDeleted(m metav1.Object) bool {
 func collectedBy(m metav1.Object, options *metav1.DeleteOptions) bool {
 	var want string
 	switch {
-	case options.OrphanDependents != nil: //nolint:staticcheck // older clients send it
-		if *options.OrphanDependents { //nolint:staticcheck // as above
+	//lint:ignore SA1019 older clients send it
+	case options.OrphanDependents != nil:
+		//lint:ignore SA1019 as above
+		if *options.OrphanDependents {
 			want = metav1.FinalizerOrphanDependents
 		}
 	case options.PropagationPolicy == nil:

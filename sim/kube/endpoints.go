@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -238,6 +240,46 @@ func (a *api) subresourceEndpoint(r *resource, name string, kind schema.GroupVer
 		e.resource.Group, e.resource.Version = kind.Group, kind.Version
 	}
 	return e
+}
+
+// specialEndpoints are the subresources that only one kind has.
+func (a *api) specialEndpoints(r *resource) []func() (*endpoint, error) {
+	gvk := r.kind.GroupVersionKind
+	if gvk.Group != corev1.GroupName {
+		return nil
+	}
+	switch gvk.Kind {
+	case "Namespace":
+		return []func() (*endpoint, error){func() (*endpoint, error) {
+			e, err := a.updatableEndpoint(r, "finalize", gvk, &finalizeResource{r}, "")
+			if err != nil {
+				return nil, err
+			}
+			delete(e.item, http.MethodGet)
+			delete(e.item, http.MethodPatch)
+			e.resource.Verbs = metav1.Verbs{"update"}
+			return e, nil
+		}}
+	case "Pod":
+		return []func() (*endpoint, error){
+			func() (*endpoint, error) {
+				return a.creatableEndpoint(r, "binding", corev1.SchemeGroupVersion.WithKind("Binding"), &bindingResource{r})
+			},
+			func() (*endpoint, error) {
+				return a.creatableEndpoint(r, "eviction", policyv1.SchemeGroupVersion.WithKind("Eviction"), &evictionResource{r})
+			},
+			func() (*endpoint, error) {
+				e := a.subresourceEndpoint(r, "log", gvk, "get")
+				e.item = map[string]http.Handler{http.MethodGet: &podLogs{r}}
+				return e, nil
+			},
+		}
+	case "ServiceAccount":
+		return []func() (*endpoint, error){func() (*endpoint, error) {
+			return a.creatableEndpoint(r, "token", tokenRequestKind, &tokenResource{r})
+		}}
+	}
+	return nil
 }
 
 // everythingAllowed is asked by the handlers before an update may create.

@@ -21,46 +21,6 @@ import (
 	"k8s.io/apiserver/pkg/util/dryrun"
 )
 
-// specialEndpoints are the subresources that only one kind has.
-func (a *api) specialEndpoints(r *resource) []func() (*endpoint, error) {
-	gvk := r.kind.GroupVersionKind
-	if gvk.Group != corev1.GroupName {
-		return nil
-	}
-	switch gvk.Kind {
-	case "Namespace":
-		return []func() (*endpoint, error){func() (*endpoint, error) {
-			e, err := a.updatableEndpoint(r, "finalize", gvk, &finalizeResource{r}, "")
-			if err != nil {
-				return nil, err
-			}
-			delete(e.item, http.MethodGet)
-			delete(e.item, http.MethodPatch)
-			e.resource.Verbs = metav1.Verbs{"update"}
-			return e, nil
-		}}
-	case "Pod":
-		return []func() (*endpoint, error){
-			func() (*endpoint, error) {
-				return a.creatableEndpoint(r, "binding", corev1.SchemeGroupVersion.WithKind("Binding"), &bindingResource{r})
-			},
-			func() (*endpoint, error) {
-				return a.creatableEndpoint(r, "eviction", policyv1.SchemeGroupVersion.WithKind("Eviction"), &evictionResource{r})
-			},
-			func() (*endpoint, error) {
-				e := a.subresourceEndpoint(r, "log", gvk, "get")
-				e.item = map[string]http.Handler{http.MethodGet: &podLogs{r}}
-				return e, nil
-			},
-		}
-	case "ServiceAccount":
-		return []func() (*endpoint, error){func() (*endpoint, error) {
-			return a.creatableEndpoint(r, "token", tokenRequestKind, &tokenResource{r})
-		}}
-	}
-	return nil
-}
-
 // bindingResource is how a scheduler puts a Pod onto a node.
 type bindingResource struct{ pods *resource }
 
@@ -82,7 +42,7 @@ func (b *bindingResource) Create(ctx context.Context, name string, obj runtime.O
 	if len(errs) > 0 {
 		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Binding").GroupKind(), name, errs)
 	}
-	bind := &podChange{name: name, pods: b.pods, uid: binding, change: func(pod *corev1.Pod) error {
+	bind := &podChange{uid: binding, change: func(pod *corev1.Pod) error {
 		if pod.DeletionTimestamp != nil {
 			return apierrors.NewConflict(b.pods.groupResource(), name, fmt.Errorf("pod %s is being deleted, cannot be assigned to a host", name))
 		}
@@ -125,8 +85,6 @@ func setPodScheduled(pod *corev1.Pod, now metav1.Time) {
 
 // podChange is an update that the server itself makes.
 type podChange struct {
-	name   string
-	pods   *resource
 	uid    metav1.Object // whose UID, where set, must be the Pod's
 	change func(*corev1.Pod) error
 }
@@ -252,22 +210,28 @@ func chooseContainer(pod *corev1.Pod, options *corev1.PodLogOptions) error {
 // logOptions reads the query of a log request.
 func logOptions(query url.Values) (*corev1.PodLogOptions, error) {
 	o := &corev1.PodLogOptions{Container: query.Get("container")}
-	for name, to := range map[string]*bool{"follow": &o.Follow, "previous": &o.Previous, "timestamps": &o.Timestamps} {
-		if value := query.Get(name); value != "" {
+	for _, option := range []struct {
+		name string
+		to   *bool
+	}{{"follow", &o.Follow}, {"previous", &o.Previous}, {"timestamps", &o.Timestamps}} {
+		if value := query.Get(option.name); value != "" {
 			b, err := strconv.ParseBool(value)
 			if err != nil {
-				return nil, fmt.Errorf("%s=%q: give true or false", name, value)
+				return nil, fmt.Errorf("%s=%q: give true or false", option.name, value)
 			}
-			*to = b
+			*option.to = b
 		}
 	}
-	for name, to := range map[string]**int64{"tailLines": &o.TailLines, "limitBytes": &o.LimitBytes, "sinceSeconds": &o.SinceSeconds} {
-		if value := query.Get(name); value != "" {
+	for _, option := range []struct {
+		name string
+		to   **int64
+	}{{"tailLines", &o.TailLines}, {"limitBytes", &o.LimitBytes}, {"sinceSeconds", &o.SinceSeconds}} {
+		if value := query.Get(option.name); value != "" {
 			n, err := strconv.ParseInt(value, 10, 64)
 			if err != nil || n < 0 {
-				return nil, fmt.Errorf("%s=%q: give a number, 0 or more", name, value)
+				return nil, fmt.Errorf("%s=%q: give a number, 0 or more", option.name, value)
 			}
-			*to = &n
+			*option.to = &n
 		}
 	}
 	return o, nil

@@ -61,7 +61,6 @@ type Options struct {
 // Server is a running API server.
 type Server struct {
 	api      *api
-	world    outside.World
 	plain    bool
 	address  string
 	http     *http.Server
@@ -81,23 +80,22 @@ type Server struct {
 // Start makes a server that answers when Start returns. The caller ends it with
 // Close.
 func Start(o Options) (*Server, error) {
+	if o.Name == "" {
+		o.Name = "kubernetes"
+	}
 	a, err := newAPI(o)
 	if err != nil {
 		return nil, err
 	}
-	name := o.Name
-	if name == "" {
-		name = "kubernetes"
-	}
-	listener, err := o.World.Listen(name+"/api", "tcp", o.Address)
+	listener, err := o.World.Listen(o.Name+"/api", "tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("emulated API server: listen on %s: %w", o.Address, err)
 	}
-	s := &Server{api: a, world: o.World, plain: o.PlainHTTP, address: listener.Addr().String(), served: make(chan struct{})}
+	s := &Server{api: a, plain: o.PlainHTTP, address: listener.Addr().String(), served: make(chan struct{})}
 	s.era, s.endEra = context.WithCancel(context.Background())
 	host, _, err := net.SplitHostPort(s.address)
 	if err == nil {
-		a.identity, err = newIdentity(a.clock, o.World.Rand(name+"/keys"), !o.PlainHTTP,
+		a.identity, err = newIdentity(a.clock, o.World.Rand(o.Name+"/keys"), !o.PlainHTTP,
 			host, "localhost", kubernetesAddress, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 	}
 	var dispatch *dispatcher
@@ -148,12 +146,9 @@ func newAPI(o Options) (*api, error) {
 		logs:      o.Logs,
 		resources: map[schema.GroupVersionResource]*resource{},
 		services:  newAllocations(),
+		events:    &expirations{},
 	}
-	name := o.Name
-	if name == "" {
-		name = "kubernetes"
-	}
-	if a.seed, err = newSeed(o.World.Rand(name + "/identifiers")); err != nil {
+	if a.seed, err = newSeed(o.World.Rand(o.Name + "/identifiers")); err != nil {
 		return nil, err
 	}
 	var served []kinds.Kind

@@ -5,8 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -98,7 +98,7 @@ func withoutMetadataErrors(errs field.ErrorList, obj, old runtime.Object, namesp
 		return errs
 	}
 	at := field.NewPath("metadata")
-	common := validation.ValidateObjectMetaAccessor(new, namespaced, path.ValidatePathSegmentName, at)
+	common := validation.ValidateObjectMetaAccessor(new, namespaced, pathSegment, at)
 	common = append(common, validation.ValidateObjectMetaAccessorUpdate(new, before, at)...)
 	for _, e := range common {
 		told[e.Error()] = true
@@ -111,6 +111,14 @@ func withoutMetadataErrors(errs field.ErrorList, obj, old runtime.Object, namesp
 		}
 	}
 	return rest
+}
+
+// pathSegment is the rule for names that rest.BeforeUpdate applies.
+func pathSegment(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
 }
 
 // statusStrategy is that of the status subresource.

@@ -82,7 +82,7 @@ func TestScale(t *testing.T) {
 	}
 	var owner string
 	for _, m := range d.ManagedFields {
-		if strings.Contains(string(m.FieldsV1.Raw), "f:replicas") {
+		if strings.Contains(m.FieldsV1.GetRawString(), "f:replicas") {
 			owner = m.Manager
 		}
 	}
@@ -171,7 +171,8 @@ func TestWhoIsWho(t *testing.T) {
 		}
 	}
 	check("token", s.Config("ada"), "ada system:masters,system:authenticated")
-	if s.Config("ada").BearerToken != s.Config("ada").BearerToken || s.Config("ada").BearerToken == s.Config("bob").BearerToken {
+	first, again, other := s.Config("ada").BearerToken, s.Config("ada").BearerToken, s.Config("bob").BearerToken
+	if first != again || first == other {
 		t.Error("tokens are not one a user")
 	}
 	anonymous := rest.CopyConfig(s.Config("ada"))

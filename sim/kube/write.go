@@ -97,7 +97,8 @@ func (r *resource) furnish(tx *store.Tx, ctx context.Context, namespace string) 
 	return err
 }
 
-// put commits a copy of obj and keeps the books of Services' addresses.
+// put commits a copy of obj and keeps the books of Services' addresses and of
+// Events' ends.
 func (r *resource) put(tx *store.Tx, key string, obj runtime.Object) error {
 	before := r.table.Get(key)
 	stored := r.stored(obj)
@@ -108,7 +109,7 @@ func (r *resource) put(tx *store.Tx, key string, obj runtime.Object) error {
 		return apierrors.NewInternalError(err)
 	}
 	r.services.committed(key, before, stored)
-	return nil
+	return r.events.written(tx, r, key, stored, tx.Next()-1)
 }
 
 // wholeSeconds cuts the times of metadata as encoding and decoding would, so
@@ -284,8 +285,9 @@ func (r *resource) updated(ctx context.Context, name string, current runtime.Obj
 
 // uidConflict tells that the object is not the one that was meant.
 func (r *resource) uidConflict(name, wanted, found string) error {
-	return apierrors.NewConflict(r.groupResource(), name,
-		fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", wanted, found)) //nolint:staticcheck // the real server's words
+	//lint:ignore ST1005 the real server's words
+	why := fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", wanted, found)
+	return apierrors.NewConflict(r.groupResource(), name, why)
 }
 
 // lastFinalizerGone tells whether the update from old to obj takes away the
