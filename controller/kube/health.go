@@ -96,18 +96,19 @@ func (h *health) failed(who, what string, err error) {
 	h.log.Error(err.Error() + "; what is served stays as it is, and it is tried again")
 }
 
-// worked notes that who got an answer.
-func (h *health) worked(who string) {
+// worked notes that who got an answer, and says whether it had failed before.
+func (h *health) worked(who string) (again bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if _, ok := h.failing[who]; !ok {
-		return
+		return false
 	}
 	delete(h.failing, who)
 	if len(h.failing) == 0 {
 		clear(h.told)
 		h.log.Warn("Kubernetes API server " + h.host + " can be used again")
 	}
+	return true
 }
 
 // err is one of the present problems, nil if there is none.

@@ -94,6 +94,7 @@ type listWatch struct {
 	source
 	client  kubernetes.Interface
 	health  *health
+	suspect func() // called when there is an answer after an outage, before it counts
 	jitter  func(n uint64, d time.Duration) time.Duration
 	lists   sync.WaitGroup
 	watches uint64 // of the Reflector's goroutine alone
@@ -139,14 +140,16 @@ func (l *listWatch) WatchWithContext(ctx context.Context, o metav1.ListOptions) 
 		l.tell(ctx, "watch", err)
 		return nil, err
 	}
-	l.health.worked(l.resource)
+	l.tell(ctx, "watch", nil)
 	return &cancelled{w, cancel}, nil
 }
 
 func (l *listWatch) tell(ctx context.Context, verb string, err error) {
 	switch {
 	case err == nil:
-		l.health.worked(l.resource)
+		if l.health.worked(l.resource) {
+			l.suspect()
+		}
 	case errors.Is(ctx.Err(), context.Canceled): // we end
 	case apierrors.IsResourceExpired(err), apierrors.IsGone(err): // a list follows
 	default:

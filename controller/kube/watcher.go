@@ -45,17 +45,13 @@ type Watcher struct {
 	identity, lists *kubeclient.Client
 	watches         []*kubeclient.Client
 
-	changed chan struct{} // capacity 1: one signal says it all
-	// relisted asks Run to make sure that the cluster is still the same one.
-	relisted chan struct{} // capacity 1
+	changed   chan struct{} // capacity 1: one signal says it all
+	suspected chan struct{} // capacity 1: see suspect
 
-	mu      sync.Mutex
-	tables  *tables
-	cluster cluster
-	// confirmed is false from the moment that an informer had to list anew until
-	// the API server was asked again who it is: it may be another cluster's by then,
-	// and what is listed must not be taken for this one's.
-	confirmed bool
+	mu        sync.Mutex
+	tables    *tables
+	cluster   cluster
+	confirmed bool // see suspect
 	last      *Snapshot
 }
 
@@ -66,11 +62,11 @@ func New(o Options) (*Watcher, error) {
 	o.Config.ContentType = runtime.ContentTypeProtobuf
 	o.Config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	w := &Watcher{
-		o:        o,
-		health:   newHealth(o.Log, o.World.Clock(), o.Config.Host),
-		changed:  make(chan struct{}, 1),
-		relisted: make(chan struct{}, 1),
-		tables:   newTables(),
+		o:         o,
+		health:    newHealth(o.Log, o.World.Clock(), o.Config.Host),
+		changed:   make(chan struct{}, 1),
+		suspected: make(chan struct{}, 1),
+		tables:    newTables(),
 	}
 	var err error
 	if w.identity, err = w.client("cluster"); err != nil {
@@ -155,7 +151,7 @@ func (w *Watcher) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.relisted:
+		case <-w.suspected:
 			if !w.identify(ctx) {
 				return
 			}
@@ -197,14 +193,32 @@ func (w *Watcher) identified(found cluster) {
 		found.hasSlices = before.hasSlices
 	}
 	w.cluster = found
-	// One that listed anew meanwhile has asked for another confirmation.
-	w.confirmed = len(w.relisted) == 0
+	// Whoever suspects since the question was asked wants it asked again.
+	w.confirmed = len(w.suspected) == 0
 	w.mu.Unlock()
 	if before.uid != "" && before.uid != found.uid {
 		w.o.Log.Error(fmt.Sprintf("the API server %s is another cluster's now: kube-system had the UID %s, and has %s",
 			w.o.Config.Host, before.uid, found.uid))
 	}
 	w.signal()
+}
+
+// suspect makes Run ask the API server again who it is: after an outage, or when
+// a watch could not be resumed, another cluster may have taken its place. Until
+// the answer, what is heard goes into no Snapshot: it must not be taken for this
+// cluster's.
+func (w *Watcher) suspect() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.suspectLocked()
+}
+
+func (w *Watcher) suspectLocked() {
+	w.confirmed = false
+	select {
+	case w.suspected <- struct{}{}:
+	default:
+	}
 }
 
 func (w *Watcher) signal() {
@@ -217,7 +231,7 @@ func (w *Watcher) signal() {
 // watch keeps one source's table up to date.
 func (w *Watcher) watch(ctx context.Context, s source, client kubernetes.Interface) {
 	actor := w.o.Actor + "/" + s.resource
-	lw := &listWatch{source: s, client: client, health: w.health, jitter: func(n uint64, d time.Duration) time.Duration {
+	lw := &listWatch{source: s, client: client, health: w.health, suspect: w.suspect, jitter: func(n uint64, d time.Duration) time.Duration {
 		return w.o.World.Jitter(actor+"/watch", n, d)
 	}}
 	logger := logr.Discard()
@@ -276,11 +290,7 @@ func (r *receiver) Replace(list []any, _ string) error {
 	first := !r.into.full()
 	what := r.into.replace(list)
 	if !first {
-		r.w.confirmed = false
-		select {
-		case r.w.relisted <- struct{}{}:
-		default:
-		}
+		r.w.suspectLocked()
 	}
 	r.w.mu.Unlock()
 	if what == loud || first {

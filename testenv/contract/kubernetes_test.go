@@ -99,7 +99,7 @@ func (c *cluster) start(version string) {
 	c.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "blog"}})
 }
 
-// create makes an object and returns its name.
+// create makes an object.
 func (c *cluster) create(object any) {
 	c.t.Helper()
 	ctx, o := c.t.Context(), metav1.CreateOptions{}
@@ -121,6 +121,14 @@ func (c *cluster) create(object any) {
 		c.t.Fatalf("create %T", object)
 	}
 	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// createFrom makes an object of JSON.
+func (c *cluster) createFrom(path, text string) {
+	c.t.Helper()
+	if err := c.admin.CoreV1().RESTClient().Post().AbsPath(path).Body([]byte(text)).Do(c.t.Context()).Error(); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -263,21 +271,15 @@ func TestASnapshotIsWhatKubernetesHolds(t *testing.T) {
 				}
 
 				// Endpoints, in whichever form this version has them.
-				subset := func(node string) []corev1.EndpointSubset { //nolint:staticcheck
-					return []corev1.EndpointSubset{{
-						Addresses: []corev1.EndpointAddress{{IP: "10.244.0.1", NodeName: &node}}, Ports: []corev1.EndpointPort{{Port: 8080}},
-					}}
-				}
 				if version == "" {
 					c.create(&discoveryv1.EndpointSlice{
 						ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "web-1", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
 						AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: ptr.To(""), Port: ptr.To(int32(8080))}},
 						Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.244.0.1"}, NodeName: ptr.To("n1")}},
 					})
-				} else if _, err := c.admin.CoreV1().Endpoints("shop").Create(t.Context(), &corev1.Endpoints{ //nolint:staticcheck
-					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Subsets: subset("n1"),
-				}, metav1.CreateOptions{}); err != nil {
-					t.Fatal(err)
+				} else {
+					c.createFrom("/api/v1/namespaces/shop/endpoints",
+						`{"apiVersion":"v1","kind":"Endpoints","metadata":{"name":"web"},"subsets":[{"addresses":[{"ip":"10.244.0.1","nodeName":"n1"}],"ports":[{"port":8080}]}]}`)
 				}
 				until(t, w, 10*time.Second, "the endpoint's node", func(s *kube.Snapshot) bool {
 					e := s.Endpoints[named("shop", "web")]
@@ -408,6 +410,14 @@ func TestAnotherClusterIsNeverTakenForTheFirst(t *testing.T) {
 		c.server.Close()
 		c.world = generation{c.net.World(), 2}
 		c.start("")
+		c.server.ForgetHistory() // or watches would go on in the other's history
+		// The question who it is gets no answer for a while, all others do.
+		c.net.Cut("controller/a/kube/cluster", "")
+		time.Sleep(time.Minute)
+		if w.Snapshot() != first {
+			t.Error("something is concluded before it is known which cluster this is")
+		}
+		c.net.Heal("controller/a/kube/cluster", "")
 		second := until(t, w, 5*time.Minute, "another cluster", func(s *kube.Snapshot) bool {
 			if s.ClusterUID == first.ClusterUID && len(s.Ingresses) == 0 {
 				t.Fatal("the first cluster seems to have lost its Ingress")
