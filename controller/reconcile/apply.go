@@ -272,15 +272,33 @@ func (a *applying) succeeded(s *Step, stored *vtm.Resource) {
 	if s.Action == Delete {
 		l.observed.remove(s.ID)
 		delete(l.settled, s.ID)
+		delete(l.kept, s.ID)
 		return
 	}
 	l.observed.put(stored)
 	l.settled[s.ID] = s.After
+	delete(l.kept, s.ID)
 	if left := compare(s.After, stored); left != nil {
-		// Sending it again would give the same answer. The next full reading looks again.
-		l.o.Log.Warn("the traffic manager accepted a change but keeps other values",
+		l.kept[s.ID] = kept{desired: s.After, stored: stored}
+		l.o.Log.Warn("the traffic manager accepted a change but keeps other values: it is not tried again",
 			"resource", s.ID.String(), "keys", keysOf(left))
 	}
+}
+
+// kept is what the traffic manager made of a resource against what was sent.
+type kept struct{ desired, stored *vtm.Resource }
+
+// dropFutile takes the steps out of a plan that would send what was sent before
+// and change nothing.
+func (l *Loop) dropFutile(p *Plan) {
+	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool {
+		k, ok := l.kept[s.ID]
+		futile := ok && k.desired == s.After && vtm.Equal(k.stored, s.Before)
+		if futile {
+			p.Same = append(p.Same, s.After)
+		}
+		return futile
+	})
 }
 
 func keysOf(r *vtm.Resource) []string {

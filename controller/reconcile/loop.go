@@ -75,6 +75,7 @@ type Loop struct {
 	mu       sync.Mutex
 	settled  map[vtm.ID]*vtm.Resource // desired resources that are on the traffic manager
 	failures map[vtm.ID]*failure
+	kept     map[vtm.ID]kept
 	waits    map[vtm.ID]string // why a resource's change wasn't sent in the last round
 }
 
@@ -100,6 +101,7 @@ func New(o Options) *Loop {
 		told:       map[types.NamespacedName]*told{},
 		settled:    map[vtm.ID]*vtm.Resource{},
 		failures:   map[vtm.ID]*failure{},
+		kept:       map[vtm.ID]kept{},
 		waits:      map[vtm.ID]string{},
 	}
 }
@@ -181,7 +183,9 @@ func (l *Loop) round(ctx context.Context) {
 	}
 
 	result := l.translate(snapshot)
-	plan := l.brake(ctx, Diff(result.Desired, l.observed, l.settled))
+	plan := Diff(result.Desired, l.observed, l.settled)
+	l.dropFutile(plan)
+	plan = l.brake(ctx, plan)
 	plan = l.postpone(plan)
 	applied := l.apply(ctx, plan, result.Desired)
 	var problem *translate.Reason

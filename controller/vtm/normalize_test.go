@@ -72,6 +72,7 @@ func TestDefaultsOfTheSchema(t *testing.T) {
 		{VirtualServers, "basic", "connect_timeout", int64(10), true},
 		{VirtualServers, "basic", "request_rules", []any{}, true},
 		{VirtualServers, "basic", "note", "", true},
+		{VirtualServers, "gzip", "include_mime", []any{"text/html", "text/plain"}, true},
 		{VirtualServers, "basic", "port", nil, false},
 		{VirtualServers, "basic", "rules_on_connect", nil, false},
 		{VirtualServers, "basic", "unheard_of", nil, false},

@@ -31,6 +31,9 @@ var schema = sync.OnceValue(func() map[Type]map[string]map[string]*keySchema {
 		panic(fmt.Sprintf("REST schema: %v", err))
 	}
 	all := make(map[Type]map[string]map[string]*keySchema, len(Types))
+	// The schema knows no default of this one; the traffic manager has one
+	// (vtm/rest.md §7).
+	document.Config[VirtualServers].Sections["gzip"]["include_mime"].Default = []any{"text/html", "text/plain"}
 	for _, t := range Types {
 		all[t] = document.Config[t].Sections
 		for _, keys := range all[t] {
