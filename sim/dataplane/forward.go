@@ -106,7 +106,7 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 			if res.StatusCode == http.StatusSwitchingProtocols {
 				t.client.idle.Store(int64(t.conf.Timeout))
 			} else if res.Body != http.NoBody {
-				t.response = responseBody{ReadCloser: res.Body, t: t}
+				t.response = responseBody{ReadCloser: res.Body, t: t, left: res.ContentLength}
 				res.Body = &t.response
 			}
 			return res, nil
@@ -117,20 +117,36 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 	}
 }
 
-// responseBody is a node's response body on its way to the client.
+// responseBody is a node's response body on its way to the client. What was read
+// is flushed before the next piece is waited for. (The standard library's proxy
+// flushes by a timer, whose order with the first piece is a race: that would keep
+// simulations from repeating.)
 type responseBody struct {
 	io.ReadCloser
 	t     *transaction
-	reads int
+	left  int64 // bytes still to come; below 0: not known
+	begun bool
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
-	if b.reads++; b.reads > 1 {
+	if b.begun {
 		// More than one piece: the exchange may take long.
-		b.t.watch()
+		if b.left != 0 {
+			b.t.watch()
+			b.flush()
+		}
+	} else if b.left < 0 {
+		b.flush() // the first piece may be long in coming
 	}
-	return b.ReadCloser.Read(p)
+	b.begun = true
+	n, err := b.ReadCloser.Read(p)
+	if b.left > 0 {
+		b.left -= int64(n)
+	}
+	return n, err
 }
+
+func (b *responseBody) flush() { _ = http.NewResponseController(b.t.w).Flush() }
 
 // balance tries nodes until one answers.
 func (t *transaction) balance(out *http.Request) (*http.Response, error) {
@@ -375,10 +391,11 @@ func (t *transaction) scheme() string {
 
 // modify prepares the client's side of the response.
 func (t *transaction) modify(res *http.Response) error {
-	h := t.w.Header()
-	if _, ok := res.Header["Content-Type"]; !ok {
-		h["Content-Type"] = nil // not guessed
-	}
+	// Never guessed. It is moved, and the length hidden, so that the proxy leaves
+	// flushing to responseBody.
+	t.w.Header()["Content-Type"] = res.Header["Content-Type"]
+	delete(res.Header, "Content-Type")
+	res.ContentLength = 0
 	t.keepalive()
 	return nil
 }

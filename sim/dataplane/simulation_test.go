@@ -54,7 +54,7 @@ func simulate(t *testing.T, seed uint64) string {
 			Pools: map[string]*Pool{
 				"none": aPool(),
 				"app": with(aPool("10.8.0.1:30080", "10.8.0.2:30080"), func(p *Pool) {
-					p.Monitors = []string{"Connect"}
+					p.Monitors, p.NodeRetryFailTime = []string{"Connect"}, 10*time.Second
 				}),
 			},
 			VirtualServers: map[string]*VirtualServer{"web": aServer(80, "discard", func(v *VirtualServer) {

@@ -393,8 +393,6 @@ func (t *transaction) forward() {
 		ErrorHandler:   t.proxyError,
 		BufferPool:     &t.v.d.buffers,
 		ErrorLog:       t.v.d.proxyLog,
-		// A response goes on as it comes: what a node has sent is not held back.
-		FlushInterval: -1,
 	}
 	t.proxy.ServeHTTP(t.w, t.r)
 }
