@@ -40,9 +40,18 @@ type told struct {
 type pendingEvent struct {
 	told
 	at time.Time
-	// first says that nothing was told of this Ingress since the start: another
-	// process may have told the same.
+	// first says that this process has not told the same before: another one, which
+	// ended, may have.
 	first bool
+}
+
+// remember notes that t is told, and says whether it is for the first time.
+func (rec *record) remember(t told) (first bool) {
+	if len(rec.ever) >= rememberedEvents || slices.Contains(rec.ever, t) {
+		return false
+	}
+	rec.ever = append(rec.ever, t)
+	return true
 }
 
 func (rec *record) toldAlready(t told) bool { return slices.Contains(rec.last, t) }
@@ -135,9 +144,9 @@ func (r *Reporter) writeEvent(ctx context.Context, client *kubeclient.Client, in
 	return fmt.Errorf("an Event of Ingress %s/%s can't be created: %w%s", ingress.Namespace, ingress.Name, err, remedy(err, "create events"))
 }
 
-// eventName tells apart what differs. The first one since the start has a name
-// without its time, so that it is not told twice over a restart; later ones tell
-// something that changed since, and may be what was told before that.
+// eventName tells apart what differs. What is told for the first time since the
+// start has a name without its time, so that it is not told again after a restart.
+// What is told again, since it changed meanwhile, has another name each time.
 func eventName(ingress *networkingv1.Ingress, e pendingEvent) string {
 	what := []string{string(ingress.UID), e.reason, e.message}
 	if !e.first {

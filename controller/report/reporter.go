@@ -32,6 +32,8 @@ const (
 	troubleEvery = time.Minute
 	// unsentEvents of one Ingress at most; of more, the oldest are not sent.
 	unsentEvents = 8
+	// rememberedEvents of one Ingress at most; see pendingEvent.
+	rememberedEvents = 16
 )
 
 // Options for New.
@@ -80,6 +82,7 @@ type Reporter struct {
 type record struct {
 	name types.NamespacedName
 	last []told // of the last verdict
+	ever []told // since the start, each once
 	// To do: the state as the last Entry had it, and Events.
 	entry  Entry
 	todo   bool
@@ -123,8 +126,7 @@ func (r *Reporter) Report(_ context.Context, entries []Entry) {
 	for _, e := range entries {
 		uid := e.Ingress.UID
 		rec := r.records[uid]
-		fresh := rec == nil
-		if fresh {
+		if rec == nil {
 			rec = &record{name: types.NamespacedName{Namespace: e.Ingress.Namespace, Name: e.Ingress.Name}}
 			r.records[uid] = rec
 		}
@@ -135,7 +137,7 @@ func (r *Reporter) Report(_ context.Context, entries []Entry) {
 					continue
 				}
 				r.log(rec.name, t)
-				rec.events = append(rec.events, pendingEvent{told: t, at: r.o.World.Clock().Now(), first: fresh})
+				rec.events = append(rec.events, pendingEvent{told: t, at: r.o.World.Clock().Now(), first: rec.remember(t)})
 			}
 			rec.last = now
 		}

@@ -47,6 +47,7 @@ type cluster struct {
 	server *simkube.Server
 	admin  *kubeclient.Client
 	log    *logged
+	trace  *network.Trace
 }
 
 // generation is a World in which servers that start one after the other know the
@@ -70,7 +71,8 @@ func (g generation) Rand(name string) io.Reader {
 func inBubble(t *testing.T, version string, f func(*testing.T, *cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c := &cluster{t: t, net: network.New(network.Options{Seed: 11}), log: &logged{}}
+		trace := &network.Trace{}
+		c := &cluster{t: t, net: network.New(network.Options{Seed: 11, Trace: trace}), log: &logged{}, trace: trace}
 		c.world = generation{c.net.World(), 1}
 		defer time.Sleep(2 * time.Minute) // dials and timers of transports end by themselves
 		defer c.net.Close()
