@@ -200,8 +200,18 @@ func (l *Loop) round(ctx context.Context) {
 		l.enterTrouble(applied.abort)
 		problem = l.trouble.reason()
 	}
-	for _, f := range l.failures {
-		l.wakeAt(f.next)
+	now := l.now()
+	for id, f := range l.failures {
+		switch {
+		case f.next.After(now):
+			l.wakeAt(f.next)
+		case l.waits[id] == "":
+			// Due, yet not sent (overtaken, or held back): not at once again, or
+			// rounds would follow each other without a pause.
+			l.wakeAt(now.Add(confirmAfter))
+		}
+		// One that waits for another resource is sent in the round in which that one
+		// succeeds.
 	}
 	for id := range l.failures {
 		// What nobody wants any more and isn't there needs no further attempt.
