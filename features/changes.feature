@@ -51,6 +51,7 @@ Feature: What changes in Kubernetes changes on the traffic manager
     Given steady requests to "http://web.example/" at 10.0.2.223
     When I restart Deployment "web"
     And the rollout of Deployment "web" is done
+    And the pods that were replaced have ended
     Then no request has failed
 
   Scenario: A restart with nothing changed writes nothing

@@ -106,6 +106,22 @@ func (s *scenario) rolloutDone(ctx context.Context, name string) error {
 	})
 }
 
+// noPodEnding waits until no pod is being deleted any more.
+func (s *scenario) noPodEnding(ctx context.Context) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		pods, err := s.kubernetes.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, p := range pods.Items {
+			if p.DeletionTimestamp != nil {
+				return fmt.Errorf("pod %s is still ending", p.Name)
+			}
+		}
+		return nil
+	})
+}
+
 func (s *scenario) turnIntoNodePort(ctx context.Context, name string) error {
 	_, err := s.kubernetes.CoreV1().Services(namespace).Patch(ctx, name, types.MergePatchType,
 		[]byte(`{"spec":{"type":"NodePort"}}`), metav1.PatchOptions{})

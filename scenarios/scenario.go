@@ -54,6 +54,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^I scale Deployment "([^"]*)" to (\d+)$`:            s.scaleDeployment,
 		`^I restart Deployment "([^"]*)"$`:                   s.restartDeployment,
 		`^the rollout of Deployment "([^"]*)" is done$`:      s.rolloutDone,
+		`^the pods that were replaced have ended$`:           s.noPodEnding,
 		`^I turn Service "([^"]*)" into a NodePort Service$`: s.turnIntoNodePort,
 
 		`^Ingress "([^"]*)" has the address (\S+) with port (\d+) in its status$`: s.ingressHasAddress,
