@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -524,5 +525,35 @@ func TestWatchingWorksOverTLSAndRealSockets(t *testing.T) {
 	until(t, w, 30*time.Second, "the Ingress", holds(named("default", "web")))
 	if w.Err() != nil || log.count("level=ERROR") != 0 {
 		t.Errorf("%v\n%s", w.Err(), log.text.String())
+	}
+}
+
+// What a Watcher asks, and when, is the same in each run: nothing of it is drawn
+// from a generator that others draw from too.
+func TestAWatchersRequestsRepeat(t *testing.T) {
+	var first string
+	for range 3 {
+		inBubble(t, "", func(t *testing.T, c *cluster) {
+			c.create(someIngress("shop", "web", "a"))
+			w, stop := c.watch(nil)
+			defer stop()
+			until(t, w, time.Minute, "the Ingress", holds(named("shop", "web")))
+			time.Sleep(20 * time.Minute)
+			c.server.Unavailable(true)
+			time.Sleep(3 * time.Minute)
+			c.server.ForgetHistory()
+			c.server.Unavailable(false)
+			time.Sleep(10 * time.Minute)
+			now := c.trace.Canonical()
+			if first == "" {
+				first = now
+			}
+			if d := cmp.Diff(first, now); d != "" {
+				t.Errorf("-first +now:\n%s", d)
+			}
+		})
+	}
+	if n := strings.Count(first, "\n"); n < 50 {
+		t.Errorf("%d requests: too few to say anything", n)
 	}
 }
