@@ -276,7 +276,8 @@ func TestHostileRulesEnd(t *testing.T) {
 		t.Run(fmt.Sprintf("%.80s", strings.TrimPrefix(source, long)), func(t *testing.T) {
 			h := newHost()
 			h.tx.Data = ts.NewStore(10 << 20)
-			if result := compile(t, source).Run(context.Background(), h, ts.Limits{}); result.End != ts.Aborted {
+			limits := ts.Limits{Instructions: 20_000, Memory: 16 << 20} // a fraction of the defaults, for the test's time
+			if result := compile(t, source).Run(context.Background(), h, limits); result.End != ts.Aborted {
 				t.Errorf("ended %d", result.End)
 			}
 		})
