@@ -20,7 +20,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the programs, into bin/
-	$(GO) build -tags grpcnotrace -trimpath -o bin/ ./cmd/...
+	$(GO) build -tags grpcnotrace -o bin/ ./cmd/...
 
 sim: build ## the sandbox: emulated Kubernetes, emulated traffic manager, controller; Ctrl-C ends it
 	@exec bin/sandbox $(ARGS)
@@ -34,7 +34,7 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) tool staticcheck -tags hashedrand ./...
 
 figures: build ## the figures that the project promises (RUN=skeleton: those of one group)
-	@exec bin/figures $(if $(RUN),-run $(RUN))
+	@exec bin/figures $(if $(RUN),--run $(RUN))
 
 fuzz: ## coverage-guided fuzzing of everything hostile, FUZZTIME each
 	@set -e; for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
@@ -46,6 +46,11 @@ fuzz: ## coverage-guided fuzzing of everything hostile, FUZZTIME each
 
 kubectl: bin/kubectl ## a current kubectl, built from its Go module
 
+KUBECTL_VERSION = v1.37.2
 bin/kubectl: tools/kubectl/go.mod tools/kubectl/main.go
-	cd tools/kubectl && $(GO) build -trimpath -o ../../bin/kubectl .
+	cd tools/kubectl && $(GO) build -o ../../bin/kubectl -ldflags " \
+		-X k8s.io/component-base/version.gitVersion=$(KUBECTL_VERSION) \
+		-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
+		-X k8s.io/component-base/version.gitTreeState=clean \
+		-X k8s.io/client-go/pkg/version.gitVersion=$(KUBECTL_VERSION)" .
 	@touch $@

@@ -20,6 +20,36 @@ import (
 // Run runs every scenario of the features folder in a lane, each as a subtest
 // with a system of its own.
 func Run(t *testing.T, lane testenv.Lane, folder string) {
+	for _, s := range read(t, folder) {
+		t.Run(s.feature+"/"+s.name, func(t *testing.T) {
+			if missing := missing(lane, s.tags); missing != "" {
+				t.Skipf("lane %s has no %s", lane.Name(), missing)
+			}
+			lane.Test(t, "in the "+lane.Name()+" lane", func(t *testing.T) { runOne(t, lane, s.path) })
+		})
+	}
+}
+
+// RunNamed runs one scenario, by the name of its file without ".feature" and its own.
+func RunNamed(t *testing.T, lane testenv.Lane, folder, feature, name string) {
+	for _, s := range read(t, folder) {
+		if s.feature == feature && s.name == name {
+			lane.Test(t, name, func(t *testing.T) { runOne(t, lane, s.path) })
+			return
+		}
+	}
+	t.Fatalf("no scenario %q in %s.feature", name, feature)
+}
+
+// listed is a scenario as it stands in a file.
+type listed struct {
+	feature, name string
+	path          string // "file:line"
+	tags          []*messages.Tag
+}
+
+func read(t *testing.T, folder string) (all []listed) {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*.feature"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no features in %s: %v", folder, err)
@@ -34,20 +64,16 @@ func Run(t *testing.T, lane testenv.Lane, folder string) {
 			t.Fatalf("%s: %v", file, err)
 		}
 		for _, child := range document.Feature.Children {
-			if child.Scenario == nil {
-				continue
+			if child.Scenario != nil {
+				all = append(all, listed{
+					feature: strings.TrimSuffix(filepath.Base(file), ".feature"), name: child.Scenario.Name,
+					path: fmt.Sprintf("%s:%d", file, child.Scenario.Location.Line),
+					tags: append(slices.Clone(document.Feature.Tags), child.Scenario.Tags...),
+				})
 			}
-			name := strings.TrimSuffix(filepath.Base(file), ".feature") + "/" + child.Scenario.Name
-			tags := append(slices.Clone(document.Feature.Tags), child.Scenario.Tags...)
-			t.Run(name, func(t *testing.T) {
-				if missing := missing(lane, tags); missing != "" {
-					t.Skipf("lane %s has no %s", lane.Name(), missing)
-				}
-				path := fmt.Sprintf("%s:%d", file, child.Scenario.Location.Line)
-				lane.Test(t, "in the "+lane.Name()+" lane", func(t *testing.T) { runOne(t, lane, path) })
-			})
 		}
 	}
+	return all
 }
 
 // missing is the first capability that tags ask for and the lane lacks.
