@@ -11,7 +11,33 @@
 // managers, or decides who hosts an address beyond its own configuration. It
 // may import sim/trafficscript and internal packages; sim/vtm imports it.
 //
-// What a setting does follows vtm/runtime.md; what is unknown there is decided
-// here and said at the place. Of the load-balancing algorithms round robin is
-// carried out; pools that ask for another are served round robin.
+// What a setting does follows vtm/runtime.md. Of the load-balancing algorithms
+// round robin is carried out; pools that ask for another are served round robin.
+// Reason phrases are the standard ones of their status.
+//
+// # Decided here, since nothing says it
+//
+//   - A server that asks for an address goes before one that listens on any; of
+//     equals the first comes up, the other waits with a SERIOUS event.
+//   - No node: 503. No reply in time: 504. A body that stalls: 408. What a rule
+//     made unsendable: 500. CONNECT: 405.
+//   - A try that never reached its node goes to another whatever the method; one
+//     that did, only if the request is idempotent and its body is still there.
+//   - Three failed tries fail a node; after node_retry_fail_time one request is its
+//     trial, and a good answer brings it back. A 503 of a node is retried, and
+//     does not fail it.
+//   - back_off doubles a monitor's delay with each failure, up to four times.
+//   - Draining nodes get no requests, as there are no sessions yet.
+//   - A rule that is aborted ends alone; the next one runs.
+//   - Deleted and disabled virtual servers let requests end within 30 s.
+//
+// # Files
+//
+// config.go what comes in, dataplane.go Apply and Close, endpoint.go addresses and
+// sockets, vserver.go virtual servers and their connections, certificates.go TLS,
+// transaction.go a request's life, script.go what its rules see, forward.go the
+// tries on nodes, body.go request bodies that can be sent again, location.go
+// redirects, pool.go, node.go and monitor.go the nodes, usage.go which pools are
+// in use, rules.go compiled rules, state.go and statistics.go what goes out,
+// addressmap.go foreign addresses on this machine, group.go waiting for the end.
 package dataplane

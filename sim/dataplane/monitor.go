@@ -1,14 +1,16 @@
 package dataplane
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
-	"sort"
+	"slices"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -61,8 +63,8 @@ func (p *pool) setMonitors() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	changed := false
-	for key, run := range p.runs {
-		m := wanted[key]
+	for _, key := range sortedMonitors(p.runs) {
+		run, m := p.runs[key], wanted[key]
 		if m == run.conf {
 			continue
 		}
@@ -73,21 +75,20 @@ func (p *pool) setMonitors() {
 			changed = p.verdict(key, true, "") || changed
 		}
 	}
-	keys := make([]monitorKey, 0, len(wanted))
-	for key := range wanted {
+	for _, key := range sortedMonitors(wanted) {
 		if p.runs[key] == nil {
-			keys = append(keys, key)
+			p.startMonitor(key, wanted[key])
 		}
-	}
-	sort.Slice(keys, func(i, j int) bool {
-		return keys[i].monitor < keys[j].monitor || keys[i].monitor == keys[j].monitor && keys[i].node < keys[j].node
-	})
-	for _, key := range keys {
-		p.startMonitor(key, wanted[key])
 	}
 	if changed {
 		p.refresh()
 	}
+}
+
+func sortedMonitors[V any](m map[monitorKey]V) []monitorKey {
+	return slices.SortedFunc(maps.Keys(m), func(a, b monitorKey) int {
+		return cmp.Or(cmp.Compare(a.monitor, b.monitor), cmp.Compare(a.node, b.node))
+	})
 }
 
 // stopMonitors stops all and forgets their verdicts.

@@ -78,7 +78,7 @@ func FuzzTarget(f *testing.F) {
 			t.Errorf("%q became the request line %q", target, first)
 		}
 		if u.Opaque == "" {
-			if again, err := url.ParseRequestURI(u.RequestURI()); err != nil || again.Path != u.Path {
+			if again, err := url.ParseRequestURI(u.RequestURI()); err != nil || again.Path != u.Path && u.Path != "" {
 				t.Errorf("%q became %q, which reads as %v, %v", target, u.RequestURI(), again, err)
 			}
 		}

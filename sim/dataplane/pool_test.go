@@ -79,6 +79,27 @@ func TestAMonitorFailsANodeAndBringsItBack(t *testing.T) {
 	}
 }
 
+func TestANodeWhoseMonitorIsTakenAwayWorksAgain(t *testing.T) {
+	p := newPlane(t)
+	b := newToggled(t, "b")
+	port := freePort(t)
+	pool := with(aPool(b.address), func(p *Pool) { p.Monitors, p.PassiveMonitoring = []string{"node", "pool"}, false })
+	p.Apply(Update{
+		Monitors: map[string]*Monitor{
+			"node": {Type: "connect", Delay: time.Second, Timeout: time.Second, Failures: 1},
+			"pool": {Type: "ping", Delay: time.Second, Timeout: time.Second, Failures: 1, Scope: "poolwide", Machine: b.address},
+		},
+		Pools:          map[string]*Pool{"app": pool},
+		VirtualServers: map[string]*VirtualServer{"web": aServer(port, "app")},
+	})
+	p.await("monitorfail", "{WARN monitors/node", 1)
+	p.await("monitorfail", "{WARN monitors/pool", 1)
+	b.up()
+	p.Apply(Update{Pools: map[string]*Pool{"app": with(pool, func(p *Pool) { p.Monitors = nil })}})
+	p.await("poolok", "pools/app", 1)
+	p.want(testClient(t), at(port, "/"), 200, "b")
+}
+
 func TestAnHTTPMonitorLooksAtStatusAndBody(t *testing.T) {
 	p := newPlane(t)
 	bad := map[string]string{}

@@ -201,6 +201,9 @@ func parseTarget(target string) (*url.URL, error) {
 	}
 	u, err := url.ParseRequestURI(target)
 	if err == nil {
+		if !strings.HasPrefix(target, "/") && target != "*" && u.Host == "" {
+			return nil, errors.New("a request target is a path, an absolute URL or *")
+		}
 		return u, nil
 	}
 	if !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "//") {
