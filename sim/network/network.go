@@ -24,7 +24,8 @@ type Options struct {
 	// Latency is the least time a message takes (0: 200 µs), and Spread what the
 	// hash may add (0: 1 ms).
 	Latency, Spread time.Duration
-	// Trace, if set, records every HTTP request made through the World.
+	// Trace, if set, records every connection and every HTTP request made through
+	// the World.
 	Trace *Trace
 }
 
@@ -148,6 +149,21 @@ func (n *Network) latency(name string, message uint64) time.Duration {
 }
 
 func (n *Network) dial(ctx context.Context, actor, network, address string) (net.Conn, error) {
+	c, err := n.connect(ctx, actor, network, address)
+	if trace := n.options.Trace; trace != nil {
+		outcome := "connected"
+		switch {
+		case ctx.Err() != nil:
+			outcome = "ended"
+		case err != nil:
+			outcome = "refused"
+		}
+		trace.Add(actor, "dial "+address+" "+outcome)
+	}
+	return c, err
+}
+
+func (n *Network) connect(ctx context.Context, actor, network, address string) (net.Conn, error) {
 	fail := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: stringAddr(address), Err: err}
 	}
