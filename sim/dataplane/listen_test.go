@@ -188,6 +188,32 @@ func TestADeletedServerFinishesWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+func TestADeletedServerEndsItsIdleConnections(t *testing.T) {
+	p := newPlane(t)
+	port := freePort(t)
+	p.Apply(Update{
+		Pools:          map[string]*Pool{"app": aPool(addr(backend(t, "b")))},
+		VirtualServers: map[string]*VirtualServer{"web": aServer(port, "app")},
+	})
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // sooner than keepalive_timeout
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	r := bufio.NewReader(conn)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	p.Apply(Update{VirtualServers: map[string]*VirtualServer{"web": nil}})
+	if _, err := r.ReadByte(); err != io.EOF {
+		t.Errorf("the idle connection: %v, want its end", err)
+	}
+}
+
 func TestUnemulatedProtocolsStayDownAndSaySo(t *testing.T) {
 	p := newPlane(t)
 	p.Apply(Update{VirtualServers: map[string]*VirtualServer{"dns": aServer(freePort(t), "discard", func(v *VirtualServer) { v.Protocol = "dns" })}})
