@@ -122,7 +122,6 @@ func rssMegabytes(pid int) (float64, error) {
 type bench struct {
 	testenv.Env
 	client *kubeclient.Client
-	made   int
 }
 
 func newBench(ctx context.Context, settings map[string]string) (*bench, error) {
