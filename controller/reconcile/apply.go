@@ -41,6 +41,10 @@ func (l *Loop) apply(ctx context.Context, p *Plan, desired map[vtm.ID]*vtm.Resou
 	a := &applying{l: l, desired: desired, blocked: map[vtm.ID]vtm.ID{}, overtaken: map[vtm.ID]bool{}}
 	clear(l.waits)
 	for _, r := range p.Same {
+		if f := l.failures[r.ID]; f != nil && f.unsure {
+			continue // what was read before that request proves nothing
+		}
+		delete(l.failures, r.ID)
 		l.settled[r.ID] = r
 	}
 	for _, h := range p.Held {

@@ -611,6 +611,74 @@ func TestEachWriteMayFailAndAllIsRightInTheEnd(t *testing.T) {
 	}
 }
 
+func TestALostAnswerIsNotTakenForNoEffect(t *testing.T) {
+	withManager(t, func(t *testing.T, m *manager) {
+		f := &failing{how: "answer lost"}
+		b := newBench(t, m)
+		s := shopOf(1)
+		b.hold(s)
+		stop := b.start(meddling{m.world, f.meddle})
+		defer stop()
+		settle(5 * time.Second)
+		want := m.configuration(t)
+		f.mu.Lock()
+		f.n = f.writes + 1
+		f.mu.Unlock()
+		s["web-000"] = []string{"node-3"}
+		b.hold(s)
+		settle(100 * time.Millisecond)
+		if maps.Equal(want, m.configuration(t)) {
+			t.Fatal("the write with the lost answer had no effect")
+		}
+		s["web-000"] = []string{"node-1", "node-2"} // as it was before
+		b.hold(s)
+		settle(30 * time.Second) // no full reading until then
+		if diff := cmp.Diff(want, m.configuration(t)); diff != "" {
+			t.Errorf("what the lost write did stays: %s", diff)
+		}
+		if live, problems := b.last("web-000"); !live {
+			t.Errorf("not live: %s", problems)
+		}
+		b.mu.Lock()
+		before := b.rounds
+		b.mu.Unlock()
+		settle(20 * time.Second)
+		if b.rounds != before {
+			t.Errorf("%d rounds with nothing to do", b.rounds-before)
+		}
+	})
+}
+
+func TestATrafficManagerThatIsAwayIsNotFlooded(t *testing.T) {
+	withManager(t, func(t *testing.T, m *manager) {
+		var mu sync.Mutex
+		requests := 0
+		b := newBench(t, m)
+		b.hold(shopOf(1))
+		stop := b.start(meddling{m.world, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+			mu.Lock()
+			requests++
+			mu.Unlock()
+			return next.RoundTrip(r)
+		}})
+		defer stop()
+		settle(5 * time.Second)
+		m.SetFault(simvtm.Fault{Status: 503})
+		before := requests
+		b.hold(shopOf(200))
+		settle(900 * time.Millisecond)
+		// Those under way when the third failed, and no more.
+		if n := requests - before; n == 0 || n > 3+vtm.DefaultParallel {
+			t.Errorf("%d requests at once to a traffic manager that answers 503", n)
+		}
+		before = requests
+		settle(time.Hour)
+		if n := requests - before; n > 3*3600/30 {
+			t.Errorf("%d requests in an hour", n)
+		}
+	})
+}
+
 func TestTheBrakeAsksKubernetesAgain(t *testing.T) {
 	withManager(t, func(t *testing.T, m *manager) {
 		b := newBench(t, m)
