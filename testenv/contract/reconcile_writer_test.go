@@ -1,0 +1,152 @@
+package contract_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"vtm-ingress/controller/reconcile"
+	"vtm-ingress/internal/kubeclient"
+)
+
+// candidate is one instance that may become the writer.
+type candidate struct {
+	*reconcile.Writer
+	stop func()
+}
+
+func (c *cluster) candidate(actor string) *candidate {
+	c.t.Helper()
+	client, err := kubeclient.New(c.world, actor+"/lease", c.server.Config("controller"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	w, err := reconcile.NewWriter(reconcile.WriterOptions{
+		World: c.world, Log: c.log.logger(), Client: client, Actor: actor, Namespace: "shop", Name: "vtm-ingress",
+		LeaseDuration: 15 * time.Second, RenewDeadline: 9700*time.Millisecond + 13, RetryPeriod: 2 * time.Second,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(c.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	return &candidate{w, func() { cancel(); running.Wait(); client.Close() }}
+}
+
+func (c *candidate) writes() bool { _, ok := c.Permit(); return ok }
+
+// watchTwo lets time pass and fails if both may write at once. It returns after
+// how long each ceased and began to be the writer, -1: not at all.
+func watchTwo(t *testing.T, a, b *candidate, d time.Duration) (aCeased, bBegan time.Duration) {
+	t.Helper()
+	aCeased, bBegan = -1, -1
+	begin := time.Now()
+	for time.Since(begin) < d {
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		x, y := a.writes(), b.writes()
+		if x && y {
+			t.Fatalf("after %v both may write", time.Since(begin))
+		}
+		if !x && aCeased < 0 {
+			aCeased = time.Since(begin)
+		}
+		if y && bBegan < 0 {
+			bBegan = time.Since(begin)
+		}
+	}
+	return aCeased, bBegan
+}
+
+func TestOneInstanceWritesAndHandsOverInOrder(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, c *cluster) {
+		a := c.candidate("controller/a")
+		settle(time.Second)
+		if !a.writes() {
+			t.Fatal("the only candidate may not write")
+		}
+		b := c.candidate("controller/b")
+		defer b.stop()
+		if ceased, began := watchTwo(t, a, b, time.Hour); ceased >= 0 || began >= 0 {
+			t.Errorf("in a quiet hour: a ceased after %v, b began after %v", ceased, began)
+		}
+		begin := time.Now()
+		a.stop()
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("stopping took %v", took)
+		}
+		if a.writes() {
+			t.Error("may write after it was stopped")
+		}
+		_, began := watchTwo(t, a, b, 10*time.Second)
+		if began < 0 || began > 5*time.Second {
+			t.Errorf("the successor began after %v: the Lease was not given up", began)
+		}
+		lease, err := c.admin.CoordinationV1().Leases("shop").Get(t.Context(), "vtm-ingress", metav1.GetOptions{})
+		if err != nil || *lease.Spec.HolderIdentity != b.Identity() || !strings.HasPrefix(b.Identity(), "controller/b_") {
+			t.Errorf("holder %v, %v; want %s", lease.Spec.HolderIdentity, err, b.Identity())
+		}
+	})
+}
+
+func TestOneThatIsCutOffStopsBeforeAnotherBegins(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, c *cluster) {
+		a := c.candidate("controller/a")
+		defer a.stop()
+		settle(time.Second)
+		b := c.candidate("controller/b")
+		defer b.stop()
+		settle(20 * time.Second)
+		if !a.writes() || b.writes() {
+			t.Fatal("a is not the only writer")
+		}
+		c.net.Cut("controller/a/lease", "127.3.0.1")
+		ceased, began := watchTwo(t, a, b, time.Minute)
+		if ceased < 0 || ceased > 10*time.Second {
+			t.Errorf("a ceased after %v, want its renew deadline at most", ceased)
+		}
+		if began < 15*time.Second-2*time.Second || began > 25*time.Second {
+			t.Errorf("b began after %v", began)
+		}
+		c.net.Heal("controller/a/lease", "127.3.0.1")
+		if _, again := watchTwo(t, b, a, time.Hour); again >= 0 {
+			t.Errorf("a became the writer again after %v though b is well", again)
+		}
+		if n := c.log.count("that decides who writes can't be reached"); n != 1 {
+			t.Errorf("told %d times, want once", n)
+		}
+	})
+}
+
+func TestWithoutTheLeaseNobodyWrites(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, c *cluster) {
+		c.server.Unavailable(true)
+		a := c.candidate("controller/a")
+		defer a.stop()
+		settle(10 * time.Minute)
+		if a.writes() {
+			t.Error("writes without a Lease")
+		}
+		c.server.Unavailable(false)
+		settle(10 * time.Second)
+		if !a.writes() {
+			t.Error("does not write though the API server is back")
+		}
+		c.server.Unavailable(true)
+		settle(12 * time.Second)
+		if a.writes() {
+			t.Error("still writes after its renew deadline")
+		}
+		c.server.Unavailable(false)
+		settle(20 * time.Second)
+		if permit, ok := a.Permit(); !ok || permit.Term != 2 {
+			t.Errorf("term %d, may write %v; want the second term", permit.Term, ok)
+		}
+	})
+}
