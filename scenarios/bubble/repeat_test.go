@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"vtm-ingress/scenarios"
-	"vtm-ingress/sim/network"
 	"vtm-ingress/testenv/bubble"
 )
 
@@ -34,7 +33,7 @@ func TestOneSeedGivesOneTrace(t *testing.T) {
 
 	first := ""
 	for n := range 10 {
-		var trace network.Trace
+		var trace bubble.Trace
 		scenarios.RunNamed(t, bubble.Lane{Trace: &trace}, "../../features", "changes", "Requests go on while a Deployment is rolled")
 		got := trace.Canonical()
 		if n == 0 {

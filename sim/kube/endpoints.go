@@ -161,14 +161,14 @@ func (a *api) mainEndpoint(r *resource) (*endpoint, error) {
 		gv: kind.GroupVersionKind.GroupVersion(),
 		collection: map[string]http.Handler{
 			http.MethodGet:    handlers.ListResource(r, r, scope, false, watchTimeout),
-			http.MethodPost:   handlers.CreateResource(r, scope, nil),
-			http.MethodDelete: handlers.DeleteCollection(r, true, scope, nil),
+			http.MethodPost:   perRequest(func() http.HandlerFunc { return handlers.CreateResource(r, scope, nil) }),
+			http.MethodDelete: perRequest(func() http.HandlerFunc { return handlers.DeleteCollection(r, true, scope, nil) }),
 		},
 		item: map[string]http.Handler{
 			http.MethodGet:    handlers.GetResource(r, scope),
-			http.MethodPut:    handlers.UpdateResource(r, scope, nil),
-			http.MethodPatch:  handlers.PatchResource(r, scope, nil, patchTypes),
-			http.MethodDelete: handlers.DeleteResource(r, true, scope, nil),
+			http.MethodPut:    perRequest(func() http.HandlerFunc { return handlers.UpdateResource(r, scope, nil) }),
+			http.MethodPatch:  perRequest(func() http.HandlerFunc { return handlers.PatchResource(r, scope, nil, patchTypes) }),
+			http.MethodDelete: perRequest(func() http.HandlerFunc { return handlers.DeleteResource(r, true, scope, nil) }),
 		},
 		watch: handlers.ListResource(r, r, scope, true, watchTimeout),
 		resource: metav1.APIResource{
@@ -221,8 +221,14 @@ func (a *api) creatableEndpoint(r *resource, name string, kind schema.GroupVersi
 		return nil, err
 	}
 	e := a.subresourceEndpoint(r, name, kind, "create")
-	e.item = map[string]http.Handler{http.MethodPost: handlers.CreateNamedResource(storage, scope, nil)}
+	e.item = map[string]http.Handler{http.MethodPost: perRequest(func() http.HandlerFunc { return handlers.CreateNamedResource(storage, scope, nil) })}
 	return e, nil
+}
+
+// perRequest makes a handler anew for each request, as a real API server does:
+// those that write keep what belongs to one request in variables of the handler.
+func perRequest(make func() http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { make()(w, r) })
 }
 
 // subresourceEndpoint is the part of an endpoint that discovery shows.

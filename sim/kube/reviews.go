@@ -92,7 +92,7 @@ func (a *api) reviewEndpoint(r review) (*endpoint, error) {
 	}
 	return &endpoint{
 		gv:         r.resource.GroupVersion(),
-		collection: map[string]http.Handler{http.MethodPost: handlers.CreateResource(reviewResource{r}, scope, nil)},
+		collection: map[string]http.Handler{http.MethodPost: perRequest(func() http.HandlerFunc { return handlers.CreateResource(reviewResource{r}, scope, nil) })},
 		resource:   metav1.APIResource{Name: r.resource.Resource, SingularName: r.singular, Kind: r.kind, Verbs: metav1.Verbs{"create"}},
 	}, nil
 }

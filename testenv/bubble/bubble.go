@@ -30,8 +30,11 @@ func Prepare() {
 // Lane is the bubble lane. The zero value is ready.
 type Lane struct {
 	// Trace, if set, records the requests of the next system that is started.
-	Trace *network.Trace
+	Trace *Trace
 }
+
+// Trace is what happened in a run, in a form that can be compared.
+type Trace = network.Trace
 
 // Name is "bubble".
 func (Lane) Name() string { return "bubble" }
