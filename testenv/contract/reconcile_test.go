@@ -145,9 +145,9 @@ type bench struct {
 	*lease
 	log     *logged
 	changed chan struct{}
-	confirm func() (*kube.Snapshot, error)
 
 	mu       sync.Mutex
+	confirm  func() (*kube.Snapshot, error) // called with mu held
 	snapshot *kube.Snapshot
 	told     []report.Entry
 	rounds   int
@@ -186,7 +186,11 @@ func (b *bench) start(world outside.World) (stop func()) {
 			defer b.mu.Unlock()
 			return b.snapshot
 		},
-		Confirm: func(context.Context) (*kube.Snapshot, error) { return b.confirm() },
+		Confirm: func(context.Context) (*kube.Snapshot, error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.confirm()
+		},
 		Report: func(_ context.Context, entries []report.Entry) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -663,17 +667,22 @@ func TestATrafficManagerThatIsAwayIsNotFlooded(t *testing.T) {
 		}})
 		defer stop()
 		settle(5 * time.Second)
+		count := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return requests
+		}
 		m.SetFault(simvtm.Fault{Status: 503})
-		before := requests
+		before := count()
 		b.hold(shopOf(200))
 		settle(900 * time.Millisecond)
 		// Those under way when the third failed, and no more.
-		if n := requests - before; n == 0 || n > 3+vtm.DefaultParallel {
+		if n := count() - before; n == 0 || n > 3+vtm.DefaultParallel {
 			t.Errorf("%d requests at once to a traffic manager that answers 503", n)
 		}
-		before = requests
+		before = count()
 		settle(time.Hour)
-		if n := requests - before; n > 3*3600/30 {
+		if n := count() - before; n > 3*3600/30 {
 			t.Errorf("%d requests in an hour", n)
 		}
 	})
@@ -691,6 +700,7 @@ func TestTheBrakeAsksKubernetesAgain(t *testing.T) {
 
 		asked := 0
 		begin := time.Now()
+		b.mu.Lock()
 		b.confirm = func() (*kube.Snapshot, error) {
 			asked++
 			switch asked {
@@ -705,14 +715,17 @@ func TestTheBrakeAsksKubernetesAgain(t *testing.T) {
 				return shop{}.snapshot(nil), nil
 			}
 		}
+		b.mu.Unlock()
 		b.hold(shop{})
 		settle(14 * time.Second)
 		if diff := cmp.Diff(want, m.configuration(t)); diff != "" {
 			t.Errorf("taken away without Kubernetes' second word: %s", diff)
 		}
+		b.mu.Lock()
 		if asked != 2 {
 			t.Errorf("asked %d times, want 2", asked)
 		}
+		b.mu.Unlock()
 		settle(10 * time.Second)
 		if left := m.configuration(t); len(left) != 0 {
 			t.Errorf("left though Kubernetes agreed: %v", left)
