@@ -205,8 +205,8 @@ func (a *api) updatableEndpoint(r *resource, name string, kind schema.GroupVersi
 	e := a.subresourceEndpoint(r, name, kind, "get", "patch", "update")
 	e.item = map[string]http.Handler{
 		http.MethodGet:   handlers.GetResource(storage, scope),
-		http.MethodPut:   handlers.UpdateResource(storage, scope, nil),
-		http.MethodPatch: handlers.PatchResource(storage, scope, nil, patchTypes),
+		http.MethodPut:   perRequest(func() http.HandlerFunc { return handlers.UpdateResource(storage, scope, nil) }),
+		http.MethodPatch: perRequest(func() http.HandlerFunc { return handlers.PatchResource(storage, scope, nil, patchTypes) }),
 	}
 	return e, nil
 }
