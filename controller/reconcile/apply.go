@@ -27,7 +27,7 @@ type applying struct {
 	// Guarded by l.mu while a stage is under way.
 	broken    int               // requests in a row without a sensible answer
 	abort     error             // why the rest isn't sent; nil: it is
-	blocked   map[vtm.ID]vtm.ID // what must not be deleted -> who still refers to it
+	blocked   map[vtm.ID]vtm.ID // what must not be deleted -> because of whom
 	overtaken map[vtm.ID]bool   // pools whose nodes are newer than the plan's
 	writes    int               // requests that were sent
 	failed    int
@@ -49,7 +49,7 @@ func (l *Loop) apply(ctx context.Context, p *Plan, desired map[vtm.ID]*vtm.Resou
 	}
 	for _, h := range p.Held {
 		l.waits[h.ID] = h.Reason
-		a.block(h.ID)
+		a.block(h.ID, h.keeps)
 	}
 	for begin := 0; begin < len(p.Steps) && a.abort == nil; {
 		end := begin + 1
@@ -95,7 +95,7 @@ func (a *applying) step(ctx context.Context, s *Step) {
 	}
 	if reason := a.hindered(s); reason != "" {
 		l.waits[s.ID] = reason
-		a.block(s.ID)
+		a.block(s.ID, s.MakeWay)
 		l.mu.Unlock()
 		return
 	}
@@ -124,7 +124,7 @@ func (a *applying) step(ctx context.Context, s *Step) {
 		}
 	default:
 		a.failed++
-		a.block(s.ID)
+		a.block(s.ID, s.MakeWay)
 		l.fail(s.ID, s.After, err)
 		switch vtm.KindOf(err) {
 		case vtm.Unreachable, vtm.Unauthorised:
@@ -150,7 +150,7 @@ func (a *applying) stop(err error) {
 func (a *applying) hindered(s *Step) (reason string) {
 	if s.Action == Delete {
 		if user, ok := a.blocked[s.ID]; ok {
-			return fmt.Sprintf("%s still uses it", user)
+			return fmt.Sprintf("stays because of %s, which could not be changed yet", user)
 		}
 		return ""
 	}
@@ -162,10 +162,14 @@ func (a *applying) hindered(s *Step) (reason string) {
 	return reason
 }
 
-// block keeps what id, as it is on the traffic manager, refers to from being
-// deleted: id was not changed. l.mu is held, or no stage is under way.
-func (a *applying) block(id vtm.ID) {
+// block notes that id was not changed: what it refers to, as it is on the traffic
+// manager, must not be deleted, nor the virtual servers that serve in its place.
+// l.mu is held, or no stage is under way.
+func (a *applying) block(id vtm.ID, inItsPlace []vtm.ID) {
 	eachReference(a.l.observed.Owned[id], func(to vtm.ID) { a.blocked[to] = id })
+	for _, other := range inItsPlace {
+		a.blocked[other] = id
+	}
 }
 
 // grace is how long a write that is under way may go on after ctx ended: cut

@@ -28,7 +28,7 @@ func Diff(desired map[vtm.ID]*vtm.Resource, observed *Observed, settled map[vtm.
 			present++
 		}
 		if have == nil && observed.Clashes[id] {
-			p.Held = append(p.Held, Held{id, "somebody else's resource has this name: rename or remove it on the traffic manager"})
+			p.Held = append(p.Held, Held{ID: id, Reason: "somebody else's resource has this name: rename or remove it on the traffic manager"})
 			continue
 		}
 		send := compare(want, have)
@@ -48,7 +48,7 @@ func Diff(desired map[vtm.ID]*vtm.Resource, observed *Observed, settled map[vtm.
 				continue
 			}
 			if server := usedByForeign(id, observed); server != "" {
-				p.Held = append(p.Held, Held{id, "the virtual server " + strconv.Quote(server) + ", which is not ours, listens on it: it stays until that changes"})
+				p.Held = append(p.Held, Held{ID: id, Reason: "the virtual server " + strconv.Quote(server) + ", which is not ours, listens on it: it stays until that changes"})
 				continue
 			}
 			p.Steps = append(p.Steps, Step{Action: Delete, ID: id, Before: have})

@@ -83,6 +83,9 @@ type Step struct {
 type Held struct {
 	ID     vtm.ID
 	Reason string
+	// keeps are virtual servers that go on serving in the place of this one until it
+	// can be made.
+	keeps []vtm.ID
 }
 
 // Plan is what has to be done, in its order, so that at no moment a resource
@@ -109,7 +112,7 @@ func (p *Plan) filter(keep func(*Step) (reason string)) *Plan {
 	out := &Plan{Held: slices.Clone(p.Held), Same: p.Same}
 	for i := range p.Steps {
 		if reason := keep(&p.Steps[i]); reason != "" {
-			out.Held = append(out.Held, Held{p.Steps[i].ID, reason})
+			out.Held = append(out.Held, Held{p.Steps[i].ID, reason, p.Steps[i].MakeWay})
 		} else {
 			out.Steps = append(out.Steps, p.Steps[i])
 		}

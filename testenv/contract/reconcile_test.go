@@ -765,3 +765,64 @@ func TestEndpointsOvertakeALongPlan(t *testing.T) {
 		}
 	})
 }
+
+// An older version named its virtual server otherwise: the new one takes the
+// place over, and if that fails the old one serves on.
+func TestAVirtualServerMakesWayRightBeforeItsPlaceIsTaken(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		t.Run(fmt.Sprintf("refused %v", refused), func(t *testing.T) {
+			withManager(t, func(t *testing.T, m *manager) {
+				b := newBench(t, m)
+				b.hold(shopOf(1))
+				stop := b.start(m.world)
+				settle(5 * time.Second)
+				stop()
+				names, err := m.client.List(t.Context(), vtm.VirtualServers)
+				if err != nil || len(names) != 1 {
+					t.Fatalf("virtual servers %q, %v", names, err)
+				}
+				id := vtm.ID{Type: vtm.VirtualServers, Name: names[0]}
+				server, err := m.client.Get(t.Context(), id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := m.client.Delete(t.Context(), id); err != nil {
+					t.Fatal(err)
+				}
+				old := vtm.New(vtm.VirtualServers, "k8s_named_otherwise", server.Properties)
+				put(t, m.client, old)
+				before := m.writes()
+
+				f := &failing{how: "refused"}
+				if refused {
+					f.n = 2 // after the old one was disabled
+				}
+				stop = b.start(meddling{m.world, f.meddle})
+				defer stop()
+				settle(100 * time.Millisecond)
+				if refused {
+					now, err := m.client.Get(t.Context(), old.ID)
+					if err != nil || now.Properties["basic"]["enabled"] != true {
+						t.Errorf("the old one does not serve: %v, %v", now, err)
+					}
+				}
+				settle(30 * time.Second)
+				var got []string
+				writes, _ := m.Writes()
+				for _, w := range writes[before:] {
+					got = append(got, w.Method+" "+w.Path)
+				}
+				want := []string{"PUT " + old.ID.String(), "PUT " + id.String(), "DELETE " + old.ID.String()}
+				if refused {
+					want = append([]string{want[0], want[0]}, want...) // disabled, enabled, and again
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("writes (-want +got): %s", diff)
+				}
+				if live, problems := b.last("web-000"); !live {
+					t.Errorf("not live: %s", problems)
+				}
+			})
+		})
+	}
+}
