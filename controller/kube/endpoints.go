@@ -22,10 +22,13 @@ type endpointsTable struct {
 // part is what one slice says of its Service.
 type part struct {
 	service types.NamespacedName
+	family  discoveryv1.AddressType // of a slice; a Pod of two families is in a slice of each
 	ports   []portNodes
 }
 
-// portNodes are the nodes of one port's endpoints, sorted, each once.
+// portNodes are the nodes of one port's endpoints, sorted. ready has a node once
+// for each endpoint, but no more than twice: Pods may come and go on a crowded
+// node without a change. unready has each once.
 type portNodes struct {
 	port           string
 	ready, unready []string
@@ -103,31 +106,50 @@ func (t *endpointsTable) merge(service types.NamespacedName) change {
 		t.unset(service)
 		return loud
 	}
-	ready, unready := map[string]map[string]bool{}, map[string]map[string]bool{}
+	ready, unready, crowded := map[string]map[string]bool{}, map[string]map[string]bool{}, map[string]map[string]bool{}
+	families := map[discoveryv1.AddressType]map[string]map[string]bool{}
 	for key := range t.byService[service] {
+		family := families[t.parts[key].family]
+		if family == nil {
+			family = map[string]map[string]bool{}
+			families[t.parts[key].family] = family
+		}
 		for _, p := range t.parts[key].ports {
 			add(ready, p.port, p.ready)
 			add(unready, p.port, p.unready)
+			add(crowded, p.port, add(family, p.port, p.ready))
 		}
 	}
 	for port, nodes := range unready {
 		maps.DeleteFunc(nodes, func(node string, _ bool) bool { return ready[port][node] })
 	}
 	new := &Endpoints{ReadyNodes: sorted(ready), UnreadyNodes: sorted(unready)}
+	if len(crowded) > 0 {
+		new.CrowdedNodes = sorted(crowded)
+	}
 	if known && reflect.DeepEqual(old, new) {
 		return none
 	}
 	t.set(service, new)
+	if known && reflect.DeepEqual(old.ReadyNodes, new.ReadyNodes) && reflect.DeepEqual(old.UnreadyNodes, new.UnreadyNodes) {
+		// Nodes get crowded for moments in each rollout.
+		return quiet
+	}
 	return loud
 }
 
-func add(to map[string]map[string]bool, port string, nodes []string) {
+// add notes nodes of a port and returns those that were there already.
+func add(to map[string]map[string]bool, port string, nodes []string) (again []string) {
 	if len(nodes) > 0 && to[port] == nil {
 		to[port] = make(map[string]bool, len(nodes))
 	}
 	for _, node := range nodes {
+		if to[port][node] {
+			again = append(again, node)
+		}
 		to[port][node] = true
 	}
+	return again
 }
 
 // sorted leaves out ports without a node.
@@ -148,6 +170,7 @@ func readPart(object any) (key types.NamespacedName, p part, ok bool) {
 	case *discoveryv1.EndpointSlice:
 		key = types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
 		p.service = types.NamespacedName{Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]}
+		p.family = o.AddressType
 		ready, unready := sliceNodes(o.Endpoints)
 		for _, port := range o.Ports {
 			name := ""
@@ -160,7 +183,7 @@ func readPart(object any) (key types.NamespacedName, p part, ok bool) {
 		key = types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
 		p.service = key
 		for _, subset := range o.Subsets {
-			ready, unready := addressNodes(subset.Addresses), addressNodes(subset.NotReadyAddresses)
+			ready, unready := atMostTwice(nodesOf(subset.Addresses)), unique(nodesOf(subset.NotReadyAddresses))
 			for _, port := range subset.Ports {
 				p.ports = append(p.ports, portNodes{port.Name, ready, unready})
 			}
@@ -182,19 +205,31 @@ func sliceNodes(endpoints []discoveryv1.Endpoint) (ready, unready []string) {
 			unready = append(unready, *e.NodeName)
 		}
 	}
-	return unique(ready), unique(unready)
+	return atMostTwice(ready), unique(unready)
 }
 
-func addressNodes(addresses []corev1.EndpointAddress) (nodes []string) {
+func nodesOf(addresses []corev1.EndpointAddress) (nodes []string) {
 	for _, a := range addresses {
 		if a.NodeName != nil {
 			nodes = append(nodes, *a.NodeName)
 		}
 	}
-	return unique(nodes)
+	return nodes
 }
 
 func unique(names []string) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// atMostTwice sorts names and leaves of each no more than two.
+func atMostTwice(names []string) []string {
+	slices.Sort(names)
+	kept := names[:0]
+	for _, name := range names {
+		if n := len(kept); n < 2 || kept[n-2] != name {
+			kept = append(kept, name)
+		}
+	}
+	return kept
 }

@@ -34,4 +34,7 @@ type Endpoints struct {
 	// readiness of its Pods, though they may still serve: while no node is ready,
 	// these keep a pool from being emptied.
 	UnreadyNodes map[string][]string
+	// CrowdedNodes maps likewise to those of ReadyNodes that have more than one
+	// ready endpoint: there a node does not stand for one Pod.
+	CrowdedNodes map[string][]string
 }

@@ -219,11 +219,13 @@ func TestPodsThatComeAndGoOnANodeChangeNothing(t *testing.T) {
 	table := newEndpointsTable()
 	table.put(slice("web-1", "web", []string{""}, endpoint("n1", 'r')))
 	was := table.publish()
-	if got := table.put(slice("web-1", "web", []string{""}, endpoint("n1", 'r'), endpoint("n1", 'r'), endpoint("n1", 't'))); got != none {
-		t.Errorf("another Pod on the same node: %v, want none", got)
+	if got := table.put(slice("web-1", "web", []string{""}, endpoint("n1", 'r'), endpoint("n1", 't'))); got != none {
+		t.Errorf("a Pod that ends on the same node: %v, want none", got)
 	}
-	if got := table.put(slice("web-2", "web", []string{""}, endpoint("n1", 'r'))); got != none {
-		t.Errorf("the same node in another slice: %v, want none", got)
+	six := slice("web-2", "web", []string{""}, endpoint("n1", 'r'))
+	six.AddressType = discoveryv1.AddressTypeIPv6
+	if got := table.put(six); got != none {
+		t.Errorf("the same Pod's other address: %v, want none", got)
 	}
 	if now := table.publish(); now[web] != was[web] {
 		t.Error("unchanged Endpoints lost their identity")
@@ -258,7 +260,7 @@ func TestEndpointsDependOnTheSlicesThatAreLeftAlone(t *testing.T) {
 			left[name] = slice(name, rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "service"), []string{"p"}, endpoints...)
 			before := table.publish()
 			what := table.put(left[name])
-			if changed := !reflect.DeepEqual(before, table.publish()); changed != (what == loud) {
+			if changed := !reflect.DeepEqual(before, table.publish()); changed != (what != none) {
 				t.Fatalf("told %v, changed %v", what, changed)
 			}
 		}
@@ -275,6 +277,30 @@ func TestEndpointsDependOnTheSlicesThatAreLeftAlone(t *testing.T) {
 			t.Fatalf("a list of the same: %v", got)
 		}
 	})
+}
+
+func TestNodesWithSeveralReadyPodsAreTold(t *testing.T) {
+	table := newEndpointsTable()
+	table.put(slice("web-1", "web", []string{"", "admin"}, endpoint("n1", 'r'), endpoint("n2", 'r')))
+	two := slice("web-1", "web", []string{"", "admin"}, endpoint("n1", 'r'), endpoint("n1", 'r'), endpoint("n2", 'r'), endpoint("n2", 'n'))
+	if got := table.put(two); got != quiet {
+		t.Errorf("another Pod on the same node: %v, want quiet", got)
+	}
+	if got := table.put(slice("web-2", "web", []string{""}, endpoint("n2", 'r'))); got != quiet {
+		t.Errorf("another Pod in another slice: %v, want quiet", got)
+	}
+	want := map[string][]string{"": {"n1", "n2"}, "admin": {"n1"}}
+	if d := cmp.Diff(want, table.publish()[web].CrowdedNodes); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	three := two.DeepCopy()
+	three.Endpoints = append(three.Endpoints, endpoint("n1", 'r'))
+	if got := table.put(three); got != none {
+		t.Errorf("a third Pod on a crowded node: %v, want none", got)
+	}
+	if got := table.put(slice("web-1", "web", []string{"", "admin"}, endpoint("n1", 'r'), endpoint("n2", 'r'))); got != quiet || len(table.publish()[web].CrowdedNodes["admin"]) != 0 {
+		t.Errorf("one Pod a node again: %v, want quiet; %v", got, table.publish()[web].CrowdedNodes)
+	}
 }
 
 func BenchmarkBurst(b *testing.B) {

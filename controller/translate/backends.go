@@ -22,7 +22,7 @@ type resolution struct {
 
 // resolve finds the nodes through which a backend is reached. service and
 // endpoints may be nil. what names the Service: "Service shop/app".
-func resolve(ref backendRef, what string, service *corev1.Service, endpoints *kube.Endpoints, nodes *nodeSet) resolution {
+func resolve(ref backendRef, what string, service *corev1.Service, endpoints *kube.Endpoints, nodes *nodeSet, x *extras) resolution {
 	var r resolution
 	fail := func(code, format string, args ...any) resolution {
 		r.broken = true
@@ -51,6 +51,7 @@ func resolve(ref backendRef, what string, service *corev1.Service, endpoints *ku
 		return fail("ServiceNotNodePort", "%s: port %s has no node port: let Kubernetes allocate node ports", what, portText(ref))
 	}
 	r.chooseNodes(what, service, port, endpoints, nodes)
+	x.tellPlacement(&r.findings, what, service, port, endpoints)
 	return r
 }
 

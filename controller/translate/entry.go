@@ -27,6 +27,7 @@ type entry struct {
 	site     model.Site
 	findings findings // about the site
 	backends []backend
+	own      []*vtm.Resource // those that belong to it alone, besides pools
 
 	// Made from the above and, if no backend can work, from Programmed.
 	stands bool // it claims its site; else it is rejected for its own reasons
@@ -61,7 +62,7 @@ type listener struct {
 }
 
 // read takes over a new or changed object.
-func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool) {
+func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool, intern func(*vtm.Resource) *vtm.Resource) {
 	last := e.ingress
 	e.ingress = ingress
 	w := readWish(ingress, env.settings)
@@ -70,12 +71,19 @@ func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool
 		e.stale = e.stale || last.Generation != ingress.Generation
 		return
 	}
-	if last != nil && reflect.DeepEqual(w.share, e.wish.share) {
+	if last != nil && reflect.DeepEqual(w.share, e.wish.share) && reflect.DeepEqual(w.extras.server, e.wish.extras.server) {
 		w.share = e.wish.share // keeps its identity, so that the listener is kept, too
 	}
 	e.wish, e.findings, e.site, e.stale = w, nil, model.Site{}, true
 	if w.findings.worst() != fatal {
 		e.site = env.site(w, &e.findings)
+	}
+	e.own = nil
+	if w.findings.worst() != fatal {
+		e.own = env.own(w.share.Owner, &w.extras)
+		for i := range e.own {
+			e.own[i] = intern(e.own[i])
+		}
 	}
 	e.backends = make([]backend, len(w.backends))
 	for i, ref := range w.backends {
@@ -93,8 +101,8 @@ func (e *entry) refresh(in Input, env *environment, intern func(*vtm.Resource) *
 		service, eps := in.Snapshot.Services[key], in.Snapshot.Endpoints[key]
 		if b.pool == nil || b.service != service || b.endpoints != eps {
 			b.service, b.endpoints = service, eps
-			b.resolution = resolve(b.ref, "Service "+key.String(), service, eps, env.nodes)
-			b.pool = intern(env.pool(model.Backend{Owner: e.wish.share.Owner, Name: b.ref.name, Nodes: b.nodes}))
+			b.resolution = resolve(b.ref, "Service "+key.String(), service, eps, env.nodes, &e.wish.extras)
+			b.pool = intern(env.pool(model.Backend{Owner: e.wish.share.Owner, Name: b.ref.name, Nodes: b.nodes}, &e.wish.extras))
 			e.stale = true
 		}
 		working = working || !b.broken
@@ -162,7 +170,7 @@ func (e *entry) resources() []vtm.ID {
 	for i := range e.backends {
 		ids = append(ids, e.backends[i].pool.ID)
 	}
-	for _, r := range e.listener.own {
+	for _, r := range slices.Concat(e.own, e.listener.own) {
 		ids = append(ids, r.ID)
 	}
 	if e.listener.group != nil {

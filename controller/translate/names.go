@@ -40,6 +40,24 @@ func (n namer) pool(owner model.Owner, backend string) string {
 	return n.join(owner.Namespace, owner.Name, backend)
 }
 
+// monitor, persistence, requestScript and responseScript name what an Ingress has
+// one of.
+func (n namer) monitor(owner model.Owner) string {
+	return n.join(owner.Namespace, owner.Name, "monitor")
+}
+
+func (n namer) persistence(owner model.Owner) string {
+	return n.join(owner.Namespace, owner.Name, "persistence")
+}
+
+func (n namer) requestScript(owner model.Owner) string {
+	return n.join(owner.Namespace, owner.Name, "request")
+}
+
+func (n namer) responseScript(owner model.Owner) string {
+	return n.join(owner.Namespace, owner.Name, "response")
+}
+
 // server names the virtual server that listens at a place.
 func (n namer) server(p model.Place) string {
 	return n.join(siteText(p.Site), strconv.Itoa(int(p.Port)), "http")

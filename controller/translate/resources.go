@@ -20,12 +20,13 @@ func (env *environment) mark(owner model.Owner) vtm.Mark {
 	}
 }
 
-func (env *environment) pool(b model.Backend) *vtm.Resource {
+// pool gives a backend's pool; x is what its Ingress asks for.
+func (env *environment) pool(b model.Backend, x *extras) *vtm.Resource {
 	nodes := make([]any, len(b.Nodes))
 	for i, node := range b.Nodes {
 		nodes[i] = map[string]any{"node": node}
 	}
-	return vtm.New(vtm.Pools, env.names.pool(b.Owner, b.Name), vtm.Properties{
+	return vtm.New(vtm.Pools, env.names.pool(b.Owner, b.Name), env.customize(b.Owner, x, vtm.Properties{
 		"basic": {
 			"note":     env.mark(b.Owner).Format(),
 			"monitors": []any{connectMonitor},
@@ -33,15 +34,26 @@ func (env *environment) pool(b model.Backend) *vtm.Resource {
 			"node_delete_behavior": "drain",
 			"nodes_table":          nodes,
 		},
-	})
+	}))
 }
 
 // listener gives what a listener takes besides pools and a Traffic IP Group: its
-// virtual server, and the rule where it takes one.
-func (env *environment) listener(l *model.Listener) []*vtm.Resource {
+// virtual server, and the rules that it takes. x is what the holder asks for; only
+// of an exclusive listener it has anything in it.
+func (env *environment) listener(l *model.Listener, x *serverExtras) []*vtm.Resource {
 	mark := env.mark(l.Holder())
 	rules := []any{}
+	asked := vtm.Properties{}
 	var out []*vtm.Resource
+	if x.hasRequest {
+		script := env.script(env.names.requestScript(l.Holder()), l.Holder(), x.request)
+		out, rules = append(out, script), append(rules, script.Name)
+	}
+	if x.hasResponse {
+		script := env.script(env.names.responseScript(l.Holder()), l.Holder(), x.response)
+		out = append(out, script)
+		asked["basic"] = map[string]any{"response_rules": []any{script.Name}}
+	}
 	if needsRule(l) {
 		name := env.names.rule(l.Place)
 		out = append(out, vtm.NewFile(vtm.Rules, name, emitRule(l, env.names, mark.Comment())))
@@ -51,7 +63,7 @@ func (env *environment) listener(l *model.Listener) []*vtm.Resource {
 	if share := l.Shares[0]; l.Exclusive && share.Default != "" {
 		pool = env.names.pool(share.Owner, share.Default)
 	}
-	return append(out, vtm.New(vtm.VirtualServers, env.names.server(l.Place), vtm.Properties{
+	return append(out, vtm.New(vtm.VirtualServers, env.names.server(l.Place), merge(vtm.Properties{
 		"basic": {
 			"note":                  mark.Format(),
 			"enabled":               true,
@@ -66,7 +78,7 @@ func (env *environment) listener(l *model.Listener) []*vtm.Resource {
 			"add_x_forwarded_for":   true,
 			"add_x_forwarded_proto": true,
 		},
-	}))
+	}, merge(asked, x.custom))))
 }
 
 // group gives the Traffic IP Group that brings up an address of ours. It lists

@@ -114,7 +114,7 @@ func (t *Translator) readIngresses(ingresses map[types.NamespacedName]*networkin
 			t.entries[key] = e
 		}
 		e.seen = t.reading
-		e.read(ingress, t.env, fresh)
+		e.read(ingress, t.env, fresh, t.intern)
 	}
 	if seen == len(t.entries) {
 		return false
@@ -203,7 +203,12 @@ func (t *Translator) allot(where model.Site) {
 }
 
 func (t *Translator) newListener(m *model.Listener) *listener {
-	l := &listener{model: m, own: t.env.listener(m), shadows: map[*model.Share][]model.Shadow{}}
+	asked := &serverExtras{}
+	if m.Exclusive {
+		holder := m.Holder()
+		asked = &t.entries[types.NamespacedName{Namespace: holder.Namespace, Name: holder.Name}].wish.extras.server
+	}
+	l := &listener{model: m, own: t.env.listener(m, asked), shadows: map[*model.Share][]model.Shadow{}}
 	for i := range l.own {
 		l.own[i] = t.intern(l.own[i])
 	}
@@ -256,6 +261,9 @@ func (t *Translator) assemble() {
 		result.Verdicts[e.key] = e.verdict
 		if e.listener == nil {
 			continue
+		}
+		for _, r := range e.own {
+			result.Desired[r.ID] = r
 		}
 		for i := range e.backends {
 			pool := e.backends[i].pool

@@ -24,6 +24,7 @@ type wish struct {
 	port              uint16
 	share             *model.Share
 	backends          []backendRef // sorted by name, each once
+	extras            extras
 }
 
 // backendRef is a backend as an Ingress names it.
@@ -51,7 +52,8 @@ func readWish(ingress *networkingv1.Ingress, settings *config.Settings) *wish {
 		}
 		w.port = uint16(port)
 	}
-	w.refuseUnsupported(ingress, values, settings)
+	w.readExtras(values, settings)
+	w.refuseUnsupported(ingress, values)
 	w.readRoutes(&ingress.Spec)
 	if len(w.backends) == 0 && w.findings.worst() != fatal {
 		w.findings.add(fatal, "NoBackends", "neither spec.defaultBackend nor a path of spec.rules names a Service: add one")
@@ -124,36 +126,13 @@ func unusable(addr netip.Addr) string {
 
 // refuseUnsupported rejects what asks for something that is not built: serving an
 // Ingress without it would be worse than telling.
-func (w *wish) refuseUnsupported(ingress *networkingv1.Ingress, values map[string]string, settings *config.Settings) {
+func (w *wish) refuseUnsupported(ingress *networkingv1.Ingress, values map[string]string) {
 	if len(ingress.Spec.TLS) > 0 {
 		w.findings.add(fatal, "NotSupported", "spec.tls is not supported by this version: remove it")
 	}
-	for _, name := range []string{annRedirect, annPassthrough, annReEncrypt, annLetsEncrypt} {
+	for _, name := range []string{annRedirect, annPassthrough, annLetsEncrypt} {
 		if isTrue(values, name, &w.findings) {
 			w.findings.add(fatal, "NotSupported", "annotation %s is not supported by this version: remove it", name)
-		}
-	}
-	for _, name := range []string{annMonitor, annPersistence} {
-		if _, ok := values[name]; ok {
-			w.findings.add(fatal, "NotSupported", "annotation %s is not supported by this version: remove it", name)
-		}
-	}
-	for _, gated := range []struct {
-		name, setting string
-		enabled       bool
-	}{
-		{annPoolCustom, "vtm_enable_customizations", settings.VTMEnableCustomizations},
-		{annServerCustom, "vtm_enable_customizations", settings.VTMEnableCustomizations},
-		{annRequestScript, "vtm_enable_trafficscript", settings.VTMEnableTrafficScript},
-		{annResponseScript, "vtm_enable_trafficscript", settings.VTMEnableTrafficScript},
-	} {
-		if _, ok := values[gated.name]; !ok {
-			continue
-		}
-		if gated.enabled {
-			w.findings.add(fatal, "NotSupported", "annotation %s is not supported by this version: remove it", gated.name)
-		} else {
-			w.findings.add(warning, "AnnotationIgnored", "annotation %s is ignored: the setting %s is off", gated.name, gated.setting)
 		}
 	}
 }

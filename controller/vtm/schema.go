@@ -8,9 +8,16 @@ import (
 	"vtm-ingress/internal/facts"
 )
 
-// keySchema is what the REST schema says of one key, as far as comparing needs it.
+// keySchema is what the REST schema says of one key, as far as comparing and
+// checking need it.
 type keySchema struct {
-	Type     string                `json:"type"` // bool, int, float, string, list, set, table
+	Type     string                `json:"type"`  // bool, int, float, string, list, set, table
+	Items    string                `json:"items"` // type of a list's or set's elements
+	Enum     []string              `json:"enum"`
+	Min      *float64              `json:"min"`
+	Max      *float64              `json:"max"`
+	Pattern  string                `json:"pattern"`
+	NonEmpty bool                  `json:"non_empty"`
 	Default  any                   `json:"default"`
 	Required bool                  `json:"required"`
 	ReadOnly bool                  `json:"read_only"`
