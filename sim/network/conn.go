@@ -119,7 +119,7 @@ func (d *direction) arm() {
 		d.timer = nil
 		return
 	}
-	d.timer = time.AfterFunc(time.Until(d.flight[0].at), d.deliver)
+	d.timer = time.AfterFunc(max(time.Until(d.flight[0].at), 1), d.deliver)
 }
 
 func (d *direction) deliver() {
@@ -216,8 +216,10 @@ func (d *direction) setDeadline(t time.Time) {
 		d.dlTimer = nil
 	}
 	d.deadline = t
-	if !t.IsZero() {
-		d.dlTimer = time.AfterFunc(time.Until(t), func() {
+	// No timer for what is past: readers are woken below, and Go 1.26's race detector
+	// dies on a timer of a bubble that is due when it is made.
+	if left := time.Until(t); !t.IsZero() && left > 0 {
+		d.dlTimer = time.AfterFunc(left, func() {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.cond.Broadcast()
