@@ -264,11 +264,10 @@ func arrayFilter(r *run, l *aggregate, a []value) value {
 	kept := l.elems[:0]
 	for _, e := range l.elems {
 		s := r.toString(e)
-		if !r.use(1) || !r.charge(re, s) {
+		if !r.use(1) {
 			return a[0]
 		}
-		subject, _ := re.subject(s)
-		if re.re.MatchString(subject) == want {
+		if (len(r.find(re, s, 1).at) > 0) == want {
 			kept = append(kept, e)
 		}
 	}

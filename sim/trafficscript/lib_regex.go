@@ -6,10 +6,13 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
+
+	"vtm-ingress/sim/trafficscript/pcre"
 )
 
-// regexFunctions work on bytes: \xe9 and . match one byte. Patterns run on RE2,
-// which has no backtracking; what it lacks of PCRE is refused by name.
+// regexFunctions work on bytes: \xe9 and . match one byte. A pattern runs on RE2,
+// in linear time, where RE2 means the same as PCRE by it; else on the backtracking
+// matcher of package pcre, within a budget of steps.
 var regexFunctions = []function{
 	fn("string.regexmatch", 2, 3, regexMatch).checked(func(c *compiler, x *callExpr) { checkRegex(c, x, 2) }),
 	fn("string.regexsub", 3, 4, regexSub).checked(func(c *compiler, x *callExpr) { checkRegex(c, x, 3) }),
@@ -18,9 +21,10 @@ var regexFunctions = []function{
 
 // regex is a compiled pattern. It is immutable.
 type regex struct {
-	re    *regexp.Regexp
-	bytes bool // the pattern has bytes above 127, so that subjects are always widened
-	size  int  // instructions of the matcher, which matching takes for each byte at worst
+	re    *regexp.Regexp // nil: back alone
+	back  *pcre.Regexp   // nil: re alone; with re, for subjects that end with a newline, where $ differs
+	bytes bool           // the pattern has bytes above 127, so that subjects are always widened
+	size  int            // instructions of the matcher, which RE2 takes for each byte at worst
 	err   error
 }
 
@@ -73,7 +77,7 @@ func compileRegex(pattern string, fold bool) *regex {
 	if len(pattern) > maxPattern {
 		return &regex{err: fmt.Errorf("a regular expression longer than %d bytes", maxPattern)}
 	}
-	x := &regex{bytes: !isASCII(pattern)}
+	x := &regex{bytes: !isASCII(pattern), size: len(pattern)}
 	text := pattern
 	if x.bytes {
 		text = widen(pattern)
@@ -82,52 +86,28 @@ func compileRegex(pattern string, fold bool) *regex {
 		text = "(?i)" + text
 	}
 	re, err := regexp.Compile(text)
-	if err != nil {
-		x.err = regexError(pattern, err)
+	differs := err != nil || unlikeRE2.MatchString(pattern)
+	if differs || strings.Contains(pattern, "$") {
+		if x.back, x.err = pcre.Compile(pattern, fold); x.err == nil {
+			x.size = x.back.Size()
+		}
+	}
+	if differs || x.err != nil {
 		return x
 	}
 	x.re = re
-	x.size = len(text)
 	if tree, err := syntax.Parse(text, syntax.Perl); err == nil {
 		if prog, err := syntax.Compile(tree.Simplify()); err == nil {
-			x.size = len(prog.Inst)
+			x.size += len(prog.Inst)
 		}
 	}
 	return x
 }
 
-// errNotEmulated marks patterns that PCRE knows and RE2 does not.
-var errNotEmulated = errors.New("not emulated")
-
-// regexError tells what is wrong with a pattern, or what of PCRE is missing
-// here.
-func regexError(pattern string, err error) error {
-	var bad *syntax.Error
-	if !errors.As(err, &bad) {
-		return err
-	}
-	missing := ""
-	switch {
-	case strings.HasPrefix(bad.Expr, "(?<=") || strings.HasPrefix(bad.Expr, "(?<!"):
-		missing = "lookbehind"
-	case bad.Code == syntax.ErrInvalidPerlOp && (strings.HasPrefix(bad.Expr, "(?=") || strings.HasPrefix(bad.Expr, "(?!")):
-		missing = "lookahead"
-	case bad.Code == syntax.ErrInvalidPerlOp || bad.Code == syntax.ErrInvalidNamedCapture:
-		missing = "the group"
-	case bad.Code == syntax.ErrInvalidEscape && len(bad.Expr) == 2 && isDigit(bad.Expr[1]) || bad.Code == syntax.ErrInvalidEscape && strings.HasPrefix(bad.Expr, `\k`):
-		missing = "the backreference"
-	case bad.Code == syntax.ErrInvalidEscape && len(bad.Expr) == 2 && strings.ContainsRune("ZGKRXhHvVNg", rune(bad.Expr[1])):
-		missing = "the escape"
-	case bad.Code == syntax.ErrInvalidRepeatOp && strings.HasSuffix(bad.Expr, "+"):
-		missing = "the possessive quantifier"
-	case bad.Code == syntax.ErrInvalidRepeatSize, bad.Code == syntax.ErrLarge:
-		missing = "so large a repetition"
-	}
-	if missing == "" {
-		return fmt.Errorf("'%s' is no regular expression: %s: %s", pattern, bad.Code, bad.Expr)
-	}
-	return fmt.Errorf("%w: %s %s in the regular expression '%s'", errNotEmulated, missing, bad.Expr, pattern)
-}
+// unlikeRE2 finds what RE2 takes and means otherwise than PCRE: \v, numbers that
+// may be backreferences, (?m), whose ^ matches after a final newline, and numbers
+// in {} that begin with 0.
+var unlikeRE2 = regexp.MustCompile(`\\[1-9v]|\(\?[a-zA-Z]*m|\{[0-9,]*0[0-9]`)
 
 // checkRegex compiles a literal pattern once for all runs.
 func checkRegex(c *compiler, x *callExpr, flagArg int) {
@@ -182,7 +162,7 @@ func (r *run) regex(pattern string, fold bool) *regex {
 	switch {
 	case re.err == nil:
 		return re
-	case errors.Is(re.err, errNotEmulated):
+	case errors.Is(re.err, pcre.ErrNotEmulated):
 		r.abort("%s", re.err)
 	default:
 		r.misuse("%s", re.err)
@@ -190,37 +170,92 @@ func (r *run) regex(pattern string, fold bool) *regex {
 	return nil
 }
 
-// subject returns s as the pattern needs it, and how to turn matches back.
-func (x *regex) subject(s string) (string, func(string) string) {
-	if !x.bytes && isASCII(s) {
-		return s, func(m string) string { return m }
-	}
-	return widen(s), narrow
+// matches are places in a subject.
+type matches struct {
+	subject string
+	widened bool
+	at      [][]int // of each match: bounds, and those of each group, -1 for none
 }
 
-// charge counts the work of matching: at worst the matcher's size for each byte
-// of the subject.
-func (r *run) charge(x *regex, subject string) bool {
-	return r.work(len(subject) * x.size)
+// part returns a piece of the original subject.
+func (m *matches) part(from, to int) string {
+	if m.widened {
+		return narrow(m.subject[from:to])
+	}
+	return m.subject[from:to]
 }
+
+// find returns up to limit matches of x in s, and counts its work. An empty match
+// does not directly follow another match.
+func (r *run) find(x *regex, s string, limit int) *matches {
+	m := &matches{subject: s}
+	if x.re != nil && (x.back == nil || !strings.HasSuffix(s, "\n")) {
+		if !r.work(len(s) * x.size) {
+			return m
+		}
+		if m.widened = x.bytes || !isASCII(s); m.widened {
+			m.subject = widen(s)
+		}
+		m.at = x.re.FindAllStringSubmatchIndex(m.subject, limit)
+		return m
+	}
+	// A run's instructions bound the steps of all its matches together.
+	steps := min(r.limits.RegexSteps, (r.limits.Instructions-r.steps+1)*stepsPerInstruction)
+	left := steps
+	for from, last := 0, -1; len(m.at) < limit && from <= len(s); {
+		loc, err := x.back.Match(s, from, &left)
+		if err != nil {
+			r.abort("matching a regular expression took more than %d steps (trafficscript!regex_match_limit)", steps)
+			break
+		}
+		if loc == nil {
+			break
+		}
+		if loc[1] > loc[0] || loc[0] != last {
+			m.at = append(m.at, loc)
+			if !r.alloc(len(loc) * 8) {
+				break
+			}
+		}
+		if last = loc[1]; last > from {
+			from = last
+		} else {
+			from++
+		}
+	}
+	used := steps - max(left, 0)
+	if warn := r.limits.RegexSteps / 100 * regexWarnPercent; used > warn && r.ended == Finished {
+		r.warn("rulelogmsgwarn", "matching a regular expression took %d steps, more than %d%% of trafficscript!regex_match_limit", used, regexWarnPercent)
+	}
+	r.use(used / stepsPerInstruction)
+	return m
+}
+
+const (
+	// stepsPerInstruction is how many steps of the backtracking matcher count as
+	// one instruction.
+	stepsPerInstruction = 128
+	// regexWarnPercent is the default of trafficscript!regex_match_warn_percentage.
+	regexWarnPercent = 5
+)
 
 // regexMatch sets $1 to $9 when it matches: groups that took no part are "".
 // A failed match leaves them.
 func regexMatch(r *run, a []value) value {
 	s, pattern := r.toString(a[0]), r.toString(a[1])
 	re := r.regex(pattern, strings.Contains(r.stringArg(a, 2), "i"))
-	if re == nil || !r.charge(re, s) {
+	if re == nil {
 		return intValue(0)
 	}
-	subject, back := re.subject(s)
-	m := re.re.FindStringSubmatchIndex(subject)
-	if m == nil {
+	found := r.find(re, s, 1)
+	if len(found.at) == 0 {
 		return intValue(0)
 	}
+	m := found.at[0]
 	for i := 1; i < len(r.captures); i++ {
 		r.captures[i] = value{}
 		if 2*i < len(m) && m[2*i] >= 0 {
-			r.captures[i] = stringValue(back(subject[m[2*i]:m[2*i+1]]))
+			r.captures[i] = stringValue(found.part(m[2*i], m[2*i+1]))
 		}
 	}
 	return intValue(1)
@@ -232,22 +267,21 @@ func regexMatch(r *run, a []value) value {
 func regexSub(r *run, a []value) value {
 	s, pattern, replacement, flags := r.toString(a[0]), r.toString(a[1]), r.toString(a[2]), r.stringArg(a, 3)
 	re := r.regex(pattern, strings.Contains(flags, "i"))
-	if re == nil || !r.charge(re, s) {
+	if re == nil {
 		return stringValue(s)
 	}
-	subject, back := re.subject(s)
 	limit := 1
 	if strings.Contains(flags, "g") {
 		limit = max(1, (r.limits.Memory-r.memory)/valueSize)
 	}
-	var b strings.Builder
-	at := 0
-	matches := re.re.FindAllStringSubmatchIndex(subject, limit)
-	if !r.alloc(len(matches) * valueSize) {
+	found := r.find(re, s, limit)
+	if !r.alloc(len(found.at) * valueSize) {
 		return value{}
 	}
-	for _, m := range matches {
-		b.WriteString(back(subject[at:m[0]]))
+	var b strings.Builder
+	at := 0
+	for _, m := range found.at {
+		b.WriteString(found.part(at, m[0]))
 		for i := 0; i < len(replacement); i++ {
 			c := replacement[i]
 			next := byte(0)
@@ -260,7 +294,7 @@ func regexSub(r *run, a []value) value {
 				i++
 			case c == '$' && next >= '1' && next <= '9':
 				if g := int(next - '0'); 2*g < len(m) && m[2*g] >= 0 {
-					b.WriteString(back(subject[m[2*g]:m[2*g+1]]))
+					b.WriteString(found.part(m[2*g], m[2*g+1]))
 				}
 				i++
 			default:
@@ -272,7 +306,7 @@ func regexSub(r *run, a []value) value {
 			break
 		}
 	}
-	b.WriteString(back(subject[at:]))
+	b.WriteString(found.part(at, len(found.subject)))
 	return r.text(b.String())
 }
 

@@ -11,6 +11,7 @@ const (
 	defaultInstructions = 100_000
 	defaultDepth        = 200
 	defaultMemory       = 64 << 20
+	defaultRegexSteps   = 10_000_000
 
 	// endedByBreak is the End of a rule left by a break outside of loops; Run
 	// returns it as Finished.
@@ -66,6 +67,9 @@ func (r *Rule) Run(ctx context.Context, h Host, limits Limits) Result {
 	}
 	if limits.Memory <= 0 {
 		limits.Memory = defaultMemory
+	}
+	if limits.RegexSteps <= 0 {
+		limits.RegexSteps = defaultRegexSteps
 	}
 	x := &run{rule: r, host: h, tx: h.Transaction(), ctx: ctx, limits: limits, unit: r.main, line: 1}
 	x.nextCheck = min(checkEvery, limits.Instructions)

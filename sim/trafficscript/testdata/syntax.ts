@@ -189,9 +189,6 @@ sub f($a) { } f(); ### sub f takes 1 argument, not 0
 sub f() { } ### sub 'f' is declared twice
 sub http.getPath() { } ### has the name of a built-in function
 lib.f(); ### unknown function lib.f
-string.regexmatch("a", "(a)\\1"); ### not emulated: the backreference \\1 in the regular expression
-string.regexmatch("a", "a(?=b)"); ### not emulated: lookahead
-string.regexmatch("a", "(?<!b)a"); ### not emulated: lookbehind
-string.regexmatch("a", "a++"); ### not emulated: the possessive quantifier
+string.regexmatch("a", "(?R)"); ### not emulated: recursion, at offset 3 of the regular expression
 string.regexmatch("a", "a("); ### is no regular expression
 connection.getRemoteIP(); ### warning: function connection.getRemoteIP is deprecated: use request.getRemoteIP

@@ -89,7 +89,7 @@ lang.assert(0, "unreached");
 ---
 lang.assert(0, "told"); ### abort: Assertion failed: told
 ---
-$re = "(a)\\1"; string.regexmatch("aa", $re); ### abort: not emulated: the backreference
+$re = "(?1)"; string.regexmatch("aa", $re); ### abort: not emulated: a call of a group
 ---
 # limits
 while (1) $i++; ### abort: used more than 100000 instructions
