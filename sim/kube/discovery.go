@@ -73,7 +73,8 @@ func newDocuments(a *api, endpoints map[endpointKey]*endpoint) http.Handler {
 }
 
 // describe makes the discovery documents of all endpoints: groups in the order
-// of the table of kinds, resources by name.
+// of the table of kinds, resources by name. A list without resources is [], not
+// null.
 func (d *documents) describe(a *api, endpoints map[endpointKey]*endpoint) {
 	versions := map[schema.GroupVersion][]metav1.APIResource{}
 	for _, e := range endpoints {
@@ -91,9 +92,12 @@ func (d *documents) describe(a *api, endpoints map[endpointKey]*endpoint) {
 	for _, r := range a.reviews() {
 		see(r.resource.GroupVersion())
 	}
+	// A client knows by this group that pods can be evicted (kubectl drain). It
+	// has no resources of its own here: there are no disruption budgets.
+	see(a.evictionVersion())
 	groups := &metav1.APIGroupList{}
 	for _, gv := range order {
-		resources := versions[gv]
+		resources := append([]metav1.APIResource{}, versions[gv]...)
 		slices.SortFunc(resources, func(x, y metav1.APIResource) int { return cmp.Compare(x.Name, y.Name) })
 		list := &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: resources}
 		if gv.Group == "" {

@@ -22,7 +22,7 @@
 // The files: server.go (start, stop, faults), api.go (what all parts share),
 // version.go, identity.go (certificates, tokens), dispatch.go (from path to
 // endpoint), endpoints.go (what each path can do), discovery.go, resource.go (one
-// kind's storage), read.go, watch.go, write.go, delete.go, expire.go, strategy.go
-// (rules by kind), subresources.go, pods.go, reviews.go, services.go (addresses
-// and ports).
+// kind's storage), read.go, watch.go, write.go, admission.go, delete.go, expire.go,
+// strategy.go (rules by kind), subresources.go, pods.go, reviews.go, services.go (addresses
+// and ports), bootstrap.go (what every cluster has).
 package kube

@@ -96,8 +96,9 @@ type scopeOf struct {
 	subresource string
 	kind        schema.GroupVersionKind
 	namespaced  bool
-	table       rest.TableConvertor // nil: the general one
-	reset       string              // field whose changes this endpoint ignores, "" for none
+	table       rest.TableConvertor       // nil: the general one
+	reset       string                    // field whose changes this endpoint ignores, "" for none
+	accepts     rest.GroupVersionAcceptor // nil: kind's own version alone
 }
 
 func (a *api) scope(o scopeOf) (*handlers.RequestScope, error) {
@@ -141,8 +142,9 @@ func (a *api) scope(o scopeOf) (*handlers.RequestScope, error) {
 		MetaGroupVersion:         metav1.SchemeGroupVersion,
 		// Objects are kept in the version in which they are served: there are no
 		// internal types.
-		HubGroupVersion:     hub,
-		MaxRequestBodyBytes: maxBodyBytes,
+		HubGroupVersion:             hub,
+		AcceptsGroupVersionDelegate: o.accepts,
+		MaxRequestBodyBytes:         maxBodyBytes,
 	}, nil
 }
 
@@ -213,9 +215,10 @@ func (a *api) updatableEndpoint(r *resource, name string, kind schema.GroupVersi
 
 // creatableEndpoint is that of a subresource to which things are posted.
 func (a *api) creatableEndpoint(r *resource, name string, kind schema.GroupVersionKind, storage rest.NamedCreater) (*endpoint, error) {
+	accepts, _ := storage.(rest.GroupVersionAcceptor)
 	scope, err := a.scope(scopeOf{
 		resource: r.kind.GroupVersionResource(), subresource: name,
-		kind: kind, namespaced: r.kind.Namespaced,
+		kind: kind, namespaced: r.kind.Namespaced, accepts: accepts,
 	})
 	if err != nil {
 		return nil, err
@@ -272,7 +275,12 @@ func (a *api) specialEndpoints(r *resource) []func() (*endpoint, error) {
 				return a.creatableEndpoint(r, "binding", corev1.SchemeGroupVersion.WithKind("Binding"), &bindingResource{r})
 			},
 			func() (*endpoint, error) {
-				return a.creatableEndpoint(r, "eviction", policyv1.SchemeGroupVersion.WithKind("Eviction"), &evictionResource{r})
+				e, err := a.creatableEndpoint(r, "eviction", policyv1.SchemeGroupVersion.WithKind("Eviction"), &evictionResource{r})
+				if err != nil {
+					return nil, err
+				}
+				e.resource.Version = a.evictionVersion().Version
+				return e, nil
 			},
 			func() (*endpoint, error) {
 				e := a.subresourceEndpoint(r, "log", gvk, "get")

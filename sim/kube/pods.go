@@ -11,9 +11,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	policyv1beta1 "k8s.io/api/policy/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -107,6 +110,34 @@ func (c *podChange) UpdatedObject(_ context.Context, old runtime.Object) (runtim
 // evictionResource deletes a Pod, as kubectl drain asks for it. There are no
 // disruption budgets.
 type evictionResource struct{ pods *resource }
+
+var _ rest.GroupVersionAcceptor = (*evictionResource)(nil)
+
+// evictionVersion is that of the Evictions which this version tells clients to
+// send.
+func (a *api) evictionVersion() schema.GroupVersion {
+	if a.version.atLeast(22) {
+		return policyv1.SchemeGroupVersion
+	}
+	return policyv1beta1.SchemeGroupVersion
+}
+
+// AcceptsGroupVersion: both forms are taken by every version, as the only
+// difference is their name.
+func (e *evictionResource) AcceptsGroupVersion(gv schema.GroupVersion) bool {
+	return gv == policyv1.SchemeGroupVersion || gv == policyv1beta1.SchemeGroupVersion
+}
+
+// addEvictions registers both forms of Eviction.
+func addEvictions(scheme *runtime.Scheme) error {
+	scheme.AddKnownTypes(policyv1.SchemeGroupVersion, &policyv1.Eviction{})
+	scheme.AddKnownTypes(policyv1beta1.SchemeGroupVersion, &policyv1beta1.Eviction{})
+	return scheme.AddConversionFunc((*policyv1beta1.Eviction)(nil), (*policyv1.Eviction)(nil), func(from, to any, _ conversion.Scope) error {
+		old := from.(*policyv1beta1.Eviction)
+		*to.(*policyv1.Eviction) = policyv1.Eviction{ObjectMeta: old.ObjectMeta, DeleteOptions: old.DeleteOptions}
+		return nil
+	})
+}
 
 func (e *evictionResource) New() runtime.Object { return &policyv1.Eviction{} }
 

@@ -37,6 +37,11 @@ func (a *api) reviews() []review {
 		kind:     "SelfSubjectAccessReview", singular: "selfsubjectaccessreview",
 		fresh:  func() runtime.Object { return &authorizationv1.SelfSubjectAccessReview{} },
 		answer: answerAccessReview,
+	}, {
+		resource: authorizationv1.SchemeGroupVersion.WithResource("selfsubjectrulesreviews"),
+		kind:     "SelfSubjectRulesReview", singular: "selfsubjectrulesreview",
+		fresh:  func() runtime.Object { return &authorizationv1.SelfSubjectRulesReview{} },
+		answer: answerRulesReview,
 	}}
 	if a.version.atLeast(28) {
 		all = append(all, review{
@@ -58,6 +63,16 @@ func answerAccessReview(_ context.Context, obj runtime.Object) error {
 		})
 	}
 	question.Status = authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: "everything is allowed on an emulated API server"}
+	return nil
+}
+
+// answerRulesReview tells the rules of who may do everything.
+func answerRulesReview(_ context.Context, obj runtime.Object) error {
+	all := []string{"*"}
+	obj.(*authorizationv1.SelfSubjectRulesReview).Status = authorizationv1.SubjectRulesReviewStatus{
+		ResourceRules:    []authorizationv1.ResourceRule{{Verbs: all, APIGroups: all, Resources: all}},
+		NonResourceRules: []authorizationv1.NonResourceRule{{Verbs: all, NonResourceURLs: all}},
+	}
 	return nil
 }
 

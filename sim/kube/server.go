@@ -14,13 +14,10 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/rest"
 	clientcmd "k8s.io/client-go/tools/clientcmd/api/v1"
 	"sigs.k8s.io/yaml"
@@ -33,10 +30,6 @@ import (
 
 // defaultHistory is how many events of each resource are kept, at least.
 const defaultHistory = 4096
-
-// permanentNamespaces exist from the start; the first three cannot be deleted
-// on a real cluster either, nor can the last one for long.
-var permanentNamespaces = [...]string{"default", "kube-node-lease", "kube-public", "kube-system"}
 
 // Options say how a server is to be.
 type Options struct {
@@ -103,7 +96,7 @@ func Start(o Options) (*Server, error) {
 		dispatch, err = newDispatcher(a)
 	}
 	if err == nil {
-		err = a.bootstrap()
+		err = a.bootstrap(s.address)
 	}
 	if err != nil {
 		listener.Close()
@@ -126,7 +119,7 @@ func newAPI(o Options) (*api, error) {
 	}
 	scheme := kinds.Scheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		authenticationv1.AddToScheme, authorizationv1.AddToScheme, autoscalingv1.AddToScheme, policyv1.AddToScheme,
+		authenticationv1.AddToScheme, authorizationv1.AddToScheme, autoscalingv1.AddToScheme, addEvictions,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("emulated API server: types: %w", err)
@@ -168,29 +161,6 @@ func newAPI(o Options) (*api, error) {
 	}
 	a.namespaces = a.resources[corev1.SchemeGroupVersion.WithResource("namespaces")]
 	return a, nil
-}
-
-// bootstrap creates what every cluster has.
-func (a *api) bootstrap() error {
-	create := func(r *resource, obj runtime.Object, namespace string) error {
-		ctx := request.WithNamespace(context.Background(), namespace)
-		a.scheme.Default(obj)
-		_, err := r.Create(ctx, obj, nil, &metav1.CreateOptions{})
-		return err
-	}
-	for _, name := range permanentNamespaces {
-		if err := create(a.namespaces, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, name); err != nil {
-			return fmt.Errorf("namespace %s: %w", name, err)
-		}
-	}
-	services := a.resources[corev1.SchemeGroupVersion.WithResource("services")]
-	if services == nil {
-		return nil
-	}
-	if err := create(services, kubernetesService(), metav1.NamespaceDefault); err != nil {
-		return fmt.Errorf("service kubernetes: %w", err)
-	}
-	return nil
 }
 
 func (s *Server) serve(listener net.Listener) {

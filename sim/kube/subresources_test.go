@@ -3,6 +3,7 @@ package kube_test
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	policyv1beta1 "k8s.io/api/policy/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -109,14 +111,50 @@ func TestScale(t *testing.T) {
 func TestEvictionDeletes(t *testing.T) {
 	s := start(t, nil)
 	c, ctx := client(t, s, "a"), deadline(t)
-	if _, err := c.CoreV1().Pods(here).Create(ctx, pod("p"), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
+	meta := metav1.ObjectMeta{Name: "p", Namespace: here}
+	for form, evict := range map[string]func() error{
+		"policy/v1": func() error { return c.PolicyV1().Evictions(here).Evict(ctx, &policyv1.Eviction{ObjectMeta: meta}) },
+		"policy/v1beta1": func() error {
+			return c.PolicyV1beta1().Evictions(here).Evict(ctx, &policyv1beta1.Eviction{ObjectMeta: meta})
+		},
+	} {
+		if _, err := c.CoreV1().Pods(here).Create(ctx, pod("p"), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := evict(); err != nil {
+			t.Fatalf("%s: %v", form, err)
+		}
+		if _, err := c.CoreV1().Pods(here).Get(ctx, "p", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			t.Errorf("%s: evicted: %v", form, err)
+		}
 	}
-	if err := c.PolicyV1().Evictions(here).Evict(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: here}}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.CoreV1().Pods(here).Get(ctx, "p", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("evicted: %v", err)
+}
+
+// kubectl drain evicts where it finds the group and the subresource, else it
+// deletes.
+func TestClientsFindEviction(t *testing.T) {
+	for _, test := range []struct{ kubernetes, policy string }{{"1.20", "v1beta1"}, {"1.22", "v1"}, {"", "v1"}} {
+		s := start(t, func(o *kube.Options) { o.Version = test.kubernetes })
+		d := client(t, s, "a").Discovery()
+		groups, err := d.ServerGroups()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := slices.IndexFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == "policy" })
+		if at < 0 || groups.Groups[at].PreferredVersion.Version != test.policy {
+			t.Errorf("%q: policy in %v", test.kubernetes, groups.Groups)
+		}
+		if list, err := d.ServerResourcesForGroupVersion("policy/" + test.policy); err != nil || list.APIResources == nil {
+			t.Errorf("%q: %v %v", test.kubernetes, list, err)
+		}
+		list, err := d.ServerResourcesForGroupVersion("v1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = slices.IndexFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == "pods/eviction" })
+		if at < 0 || list.APIResources[at].Group != "policy" || list.APIResources[at].Version != test.policy {
+			t.Errorf("%q: pods/eviction in %v", test.kubernetes, list.APIResources)
+		}
 	}
 }
 
@@ -214,6 +252,12 @@ func TestWhoIsWho(t *testing.T) {
 		t.Errorf("a server whose authority the client does not know: %v", err)
 	}
 
+	rules, err := c.AuthorizationV1().SelfSubjectRulesReviews().Create(ctx, &authorizationv1.SelfSubjectRulesReview{
+		Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: here},
+	}, metav1.CreateOptions{})
+	if err != nil || len(rules.Status.ResourceRules) != 1 || rules.Status.ResourceRules[0].Verbs[0] != "*" {
+		t.Errorf("%+v %v", rules, err)
+	}
 	access, err := c.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Resource: "pods"}},
 	}, metav1.CreateOptions{})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -40,6 +41,11 @@ func (r *resource) create(tx *store.Tx, ctx context.Context, obj runtime.Object,
 	}
 	if err := r.admitToNamespace(ctx, m); err != nil {
 		return nil, err
+	}
+	if ingress, ok := obj.(*networkingv1.Ingress); ok {
+		if err := r.admitIngress(ingress); err != nil {
+			return nil, err
+		}
 	}
 	m.SetCreationTimestamp(r.now())
 	m.SetUID(r.uid(tx.Next()))
