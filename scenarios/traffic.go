@@ -21,9 +21,10 @@ import (
 
 // answer is what a client saw.
 type answer struct {
-	status int
-	pod    string // the pod that answered, if it was one
-	body   string
+	status   int
+	pod      string // the pod that answered, if it was one
+	location string // where to it redirects
+	body     string
 }
 
 // get requests a URL from the traffic manager that serves address, whatever the
@@ -63,7 +64,7 @@ func (s *scenario) get(ctx context.Context, actor, address, target string) (answ
 	if err != nil {
 		return answer{}, err
 	}
-	a := answer{status: response.StatusCode, body: string(body)}
+	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), body: string(body)}
 	var echo struct {
 		Pod string `json:"pod"`
 	}
@@ -100,6 +101,32 @@ func (s *scenario) answeredWithStatus(ctx context.Context, target, address strin
 		}
 		if a.status != status {
 			return fmt.Errorf("%s at %s is answered with status %d by pod %q: %.200s", target, address, a.status, a.pod, a.body)
+		}
+		return nil
+	})
+}
+
+func (s *scenario) answeredWithText(ctx context.Context, target, address, how, text string) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		a, err := s.ask(ctx, address, target)
+		if err != nil {
+			return err
+		}
+		if a.status != http.StatusOK || strings.Contains(a.body, text) != (how == "holds") {
+			return fmt.Errorf("%s at %s is answered with status %d: %.2000s", target, address, a.status, a.body)
+		}
+		return nil
+	})
+}
+
+func (s *scenario) redirectedTo(ctx context.Context, target, address, location string) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		a, err := s.ask(ctx, address, target)
+		if err != nil {
+			return err
+		}
+		if a.status < 301 || a.status > 308 || a.location != location {
+			return fmt.Errorf("%s at %s is answered with status %d, Location %q: %.200s", target, address, a.status, a.location, a.body)
 		}
 		return nil
 	})

@@ -104,6 +104,48 @@ func (s *scenario) nothingLeft(ctx context.Context) error {
 	})
 }
 
+// kinds of resources that bear a mark in their note.
+var kinds = map[string]string{
+	"pool": "pools", "virtual server": "virtual_servers", "monitor": "monitors", "persistence class": "persistence",
+}
+
+// resourceHas waits until a resource that an Ingress owns has a value, written as
+// JSON, for a key.
+func (s *scenario) resourceHas(ctx context.Context, kind, ingress, section, key, value string) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		found, err := s.ours(ctx)
+		if err != nil {
+			return err
+		}
+		var seen []string
+		for _, path := range found {
+			name, ok := strings.CutPrefix(path, kinds[kind]+"/")
+			if !ok {
+				continue
+			}
+			var resource struct {
+				Properties map[string]map[string]any
+			}
+			if err := s.rest(ctx, http.MethodGet, kinds[kind]+"/"+url.PathEscape(name), "", &resource); err != nil {
+				return err
+			}
+			note, _ := resource.Properties["basic"]["note"].(string)
+			if !strings.Contains(note, " owner=Ingress/"+namespace+"/"+ingress+" ") {
+				continue
+			}
+			is, err := json.Marshal(resource.Properties[section][key])
+			if err != nil {
+				return err
+			}
+			if string(is) == value {
+				return nil
+			}
+			seen = append(seen, fmt.Sprintf("%s has %s", name, is))
+		}
+		return fmt.Errorf("no %s of Ingress %s has %s/%s %s: %s", kind, ingress, section, key, value, strings.Join(seen, ", "))
+	})
+}
+
 func (s *scenario) poolHasNodes(ctx context.Context, ingress string, pods int) error {
 	return s.env.Eventually(ctx, func(ctx context.Context) error {
 		found, err := s.ours(ctx)
