@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -53,29 +52,37 @@ type container struct {
 	program Program // nil: unknown image
 	worker  *podWorker
 
+	// One of running, waiting and exited is set; mu guards all of these.
 	mu       sync.Mutex
-	running  *run // nil: not started, waiting or ended
+	running  *run
 	waiting  *corev1.ContainerStateWaiting
+	exited   *corev1.ContainerStateTerminated
 	last     *corev1.ContainerStateTerminated // of the run before
-	ended    *corev1.ContainerStateTerminated // it will not run again
+	final    bool                             // it will not run again
 	restarts int32
+	started  bool // by its startup probe, while it runs
 	ready    bool // by its readiness probe, while it runs
 }
 
 // run is one start of a container.
 type run struct {
 	started time.Time
-	cancel  context.CancelFunc // kills
-	stop    func()             // asks to end
-	done    chan struct{}
-	cause   string // why it was stopped, for the next status
+	kill    context.CancelFunc
+	stop    func() // asks to end
+	cause   string // why it is stopped, for the next status; under container.mu
 }
 
-// crashBackOff is the delay before the n-th restart: 10 s doubled up to 5 min, as
-// a kubelet has it.
-func crashBackOff(restarts int32) time.Duration {
+// forgiveAfter is how long a run must last for the crashes before it to be forgotten.
+const forgiveAfter = 10 * time.Minute
+
+// crashBackOff is the delay before the next run after a number of crashes: none after
+// the first, then 10 s doubled up to 5 min, as a kubelet has it.
+func crashBackOff(crashes int) time.Duration {
+	if crashes < 2 {
+		return 0
+	}
 	d := 10 * time.Second
-	for ; restarts > 1 && d < 5*time.Minute; restarts-- {
+	for ; crashes > 2 && d < 5*time.Minute; crashes-- {
 		d *= 2
 	}
 	return min(d, 5*time.Minute)
@@ -88,65 +95,60 @@ func (c *container) supervise(ctx context.Context, pod *corev1.Pod) {
 		c.unknownImage(ctx, pod)
 		return
 	}
-	for {
+	for crashes := 0; ; {
 		environment, err := w.environment(ctx, pod, c.spec)
 		if err != nil {
 			c.set(func() {
+				if c.exited != nil {
+					c.last, c.exited = c.exited, nil
+				}
 				c.waiting = &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: err.Error()}
 			})
-			w.agent.events.write(ctx, pod, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+			w.agent.tell(ctx, pod, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 			if !w.pause(ctx, 10*time.Second) {
 				return
 			}
 			continue
 		}
-		code, finished, killed := c.runOnce(ctx, pod, environment)
-		if killed || w.stopping() {
-			c.set(func() { c.ended = finished })
-			return
-		}
+		finished := c.runOnce(ctx, pod, environment)
 		policy := pod.Spec.RestartPolicy
-		if policy == corev1.RestartPolicyNever || policy == corev1.RestartPolicyOnFailure && code == 0 {
-			c.set(func() { c.ended = finished })
+		if ctx.Err() != nil || w.stopping() || policy == corev1.RestartPolicyNever ||
+			policy == corev1.RestartPolicyOnFailure && finished.ExitCode == 0 {
+			c.set(func() { c.exited, c.final = finished, true })
 			return
 		}
-		c.mu.Lock()
-		c.restarts++
-		c.last = finished
-		delay := crashBackOff(c.restarts)
-		if c.restarts == 1 {
-			delay = 0
+		if crashes++; finished.FinishedAt.Sub(finished.StartedAt.Time) >= forgiveAfter {
+			crashes = 1
 		}
-		if delay > 0 {
+		delay := crashBackOff(crashes)
+		if delay == 0 {
+			c.set(func() { c.exited = finished })
+			continue
+		}
+		c.set(func() {
+			c.last = finished
 			c.waiting = &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", delay, c.spec.Name, pod.Name)}
-		}
-		c.mu.Unlock()
-		w.changed()
-		if delay > 0 {
-			w.agent.events.write(ctx, pod, corev1.EventTypeWarning, "BackOff", "Back-off restarting failed container "+c.spec.Name)
-		}
+		})
+		w.agent.tell(ctx, pod, corev1.EventTypeWarning, "BackOff", "Back-off restarting failed container "+c.spec.Name)
 		if !w.pause(ctx, delay) {
-			c.set(func() { c.ended = finished })
+			c.set(func() { c.waiting, c.exited, c.final = nil, finished, true })
 			return
 		}
 	}
 }
 
-// runOnce starts the program and waits for its end.
-func (c *container) runOnce(ctx context.Context, pod *corev1.Pod, environment []string) (code int, finished *corev1.ContainerStateTerminated, killed bool) {
+// runOnce starts the program and waits for its end. Until the container's next state
+// is set, it is the one that exited.
+func (c *container) runOnce(ctx context.Context, pod *corev1.Pod, environment []string) *corev1.ContainerStateTerminated {
 	w := c.worker
-	runContext, cancel := context.WithCancel(ctx)
-	defer cancel()
+	runContext, kill := context.WithCancel(ctx)
+	defer kill()
 	stop := make(chan struct{})
-	var once sync.Once
-	r := &run{
-		started: w.agent.now(), cancel: cancel, done: make(chan struct{}),
-		stop: func() { once.Do(func() { close(stop) }) },
-	}
+	r := &run{started: w.agent.now(), kill: kill, stop: sync.OnceFunc(func() { close(stop) })}
 	self := &Container{
 		World: w.agent.World, Pod: pod.Name, Namespace: pod.Namespace, Node: w.agent.Name, Name: c.spec.Name,
 		PodIP: w.ip, Args: c.arguments(environment), Env: environment, Stop: stop,
-		Output: w.agent.Fabric.log(pod.Namespace, pod.Name, c.spec.Name),
+		Output: w.agent.Fabric.log(pod.Namespace, pod.Name, pod.UID, c.spec.Name),
 		actor:  w.actor(), hostAddr: w.agent.Address.String(), fabric: w.agent.Fabric,
 	}
 	for _, p := range c.spec.Ports {
@@ -154,16 +156,25 @@ func (c *container) runOnce(ctx context.Context, pod *corev1.Pod, environment []
 			self.Ports = append(self.Ports, int(p.ContainerPort))
 		}
 	}
-	c.set(func() { c.running, c.waiting, c.ready = r, nil, c.spec.ReadinessProbe == nil })
-	w.agent.events.write(ctx, pod, corev1.EventTypeNormal, "Started", "Started container "+c.spec.Name)
+	c.set(func() {
+		if c.exited != nil {
+			c.last = c.exited
+		}
+		if c.last != nil {
+			c.restarts++
+		}
+		c.running, c.waiting, c.exited = r, nil, nil
+		c.started = c.spec.StartupProbe == nil
+		c.ready = c.started && c.spec.ReadinessProbe == nil
+	})
+	w.agent.tell(ctx, pod, corev1.EventTypeNormal, "Started", "Started container "+c.spec.Name)
 
 	probes := c.startProbes(runContext, r)
 	if w.stopping() {
 		r.stop() // the pod was deleted while we started
 	}
-	code = c.program.Run(runContext, self)
-	killed = ctx.Err() != nil
-	cancel()
+	code := c.program.Run(runContext, self)
+	kill()
 	probes.Wait()
 	for _, port := range self.Ports {
 		w.agent.Fabric.gone(netip.AddrPortFrom(w.ip, uint16(port)))
@@ -172,28 +183,15 @@ func (c *container) runOnce(ctx context.Context, pod *corev1.Pod, environment []
 	if code != 0 {
 		reason = "Error"
 	}
-	finished = &corev1.ContainerStateTerminated{
-		ExitCode: int32(code), Reason: reason, Message: r.cause,
+	finished := &corev1.ContainerStateTerminated{
+		ExitCode: int32(code), Reason: reason,
 		StartedAt: metav1.NewTime(r.started), FinishedAt: metav1.NewTime(w.agent.now()),
 	}
-	c.set(func() { c.running, c.ready = nil, false })
-	close(r.done)
-	return code, finished, killed
-}
-
-// arguments are args with $(NAME) replaced from the environment.
-func (c *container) arguments(environment []string) []string {
-	var pairs []string
-	for _, e := range environment {
-		name, value, _ := strings.Cut(e, "=")
-		pairs = append(pairs, "$("+name+")", value)
-	}
-	replace := strings.NewReplacer(pairs...)
-	var list []string
-	for _, a := range c.spec.Args {
-		list = append(list, replace.Replace(a))
-	}
-	return list
+	c.mu.Lock()
+	finished.Message = r.cause
+	c.running, c.ready, c.exited = nil, false, finished
+	c.mu.Unlock()
+	return finished
 }
 
 // unknownImage waits as a kubelet that can't pull does.
@@ -202,10 +200,11 @@ func (c *container) unknownImage(ctx context.Context, pod *corev1.Pod) {
 	text := fmt.Sprintf("image %q is in no row of this node's table of images", c.spec.Image)
 	for delay := 10 * time.Second; ; delay = min(2*delay, 5*time.Minute) {
 		c.set(func() { c.waiting = &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: text} })
-		w.agent.events.write(ctx, pod, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %s", c.spec.Image, text))
-		if !w.pause(ctx, delay) {
+		w.agent.tell(ctx, pod, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %s", c.spec.Image, text))
+		if !w.pause(ctx, time.Second) {
 			return
 		}
+		w.agent.tell(ctx, pod, corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.spec.Image))
 		c.set(func() {
 			c.waiting = &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: fmt.Sprintf("Back-off pulling image %q: %s", c.spec.Image, text)}
 		})
@@ -223,138 +222,11 @@ func (c *container) set(change func()) {
 	c.worker.changed()
 }
 
-// stop asks a running program to end; cause is told in the status.
-func (c *container) stop(cause string) {
+// stop asks a running program to end.
+func (c *container) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.running != nil {
-		if cause != "" {
-			c.running.cause = cause
-		}
 		c.running.stop()
 	}
-}
-
-// environment of a container, in the order of its spec; references are read from
-// the API server.
-func (w *podWorker) environment(ctx context.Context, pod *corev1.Pod, spec corev1.Container) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	core := w.agent.client.CoreV1()
-	values := map[string]string{}
-	var order []string
-	set := func(name, value string) {
-		if _, ok := values[name]; !ok {
-			order = append(order, name)
-		}
-		values[name] = value
-	}
-	for _, from := range spec.EnvFrom {
-		data := map[string]string{}
-		switch {
-		case from.ConfigMapRef != nil:
-			m, err := core.ConfigMaps(pod.Namespace).Get(ctx, from.ConfigMapRef.Name, metav1.GetOptions{})
-			if err != nil && !optional(from.ConfigMapRef.Optional) {
-				return nil, err
-			}
-			if err == nil {
-				data = m.Data
-			}
-		case from.SecretRef != nil:
-			s, err := core.Secrets(pod.Namespace).Get(ctx, from.SecretRef.Name, metav1.GetOptions{})
-			if err != nil && !optional(from.SecretRef.Optional) {
-				return nil, err
-			}
-			if err == nil {
-				for k, v := range s.Data {
-					data[k] = string(v)
-				}
-			}
-		}
-		for _, k := range sortedKeys(data) {
-			set(from.Prefix+k, data[k])
-		}
-	}
-	for _, e := range spec.Env {
-		value, found, err := e.Value, true, error(nil)
-		if e.ValueFrom != nil {
-			value, found, err = w.reference(ctx, pod, e.ValueFrom)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("environment variable %s: %w", e.Name, err)
-		}
-		if found {
-			set(e.Name, value)
-		}
-	}
-	var list []string
-	for _, name := range order {
-		list = append(list, name+"="+values[name])
-	}
-	return list, nil
-}
-
-func optional(b *bool) bool { return b != nil && *b }
-
-// reference resolves valueFrom; found is false for an optional one that is missing.
-func (w *podWorker) reference(ctx context.Context, pod *corev1.Pod, from *corev1.EnvVarSource) (value string, found bool, err error) {
-	core := w.agent.client.CoreV1()
-	switch {
-	case from.FieldRef != nil:
-		value, err = w.field(pod, from.FieldRef.FieldPath)
-		return value, true, err
-	case from.ConfigMapKeyRef != nil:
-		ref := from.ConfigMapKeyRef
-		m, err := core.ConfigMaps(pod.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
-		if err == nil {
-			if value, ok := m.Data[ref.Key]; ok {
-				return value, true, nil
-			}
-			err = fmt.Errorf("ConfigMap %s has no key %s", ref.Name, ref.Key)
-		}
-		if optional(ref.Optional) {
-			err = nil
-		}
-		return "", false, err
-	case from.SecretKeyRef != nil:
-		ref := from.SecretKeyRef
-		s, err := core.Secrets(pod.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
-		if err == nil {
-			if value, ok := s.Data[ref.Key]; ok {
-				return string(value), true, nil
-			}
-			err = fmt.Errorf("Secret %s has no key %s", ref.Name, ref.Key)
-		}
-		if optional(ref.Optional) {
-			err = nil
-		}
-		return "", false, err
-	}
-	return "", false, fmt.Errorf("only fieldRef, configMapKeyRef and secretKeyRef are emulated")
-}
-
-// field is the downward API.
-func (w *podWorker) field(pod *corev1.Pod, path string) (string, error) {
-	switch path {
-	case "metadata.name":
-		return pod.Name, nil
-	case "metadata.namespace":
-		return pod.Namespace, nil
-	case "metadata.uid":
-		return string(pod.UID), nil
-	case "spec.nodeName":
-		return pod.Spec.NodeName, nil
-	case "spec.serviceAccountName":
-		return pod.Spec.ServiceAccountName, nil
-	case "status.podIP":
-		return w.ip.String(), nil
-	case "status.hostIP":
-		return w.agent.Address.String(), nil
-	}
-	for prefix, values := range map[string]map[string]string{"metadata.labels['": pod.Labels, "metadata.annotations['": pod.Annotations} {
-		if rest, ok := strings.CutPrefix(path, prefix); ok {
-			return values[strings.TrimSuffix(rest, "']")], nil
-		}
-	}
-	return "", fmt.Errorf("fieldPath %s is not emulated", path)
 }

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,7 @@ import (
 // echo answers each request with what it was, as JSON (echoAnswer), on every port of
 // the container; on the port given by --tls-port over TLS.
 //
-// The request may ask for more: ?status=503, ?delay=200ms, ?body=1000 (that many
+// The request may ask for more: ?status=503 (or the path /status/503), ?delay=200ms, ?body=1000 (that many
 // bytes instead of JSON). GET /ready answers 200 or 503, as PUT /ready?value=false
 // has set it; it begins with 200.
 //
@@ -56,23 +57,23 @@ type echoServer struct {
 	notReady atomic.Bool
 	stopping atomic.Bool
 
-	mu       sync.Mutex
-	inFlight int
-	drained  chan struct{} // closed once stopping and nothing is in flight; nil before
+	mu      sync.Mutex
+	active  map[net.Conn]bool // with a request whose answer is not all sent
+	drained chan struct{}     // closed once waited for and nothing is active; nil before
 }
 
-// begin and end count a request.
-func (s *echoServer) begin() {
+// connState keeps account of active connections. A handler's return is not enough:
+// the end of its answer is sent after that.
+func (s *echoServer) connState(conn net.Conn, state http.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.inFlight++
-}
-
-func (s *echoServer) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inFlight--
-	if s.drained != nil && s.inFlight == 0 {
+	switch state {
+	case http.StateActive:
+		s.active[conn] = true
+	case http.StateIdle, http.StateHijacked, http.StateClosed:
+		delete(s.active, conn)
+	}
+	if s.drained != nil && len(s.active) == 0 {
 		close(s.drained)
 		s.drained = nil
 	}
@@ -83,7 +84,7 @@ func (s *echoServer) whenDrained() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	done := make(chan struct{})
-	if s.inFlight == 0 {
+	if len(s.active) == 0 {
 		close(done)
 	} else {
 		s.drained = done
@@ -99,8 +100,8 @@ func (echo) Run(ctx context.Context, c *Container) int {
 	if err := flags.Parse(c.Args); err != nil {
 		return 2
 	}
-	s := &echoServer{c: c}
-	server := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx }}
+	s := &echoServer{c: c, active: map[net.Conn]bool{}}
+	server := &http.Server{Handler: s, ConnState: s.connState, ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx }}
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	defer server.Close()
@@ -146,8 +147,6 @@ func (echo) Run(ctx context.Context, c *Container) int {
 }
 
 func (s *echoServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.begin()
-	defer s.end()
 	if s.stopping.Load() {
 		w.Header().Set("Connection", "close")
 	}
@@ -171,7 +170,11 @@ func (s *echoServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	status := http.StatusOK
-	if text := query.Get("status"); text != "" {
+	text, inPath := strings.CutPrefix(r.URL.Path, "/status/")
+	if !inPath {
+		text = query.Get("status")
+	}
+	if text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 200 || n > 999 {
 			http.Error(w, "status: a number from 200 to 999", http.StatusBadRequest)

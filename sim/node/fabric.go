@@ -11,7 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Fabric is the network between the pods of one cluster: it knows where a pod's
@@ -20,12 +20,18 @@ import (
 type Fabric struct {
 	mu   sync.Mutex
 	real map[netip.AddrPort]string // pod address and port -> "host:port" to dial
-	logs map[string]*logTail       // "namespace/pod/container"
+	logs map[string]*containerLog  // "namespace/pod/container"
+}
+
+// containerLog is what the last two runs of a container printed.
+type containerLog struct {
+	of                types.UID // the pod
+	current, previous *logTail  // previous is nil in the first run
 }
 
 // NewFabric returns an empty one.
 func NewFabric() *Fabric {
-	return &Fabric{real: map[netip.AddrPort]string{}, logs: map[string]*logTail{}}
+	return &Fabric{real: map[netip.AddrPort]string{}, logs: map[string]*containerLog{}}
 }
 
 func (f *Fabric) listens(at netip.AddrPort, real string) {
@@ -48,41 +54,60 @@ func (f *Fabric) find(at netip.AddrPort) (real string, ok bool) {
 	return real, ok
 }
 
-// log is the tail of a container's output, made if it does not exist yet.
-func (f *Fabric) log(namespace, pod, container string) *logTail {
+// log begins the log of a run of a container.
+func (f *Fabric) log(namespace, pod string, uid types.UID, container string) *logTail {
 	key := namespace + "/" + pod + "/" + container
+	fresh := &containerLog{of: uid, current: &logTail{changed: make(chan struct{})}}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.logs[key] == nil {
-		f.logs[key] = &logTail{changed: make(chan struct{})}
+	if old := f.logs[key]; old != nil {
+		old.current.close()
+		if old.of == uid {
+			fresh.previous = old.current
+		}
 	}
-	return f.logs[key]
+	f.logs[key] = fresh
+	return fresh.current
 }
 
-func (f *Fabric) forgetLogs(namespace, pod string) {
+// forgetLogs drops the logs of a pod, but not those of a later pod of that name.
+func (f *Fabric) forgetLogs(namespace, pod string, uid types.UID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for key, tail := range f.logs {
-		if strings.HasPrefix(key, namespace+"/"+pod+"/") {
-			tail.close()
+	for key, l := range f.logs {
+		if l.of == uid && strings.HasPrefix(key, namespace+"/"+pod+"/") {
+			l.current.close()
 			delete(f.logs, key)
 		}
 	}
 }
 
-// Logs serves the subresource pods/log: the last 64 KiB that a container printed,
-// and what it prints from then on with options.Follow.
+// Logs serves the subresource pods/log: at least the last 64 KiB that a container
+// printed in this run (options.Previous: in the one before), and what it prints from
+// then on with options.Follow. Lines have no times: options.Timestamps and
+// SinceSeconds do nothing.
 func (f *Fabric) Logs(ctx context.Context, namespace, pod string, options corev1.PodLogOptions) (io.ReadCloser, error) {
 	f.mu.Lock()
-	tail := f.logs[namespace+"/"+pod+"/"+options.Container]
+	l := f.logs[namespace+"/"+pod+"/"+options.Container]
 	f.mu.Unlock()
-	if tail == nil {
-		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "pods/log"}, fmt.Sprintf("%s of pod %s", options.Container, pod))
+	if l == nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("container %q in pod %q is waiting to start", options.Container, pod))
 	}
-	return &logReader{ctx: ctx, tail: tail, follow: options.Follow, at: tail.start(options.TailLines)}, nil
+	tail := l.current
+	if options.Previous {
+		if tail = l.previous; tail == nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("previous terminated container %q in pod %q not found", options.Container, pod))
+		}
+	}
+	var reader io.Reader = &logReader{ctx: ctx, tail: tail, follow: options.Follow, at: tail.start(options.TailLines)}
+	if options.LimitBytes != nil {
+		reader = io.LimitReader(reader, *options.LimitBytes)
+	}
+	return io.NopCloser(reader), nil
 }
 
-// logLimit is how much of a container's output is kept, in bytes.
+// logLimit is how much of a container's output is kept at least, in bytes; at most
+// twice as much.
 const logLimit = 64 << 10
 
 // logTail keeps the end of what was written.
@@ -98,7 +123,8 @@ func (t *logTail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.text = append(t.text, p...)
-	if over := len(t.text) - logLimit; over > 0 {
+	if len(t.text) > 2*logLimit { // seldom, since it copies
+		over := len(t.text) - logLimit
 		t.dropped += int64(over)
 		t.text = append([]byte(nil), t.text[over:]...)
 	}
@@ -162,5 +188,3 @@ func (r *logReader) Read(p []byte) (int, error) {
 		}
 	}
 }
-
-func (r *logReader) Close() error { return nil }

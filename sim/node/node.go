@@ -3,11 +3,11 @@ package node
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -19,6 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -49,7 +51,7 @@ const (
 	requestTimeout = 10 * time.Second
 	leaseEvery     = 10 * time.Second // as a kubelet
 	leaseDuration  = 40 * time.Second
-	statusEvery    = 5 * time.Minute
+	statusEvery    = 5 * time.Minute // where nothing has changed
 )
 
 // agent is one running node.
@@ -57,8 +59,9 @@ type agent struct {
 	Options
 	client   *kubeclient.Client
 	version  string
-	events   *events
 	podRange netip.Prefix
+
+	lease *coordinationv1.Lease // as last written; of keepLease alone
 
 	mu      sync.Mutex
 	workers map[types.UID]*podWorker
@@ -83,9 +86,12 @@ func Run(ctx context.Context, o Options) error {
 		Options: o, client: client, podRange: podRange.Masked(), nextIP: podRange.Masked().Addr().Next(),
 		workers: map[types.UID]*podWorker{}, usedIPs: map[netip.Addr]bool{},
 	}
-	a.events = &events{agent: a}
-	if err := a.register(ctx); err != nil {
-		return err
+	if !a.register(ctx) {
+		return nil
+	}
+	withSlices, err := hasSlices(a.version)
+	if err != nil {
+		return fmt.Errorf("node %s: the API server's version: %w", o.Name, err)
 	}
 
 	proxy := newProxy(a)
@@ -106,7 +112,7 @@ func Run(ctx context.Context, o Options) error {
 			}
 		},
 	})
-	proxy.watch(factory)
+	proxy.watch(factory, withSlices)
 	factory.Start(ctx.Done())
 	pods.Start(ctx.Done())
 
@@ -123,29 +129,39 @@ func Run(ctx context.Context, o Options) error {
 
 func (a *agent) now() time.Time { return a.World.Clock().Now() }
 
-// register creates the Node, or takes over what a former run left.
-func (a *agent) register(ctx context.Context) error {
+// hasSlices says whether an API server of a version has discovery.k8s.io/v1.
+func hasSlices(serverVersion string) (bool, error) {
+	v, err := version.ParseGeneric(serverVersion)
+	if err != nil {
+		return false, err
+	}
+	return v.AtLeast(version.MajorMinor(1, 21)), nil
+}
+
+// register creates the Node, or takes over what a former run left; false if ctx ended
+// first.
+func (a *agent) register(ctx context.Context) bool {
 	for attempt := uint64(0); ; attempt++ {
 		err := a.tryRegister(ctx)
 		if err == nil {
-			return nil
+			return true
 		}
 		if ctx.Err() != nil {
-			return nil
+			return false
 		}
 		a.Log.Warn("node: not registered yet", "node", a.Name, "error", err)
-		sleep(ctx, a.World, time.Second+a.World.Jitter(a.Actor+"/register", attempt, time.Second))
+		a.sleep(ctx, time.Second+a.World.Jitter(a.Actor+"/register", attempt, time.Second))
 	}
 }
 
 func (a *agent) tryRegister(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	version, err := a.client.Discovery().ServerVersion()
+	info, err := discovery.ToDiscoveryInterfaceWithContext(a.client.Discovery()).ServerVersionWithContext(ctx)
 	if err != nil {
 		return err
 	}
-	a.version = version.GitVersion
+	a.version = info.GitVersion
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: a.Name, Labels: map[string]string{
 			corev1.LabelHostname: a.Name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
@@ -159,9 +175,14 @@ func (a *agent) tryRegister(ctx context.Context) error {
 	return a.writeStatus(ctx)
 }
 
-// writeStatus says that the node is ready.
+// writeStatus says that the node is ready, if the API server does not know that, or
+// has not heard it for long. A Node that somebody deleted stays so, as with a kubelet
+// that is not started anew.
 func (a *agent) writeStatus(ctx context.Context) error {
 	node, err := a.client.CoreV1().Nodes().Get(ctx, a.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -186,8 +207,11 @@ func (a *agent) writeStatus(ctx context.Context) error {
 	if i < 0 {
 		changed.Status.Conditions = append(changed.Status.Conditions, ready)
 	} else {
-		if changed.Status.Conditions[i].Status == ready.Status {
-			ready.LastTransitionTime = changed.Status.Conditions[i].LastTransitionTime
+		if old := changed.Status.Conditions[i]; old.Status == ready.Status {
+			ready.LastTransitionTime = old.LastTransitionTime
+			if a.now().Before(old.LastHeartbeatTime.Add(statusEvery)) {
+				ready.LastHeartbeatTime = old.LastHeartbeatTime
+			}
 		}
 		changed.Status.Conditions[i] = ready
 	}
@@ -198,46 +222,56 @@ func (a *agent) writeStatus(ctx context.Context) error {
 	return err
 }
 
-// keepLease renews the Lease by which the node is known to live, and now and then
-// its status; at once when it comes back after it was away.
+// keepLease renews the Lease by which the node is known to live, and looks after its
+// status.
 func (a *agent) keepLease(ctx context.Context) {
 	away := false
-	var statusAt time.Time
 	for n := uint64(0); ctx.Err() == nil; n++ {
 		requestContext, cancel := context.WithTimeout(ctx, requestTimeout)
 		err := a.renew(requestContext)
-		if err == nil && (away || !a.now().Before(statusAt.Add(statusEvery))) {
-			if err = a.writeStatus(requestContext); err == nil {
-				statusAt = a.now()
-			}
+		if err == nil {
+			err = a.writeStatus(requestContext)
 		}
 		cancel()
 		if err != nil && ctx.Err() == nil && !away {
 			a.Log.Warn("node: the Lease was not renewed", "node", a.Name, "error", err)
 		}
 		away = err != nil
-		sleep(ctx, a.World, leaseEvery+a.World.Jitter(a.Actor+"/lease", n, 100*time.Millisecond))
+		a.sleep(ctx, leaseEvery+a.World.Jitter(a.Actor+"/lease", n, 100*time.Millisecond))
 	}
 }
 
-func (a *agent) renew(ctx context.Context) error {
+// renew writes the Lease as it was last written, and reads it only where that fails.
+func (a *agent) renew(ctx context.Context) (err error) {
 	leases := a.client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	now := metav1.NewMicroTime(a.now())
+	if a.lease != nil {
+		a.lease.Spec.RenewTime = &now
+		if a.lease, err = leases.Update(ctx, a.lease, metav1.UpdateOptions{}); err == nil {
+			return nil
+		}
+		a.lease = nil
+	}
 	lease, err := leases.Get(ctx, a.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		_, err = leases.Create(ctx, &coordinationv1.Lease{
+		lease, err = leases.Create(ctx, &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{Name: a.Name, Namespace: corev1.NamespaceNodeLease},
 			Spec: coordinationv1.LeaseSpec{
 				HolderIdentity: ptr.To(a.Name), LeaseDurationSeconds: ptr.To(int32(leaseDuration / time.Second)), RenewTime: &now,
 			},
 		}, metav1.CreateOptions{})
+		if err == nil {
+			a.lease = lease
+		}
 		return err
 	}
 	if err != nil {
 		return err
 	}
 	lease.Spec.RenewTime = &now
-	_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
+	if lease, err = leases.Update(ctx, lease, metav1.UpdateOptions{}); err == nil {
+		a.lease = lease
+	}
 	return err
 }
 
@@ -252,19 +286,9 @@ func (a *agent) podSeen(ctx context.Context, pod *corev1.Pod) {
 	if ctx.Err() != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return
 	}
-	ip, err := a.addressFor()
-	if err != nil {
-		a.Log.Warn("node: pod not started", "node", a.Name, "namespace", pod.Namespace, "pod", pod.Name, "error", err)
-		return
-	}
-	w := &podWorker{agent: a, ip: ip, started: a.now(), wake: make(chan struct{}, 1), pod: pod, ending: pod.DeletionTimestamp != nil}
+	w := newPodWorker(a, pod)
 	a.workers[pod.UID] = w
-	a.running.Go(func() {
-		w.run(ctx)
-		a.mu.Lock()
-		delete(a.usedIPs, ip)
-		a.mu.Unlock()
-	})
+	a.running.Go(func() { w.run(ctx) })
 }
 
 func (a *agent) podGone(pod *corev1.Pod) {
@@ -278,8 +302,8 @@ func (a *agent) podGone(pod *corev1.Pod) {
 }
 
 // sleep waits for d; false if ctx ended first.
-func sleep(ctx context.Context, world outside.World, d time.Duration) bool {
-	timer := world.Clock().NewTimer(d)
+func (a *agent) sleep(ctx context.Context, d time.Duration) bool {
+	timer := a.World.Clock().NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -289,33 +313,24 @@ func sleep(ctx context.Context, world outside.World, d time.Duration) bool {
 	}
 }
 
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// events writes Events about pods, each an object of its own.
-type events struct {
-	agent *agent
-	mu    sync.Mutex
-	count int
-}
-
-// write gives up silently: an Event that can't be written is no reason to stop.
-func (e *events) write(ctx context.Context, pod *corev1.Pod, level, reason, message string) {
-	e.mu.Lock()
-	e.count++
-	n := e.count
-	e.mu.Unlock()
-	now := metav1.NewTime(e.agent.now())
+// tell writes an Event about a pod, as an object of its own, whose name is a function
+// of what happened and when. It gives up silently: an Event that can't be written is
+// no reason to stop.
+func (a *agent) tell(ctx context.Context, pod *corev1.Pod, level, reason, message string) {
+	now := metav1.NewTime(a.now())
+	what := fnv.New32a()
+	io.WriteString(what, string(pod.UID)+"/"+reason+"/"+message)
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, err := e.agent.client.CoreV1().Events(pod.Namespace).Create(ctx, &corev1.Event{
+	_, err := a.client.CoreV1().Events(pod.Namespace).Create(ctx, &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: fmt.Sprintf("%s.%s%s%d", pod.Name, strconv.FormatInt(now.UnixNano(), 16), e.agent.Name, n), Namespace: pod.Namespace,
+			Name: fmt.Sprintf("%s.%x%08x", pod.Name, now.UnixNano(), what.Sum32()), Namespace: pod.Namespace,
 		},
 		InvolvedObject: corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
 		Type:           level, Reason: reason, Message: message, Count: 1, FirstTimestamp: now, LastTimestamp: now,
-		Source: corev1.EventSource{Component: "kubelet", Host: e.agent.Name}, ReportingController: "kubelet",
+		Source: corev1.EventSource{Component: "kubelet", Host: a.Name}, ReportingController: "kubelet",
 	}, metav1.CreateOptions{})
 	if err != nil {
-		e.agent.Log.Debug("node: an Event was not written", "node", e.agent.Name, "reason", reason, "error", err)
+		a.Log.Debug("node: an Event was not written", "node", a.Name, "reason", reason, "error", err)
 	}
 }

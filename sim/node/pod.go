@@ -21,11 +21,24 @@ type podWorker struct {
 	started    time.Time
 	containers []*container
 	wake       chan struct{} // capacity 1: something changed
+	ending     chan struct{} // closed when the pod was deleted
 
 	mu       sync.Mutex
 	pod      *corev1.Pod // as last seen
-	ending   bool        // it was deleted
 	vanished bool        // it is gone from the API server
+}
+
+func newPodWorker(a *agent, pod *corev1.Pod) *podWorker {
+	w := &podWorker{agent: a, pod: pod, wake: make(chan struct{}, 1), ending: make(chan struct{})}
+	w.noteEnd()
+	return w
+}
+
+// noteEnd closes ending once the pod was deleted; mu is held, or w is new.
+func (w *podWorker) noteEnd() {
+	if (w.vanished || w.pod.DeletionTimestamp != nil) && !w.stopping() {
+		close(w.ending)
+	}
 }
 
 func (w *podWorker) actor() string {
@@ -40,9 +53,12 @@ func (w *podWorker) latest() *corev1.Pod {
 }
 
 func (w *podWorker) stopping() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.ending
+	select {
+	case <-w.ending:
+		return true
+	default:
+		return false
+	}
 }
 
 // changed makes run look at its state again.
@@ -57,22 +73,23 @@ func (w *podWorker) changed() {
 func (w *podWorker) see(pod *corev1.Pod) {
 	w.mu.Lock()
 	if pod == nil {
-		w.vanished, w.ending = true, true
+		w.vanished = true
 	} else {
 		w.pod = pod
-		w.ending = w.ending || pod.DeletionTimestamp != nil
 	}
+	w.noteEnd()
 	w.mu.Unlock()
 	w.changed()
 }
 
 // pause waits unless the pod is deleted meanwhile; false if it is, or ctx ended.
 func (w *podWorker) pause(ctx context.Context, d time.Duration) bool {
-	if w.stopping() {
-		return false
-	}
-	if d > 0 && !sleep(ctx, w.agent.World, d) {
-		return false
+	timer := w.agent.World.Clock().NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-w.ending:
+	case <-timer.C():
 	}
 	return ctx.Err() == nil && !w.stopping()
 }
@@ -80,6 +97,13 @@ func (w *podWorker) pause(ctx context.Context, d time.Duration) bool {
 // run owns everything of the pod. It returns when the pod is deleted or ctx ends;
 // then no program of it runs any more.
 func (w *podWorker) run(ctx context.Context) {
+	// Pods of one list are handed over in no order: each begins at an instant of its
+	// own, and takes its address then.
+	if !w.agent.sleep(ctx, w.agent.World.Jitter(w.actor(), 0, time.Millisecond)) || !w.takeAddress(ctx) {
+		return
+	}
+	defer w.agent.freeAddress(w.ip)
+	w.started = w.agent.now()
 	pod := w.latest()
 	podContext, kill := context.WithCancel(ctx)
 	var supervisors sync.WaitGroup
@@ -105,11 +129,36 @@ func (w *podWorker) run(ctx context.Context) {
 	w.end(ctx, kill, &supervisors)
 }
 
+// takeAddress waits for an address of the node's range; false if ctx ended or the pod
+// is gone first.
+func (w *podWorker) takeAddress(ctx context.Context) bool {
+	for {
+		var err error
+		if w.ip, err = w.agent.addressFor(); err == nil {
+			return true
+		}
+		if w.stopping() {
+			w.release(ctx)
+			return false
+		}
+		w.agent.tell(ctx, w.latest(), corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
+		w.pause(ctx, 10*time.Second)
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+}
+
+// grace is how long the pod's programs have to end.
+func (w *podWorker) grace() time.Duration {
+	pod := w.latest()
+	return time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, 30))) * time.Second
+}
+
 // end stops the programs, kills them when the grace period is over, and lets the
 // pod go.
 func (w *podWorker) end(ctx context.Context, kill func(), supervisors *sync.WaitGroup) {
-	pod := w.latest()
-	grace := time.Duration(ptr.Deref(pod.DeletionGracePeriodSeconds, ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, 30))) * time.Second
+	pod, grace, began := w.latest(), w.grace(), w.agent.now()
 	deadline := w.agent.World.Clock().NewTimer(grace)
 	defer deadline.Stop()
 	done := make(chan struct{})
@@ -125,10 +174,10 @@ func (w *podWorker) end(ctx context.Context, kill func(), supervisors *sync.Wait
 				case <-timer.C():
 				}
 			}
-			c.stop("")
+			c.stop()
 		})
+		w.agent.tell(ctx, pod, corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
 	}
-	w.agent.events.write(ctx, pod, corev1.EventTypeNormal, "Killing", "Stopping containers of pod "+pod.Name)
 	for running := true; running; {
 		select {
 		case <-done:
@@ -142,15 +191,21 @@ func (w *podWorker) end(ctx context.Context, kill func(), supervisors *sync.Wait
 			<-done
 			running = false
 		case <-w.wake:
+			if shorter := w.grace(); shorter < grace { // deleted again, with less patience
+				grace = shorter
+				deadline.Reset(max(0, began.Add(grace).Sub(w.agent.now())))
+			}
 			w.tell(ctx)
 		}
 	}
 	hooks.Wait()
 	if ctx.Err() == nil {
 		w.tell(ctx)
+	}
+	w.agent.Fabric.forgetLogs(pod.Namespace, pod.Name, pod.UID)
+	if ctx.Err() == nil {
 		w.release(ctx)
 	}
-	w.agent.Fabric.forgetLogs(pod.Namespace, pod.Name)
 }
 
 // release deletes the pod for good, again and again until it is gone.
@@ -171,7 +226,7 @@ func (w *podWorker) release(ctx context.Context) {
 		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 			return
 		}
-		if !sleep(ctx, w.agent.World, time.Second+w.agent.World.Jitter(w.actor()+"/release", attempt, time.Second)) {
+		if !w.agent.sleep(ctx, time.Second+w.agent.World.Jitter(w.actor()+"/release", attempt, time.Second)) {
 			return
 		}
 	}
@@ -206,7 +261,7 @@ func (w *podWorker) tell(ctx context.Context) {
 			return
 		}
 		w.agent.Log.Warn("node: the status of a pod was not written", "node", w.agent.Name, "namespace", pod.Namespace, "pod", pod.Name, "error", err)
-		if !sleep(ctx, w.agent.World, time.Second+w.agent.World.Jitter(w.actor()+"/status", attempt, time.Second)) {
+		if !w.agent.sleep(ctx, time.Second+w.agent.World.Jitter(w.actor()+"/status", attempt, time.Second)) {
 			return
 		}
 	}
@@ -218,13 +273,14 @@ func (w *podWorker) keep(before, answer *corev1.Pod) {
 	defer w.mu.Unlock()
 	if w.pod == before && answer.UID == before.UID {
 		w.pod = answer
-		w.ending = w.ending || answer.DeletionTimestamp != nil
+		w.noteEnd()
 	}
 }
 
-// addressFor gives the next free address of the node's range. The agent's mutex is
-// held.
+// addressFor gives the next free address of the node's range.
 func (a *agent) addressFor() (netip.Addr, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for range 1 << (32 - a.podRange.Bits()) {
 		a.nextIP = a.nextIP.Next()
 		if !a.podRange.Contains(a.nextIP.Next()) { // the last one is the broadcast address
@@ -237,4 +293,10 @@ func (a *agent) addressFor() (netip.Addr, error) {
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("no free address in %s", a.podRange)
+}
+
+func (a *agent) freeAddress(ip netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.usedIPs, ip)
 }

@@ -3,61 +3,100 @@ package node
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 )
 
-// startProbes starts the container's probes; they end with ctx.
+// startProbes starts the container's probes; they end with ctx. The others wait for
+// the startup probe.
 func (c *container) startProbes(ctx context.Context, r *run) *sync.WaitGroup {
 	var probes sync.WaitGroup
-	if p := c.spec.ReadinessProbe; p != nil {
-		probes.Go(func() {
-			c.probe(ctx, "readiness", p, func(good bool, _ string) {
-				c.mu.Lock()
-				changed := c.ready != good && c.running == r
-				if changed {
-					c.ready = good
-				}
-				c.mu.Unlock()
-				if changed {
-					c.worker.changed()
-				}
+	others := func() {
+		if p := c.spec.ReadinessProbe; p != nil {
+			probes.Go(func() { c.probe(ctx, "Readiness", p, c.setReady) })
+		}
+		if p := c.spec.LivenessProbe; p != nil {
+			probes.Go(func() {
+				c.probe(ctx, "Liveness", p, func(good bool) (more bool) { return good || !c.giveUp(ctx, r, "liveness", p) })
 			})
-		})
+		}
 	}
-	if p := c.spec.LivenessProbe; p != nil {
-		probes.Go(func() {
-			c.probe(ctx, "liveness", p, func(good bool, why string) {
-				if !good {
-					c.worker.agent.events.write(ctx, c.worker.latest(), corev1.EventTypeWarning, "Unhealthy", "Liveness probe failed: "+why)
-					c.stop("Liveness probe failed: " + why)
-				}
-			})
-		})
+	p := c.spec.StartupProbe
+	if p == nil {
+		others()
+		return &probes
 	}
+	probes.Go(func() {
+		c.probe(ctx, "Startup", p, func(good bool) (more bool) {
+			if !good {
+				return !c.giveUp(ctx, r, "startup", p)
+			}
+			c.set(func() { c.started, c.ready = true, c.spec.ReadinessProbe == nil })
+			others()
+			return false
+		})
+	})
 	return &probes
 }
 
-// probe asks again and again; tell is called when a threshold is reached, and with
-// every answer after that.
-func (c *container) probe(ctx context.Context, kind string, p *corev1.Probe, tell func(good bool, why string)) {
+func (c *container) setReady(good bool) (more bool) {
+	c.mu.Lock()
+	changed := c.ready != good
+	c.ready = good
+	c.mu.Unlock()
+	if changed {
+		c.worker.changed()
+	}
+	return true
+}
+
+// giveUp ends a container that failed its probe: by the stop signal, and by force
+// when its grace is over. It does nothing (false) in a pod that is ending: that has a
+// time of its own.
+func (c *container) giveUp(ctx context.Context, r *run, kind string, p *corev1.Probe) bool {
 	w := c.worker
-	actor := w.actor() + "/" + kind + "/" + c.spec.Name
-	client := w.agent.World.HTTPClient(actor, nil)
+	if w.stopping() {
+		return false
+	}
+	pod := w.latest()
+	why := fmt.Sprintf("Container %s failed %s probe, will be restarted", c.spec.Name, kind)
+	c.mu.Lock()
+	r.cause = why
+	c.mu.Unlock()
+	r.stop()
+	w.agent.tell(ctx, pod, corev1.EventTypeNormal, "Killing", why)
+	grace := ptr.Deref(p.TerminationGracePeriodSeconds, ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, 30))
+	if w.agent.sleep(ctx, time.Duration(grace)*time.Second) {
+		r.kill()
+	}
+	return true
+}
+
+// probe asks again and again, until tell, which is called when a threshold is reached
+// and with every answer after that, wants no more. The first failure of a row is told
+// in an Event.
+func (c *container) probe(ctx context.Context, kind string, p *corev1.Probe, tell func(good bool) (more bool)) {
+	w := c.worker
+	actor := w.actor() + "/" + strings.ToLower(kind) + "/" + c.spec.Name
+	// A kubelet trusts any certificate, too: it asks whether, not who.
+	client := w.agent.World.HTTPClient(actor, &tls.Config{InsecureSkipVerify: true})
 	defer client.CloseIdleConnections()
 	period := time.Duration(cmp.Or(p.PeriodSeconds, 10)) * time.Second
 	// Probes of several containers should not fall on one instant.
 	wait := time.Duration(p.InitialDelaySeconds)*time.Second + w.agent.World.Jitter(actor, 0, time.Millisecond)
 	var successes, failures int32
 	for {
-		if !sleep(ctx, w.agent.World, wait) {
+		if !w.agent.sleep(ctx, wait) {
 			return
 		}
 		wait = period
@@ -67,14 +106,16 @@ func (c *container) probe(ctx context.Context, kind string, p *corev1.Probe, tel
 		}
 		if err == nil {
 			failures, successes = 0, successes+1
-			if successes >= cmp.Or(p.SuccessThreshold, 1) {
-				tell(true, "")
+			if successes >= cmp.Or(p.SuccessThreshold, 1) && !tell(true) {
+				return
 			}
 			continue
 		}
-		successes, failures = 0, failures+1
-		if failures >= cmp.Or(p.FailureThreshold, 3) {
-			tell(false, err.Error())
+		if successes, failures = 0, failures+1; failures == 1 {
+			w.agent.tell(ctx, w.latest(), corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %v", kind, err))
+		}
+		if failures >= cmp.Or(p.FailureThreshold, 3) && !tell(false) {
+			return
 		}
 	}
 }
@@ -92,10 +133,8 @@ func (c *container) ask(ctx context.Context, actor string, client *http.Client, 
 		if path == "" || path[0] != '/' {
 			path = "/" + path
 		}
-		if p.HTTPGet.Scheme == corev1.URISchemeHTTPS {
-			return fmt.Errorf("probes over HTTPS are not emulated")
-		}
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at+path, nil)
+		scheme := strings.ToLower(string(cmp.Or(p.HTTPGet.Scheme, corev1.URISchemeHTTP)))
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+at+path, nil)
 		if err != nil {
 			return err
 		}

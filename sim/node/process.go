@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // process runs a command of this machine as a container.
@@ -40,6 +41,8 @@ func (p process) Run(ctx context.Context, c *Container) int {
 	// A group of its own: a Ctrl-C at the terminal is for who started us.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
+	// Children that outlive the command may hold its output open.
+	command.WaitDelay = 2 * time.Second
 	if err := command.Start(); err != nil {
 		fmt.Fprintln(c.Output, err)
 		return 127
@@ -55,6 +58,9 @@ func (p process) Run(ctx context.Context, c *Container) int {
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return 128 + int(status.Signal())
+		}
 		return exit.ExitCode()
 	}
 	return 0

@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -58,7 +60,8 @@ func newProxy(a *agent) *proxy {
 	}
 }
 
-func (p *proxy) watch(factory informers.SharedInformerFactory) {
+// watch registers the informers; hasSlices says which kind of endpoints there is.
+func (p *proxy) watch(factory informers.SharedInformerFactory, hasSlices bool) {
 	p.services = factory.Core().V1().Services().Lister()
 	p.each(factory.Core().V1().Services().Informer(), func(object any) string {
 		if s, ok := object.(*corev1.Service); ok {
@@ -66,7 +69,7 @@ func (p *proxy) watch(factory informers.SharedInformerFactory) {
 		}
 		return ""
 	})
-	if _, err := p.agent.client.Discovery().ServerResourcesForGroupVersion("discovery.k8s.io/v1"); err != nil {
+	if !hasSlices {
 		p.objects = factory.Core().V1().Endpoints().Lister()
 		p.each(factory.Core().V1().Endpoints().Informer(), func(object any) string {
 			if e, ok := object.(*corev1.Endpoints); ok {
@@ -143,14 +146,15 @@ func (p *proxy) sync(key string) bool {
 		p.ports[key] = map[int32]*nodePort{}
 	}
 	ports := p.ports[key]
-	for number, open := range ports {
+	for _, number := range slices.Sorted(maps.Keys(ports)) {
 		if wanted[number] == nil {
-			open.listener.Close()
+			ports[number].listener.Close()
 			delete(ports, number)
 		}
 	}
 	good := true
-	for number, targets := range wanted {
+	for _, number := range slices.Sorted(maps.Keys(wanted)) {
+		targets := wanted[number]
 		if ports[number] == nil {
 			at := net.JoinHostPort(p.agent.Address.String(), strconv.Itoa(int(number)))
 			l, err := p.agent.World.Listen(p.agent.Actor, "tcp", at)
@@ -248,8 +252,12 @@ func (p *proxy) endpoints(service *corev1.Service, port string) (all []target) {
 func (p *proxy) accept(port *nodePort) {
 	for {
 		conn, err := port.listener.Accept()
-		if err != nil {
-			return // closed
+		if errors.Is(err, net.ErrClosed) || p.ctx.Err() != nil {
+			return
+		}
+		if err != nil { // out of file descriptors, for one: it passes
+			p.agent.sleep(p.ctx, 10*time.Millisecond)
+			continue
 		}
 		targets := *port.targets.Load()
 		chosen := targets[port.next.Add(1)%uint64(len(targets))]

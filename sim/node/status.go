@@ -20,19 +20,17 @@ func (w *podWorker) status(pod *corev1.Pod) corev1.PodStatus {
 	s.ContainerStatuses = nil
 	ready, running, ended, failed := true, 0, 0, 0
 	for _, c := range w.containers {
-		cs := c.status()
+		cs, final := c.status()
 		s.ContainerStatuses = append(s.ContainerStatuses, cs)
 		ready = ready && cs.Ready
 		switch {
-		case cs.State.Running != nil:
-			running++
-		case cs.State.Terminated != nil:
+		case final && cs.State.Terminated != nil:
 			ended++
 			if cs.State.Terminated.ExitCode != 0 {
 				failed++
 			}
-		case cs.LastTerminationState.Terminated != nil:
-			running++ // between two runs
+		case cs.State.Running != nil, cs.State.Terminated != nil, cs.LastTerminationState.Terminated != nil:
+			running++ // or between two runs
 		}
 	}
 	switch {
@@ -116,28 +114,24 @@ func truncated(s corev1.PodStatus) corev1.PodStatus {
 	return s
 }
 
-func (c *container) status() corev1.ContainerStatus {
+// status of the container; final: it will not run again.
+func (c *container) status() (_ corev1.ContainerStatus, final bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cs := corev1.ContainerStatus{
-		Name: c.spec.Name, Image: c.spec.Image, RestartCount: c.restarts, Started: ptr.To(c.running != nil),
+		Name: c.spec.Name, Image: c.spec.Image, RestartCount: c.restarts, Started: ptr.To(c.running != nil && c.started),
 	}
-	if c.last != nil {
-		cs.LastTerminationState.Terminated = c.last
-	}
+	cs.LastTerminationState.Terminated = c.last
 	switch {
 	case c.running != nil:
 		cs.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(c.running.started)}
 		cs.Ready = c.ready
 		cs.ImageID = "builtin://" + c.spec.Image
 		cs.ContainerID = "hollow://" + c.spec.Name
-	case c.ended != nil:
-		cs.State.Terminated = c.ended
 	case c.waiting != nil:
 		cs.State.Waiting = c.waiting
-	case c.last != nil:
-		cs.State.Terminated = c.last
-		cs.LastTerminationState.Terminated = nil
+	case c.exited != nil:
+		cs.State.Terminated = c.exited
 	}
-	return cs
+	return cs, c.final
 }

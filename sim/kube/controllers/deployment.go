@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/kubernetes"
 	appslisters "k8s.io/client-go/listers/apps/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 )
@@ -36,6 +37,7 @@ type deployments struct {
 	client      kubernetes.Interface
 	deployments appslisters.DeploymentLister
 	replicaSets appslisters.ReplicaSetLister
+	pods        corelisters.PodLister
 	events      *events
 	queue       *loop
 }
@@ -49,16 +51,40 @@ func (m *manager) addDeployments() error {
 	c := &deployments{
 		manager: m, client: client,
 		deployments: apps.Deployments().Lister(), replicaSets: apps.ReplicaSets().Lister(),
+		pods:   m.factory.Core().V1().Pods().Lister(),
 		events: m.eventsOf(client, "deployment-controller"),
 	}
 	c.queue = m.loop("deployment", c.sync)
-	on(apps.Deployments().Informer(), func(d, _ *appsv1.Deployment) { c.queue.queue.Add(keyOf(d.Namespace, d.Name)) })
+	on(apps.Deployments().Informer(), func(d, _ *appsv1.Deployment) { c.queue.add(keyOf(d.Namespace, d.Name)) })
 	on(apps.ReplicaSets().Informer(), func(rs, _ *appsv1.ReplicaSet) {
 		if owner := metav1.GetControllerOf(rs); owner != nil && owner.Kind == "Deployment" {
-			c.queue.queue.Add(keyOf(rs.Namespace, owner.Name))
+			c.queue.add(keyOf(rs.Namespace, owner.Name))
 		}
 	})
+	on(m.factory.Core().V1().Pods().Informer(), func(p, _ *corev1.Pod) { c.podChanged(p) })
 	return nil
+}
+
+// podChanged queues a Deployment that waits for the end of old pods.
+func (c *deployments) podChanged(p *corev1.Pod) {
+	owner := metav1.GetControllerOf(p)
+	if owner == nil || owner.Kind != "ReplicaSet" {
+		return
+	}
+	rs, err := c.replicaSets.ReplicaSets(p.Namespace).Get(owner.Name)
+	if err != nil {
+		return
+	}
+	if owner = metav1.GetControllerOf(rs); owner == nil || owner.Kind != "Deployment" {
+		return
+	}
+	if d, err := c.deployments.Deployments(p.Namespace).Get(owner.Name); err == nil && recreates(d) {
+		c.queue.add(keyOf(d.Namespace, d.Name))
+	}
+}
+
+func recreates(d *appsv1.Deployment) bool {
+	return d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType
 }
 
 func (c *deployments) sync(ctx context.Context, key string) error {
@@ -75,15 +101,18 @@ func (c *deployments) sync(ctx context.Context, key string) error {
 		return err
 	}
 	current, old := split(d, sets)
-	if !d.Spec.Paused {
-		if current, err = c.ensureCurrent(ctx, d, current, old); err != nil {
-			return err
+	switch {
+	case d.Spec.Paused:
+		err = c.scaleActive(ctx, d, current, old)
+	case recreates(d) && c.oldPodsLeft(d, old):
+		err = c.scaleAll(ctx, d, old)
+	default:
+		if current, err = c.ensureCurrent(ctx, d, current, old); err == nil && current != nil {
+			err = c.move(ctx, d, current, old)
 		}
-		if current != nil {
-			if err := c.move(ctx, d, current, old); err != nil {
-				return err
-			}
-		}
+	}
+	if err != nil {
+		return err
 	}
 	if err := c.status(ctx, d, current, old); err != nil {
 		return err
@@ -123,28 +152,60 @@ func revision(o metav1.Object) int {
 	return n
 }
 
+// oldPodsLeft says whether pods of earlier templates may still run: Recreate waits
+// until the last of them is gone.
+func (c *deployments) oldPodsLeft(d *appsv1.Deployment, old []*appsv1.ReplicaSet) bool {
+	all, err := c.pods.Pods(d.Namespace).List(labels.Everything())
+	if err != nil {
+		return true // a cache's lister does not fail
+	}
+	for _, rs := range old {
+		if *rs.Spec.Replicas > 0 || rs.Status.Replicas > 0 {
+			return true
+		}
+		for _, p := range all {
+			if metav1.IsControlledBy(p, rs) && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// scaleActive scales a paused Deployment, if one ReplicaSet alone has its pods;
+// between several the sizes stay until it goes on.
+func (c *deployments) scaleActive(ctx context.Context, d *appsv1.Deployment, current *appsv1.ReplicaSet, old []*appsv1.ReplicaSet) error {
+	all := slices.Clone(old)
+	if current != nil {
+		all = append(all, current)
+	}
+	active := slices.DeleteFunc(slices.Clone(all), func(rs *appsv1.ReplicaSet) bool { return *rs.Spec.Replicas == 0 })
+	switch {
+	case len(active) == 1:
+		return c.scale(ctx, d, active[0], *d.Spec.Replicas)
+	case len(active) == 0 && len(all) > 0: // was scaled to zero
+		return c.scale(ctx, d, slices.MaxFunc(all, func(a, b *appsv1.ReplicaSet) int { return cmp.Compare(revision(a), revision(b)) }), *d.Spec.Replicas)
+	}
+	return nil
+}
+
 // ensureCurrent makes the ReplicaSet of the current template, with the newest
-// revision number. It returns nil where Recreate waits for old pods to end.
+// revision number. It returns nil if it has to be looked for again.
 func (c *deployments) ensureCurrent(ctx context.Context, d *appsv1.Deployment, current *appsv1.ReplicaSet, old []*appsv1.ReplicaSet) (*appsv1.ReplicaSet, error) {
 	newest := 0
 	for _, rs := range old {
 		newest = max(newest, revision(rs))
 	}
 	if current != nil {
-		if revision(current) > newest {
+		if revision(current) > newest && current.Spec.MinReadySeconds == d.Spec.MinReadySeconds {
 			return current, nil
 		}
-		// A rollback: an old template is the current one again.
 		changed := current.DeepCopy()
-		changed.Annotations = with(changed.Annotations, revisionAnnotation, strconv.Itoa(newest+1))
-		return c.client.AppsV1().ReplicaSets(d.Namespace).Update(ctx, changed, metav1.UpdateOptions{})
-	}
-	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
-		for _, rs := range old {
-			if rs.Status.Replicas > 0 || *rs.Spec.Replicas > 0 {
-				return nil, c.scaleAll(ctx, d, old)
-			}
+		changed.Spec.MinReadySeconds = d.Spec.MinReadySeconds
+		if revision(current) <= newest { // a rollback: an old template is the current one again
+			changed.Annotations = with(changed.Annotations, revisionAnnotation, strconv.Itoa(newest+1))
 		}
+		return c.client.AppsV1().ReplicaSets(d.Namespace).Update(ctx, changed, metav1.UpdateOptions{})
 	}
 	hash := templateHash(d)
 	rs := &appsv1.ReplicaSet{
@@ -204,7 +265,7 @@ func templateHash(d *appsv1.Deployment) string {
 
 // limits of a rolling update, in pods.
 func limits(d *appsv1.Deployment) (surge, unavailable int32) {
-	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType || d.Spec.Strategy.RollingUpdate == nil {
+	if recreates(d) || d.Spec.Strategy.RollingUpdate == nil {
 		return 0, 0
 	}
 	replicas := int(*d.Spec.Replicas)
@@ -230,7 +291,7 @@ func roomForNew(d *appsv1.Deployment, current *appsv1.ReplicaSet, old []*appsv1.
 	if current != nil {
 		has = *current.Spec.Replicas
 	}
-	if has >= want || d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+	if has >= want || recreates(d) {
 		return want
 	}
 	surge, _ := limits(d)
@@ -247,9 +308,6 @@ func (c *deployments) move(ctx context.Context, d *appsv1.Deployment, current *a
 	if wanted(old) == 0 {
 		return nil
 	}
-	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
-		return c.scaleAll(ctx, d, old)
-	}
 	_, unavailable := limits(d)
 	atLeast := *d.Spec.Replicas - unavailable
 	// New pods that aren't available yet count as if they never would be.
@@ -258,6 +316,7 @@ func (c *deployments) move(ctx context.Context, d *appsv1.Deployment, current *a
 		return nil
 	}
 	// Pods of old ReplicaSets that serve nobody go first.
+	scaled := false
 	for _, rs := range old {
 		broken := *rs.Spec.Replicas - rs.Status.AvailableReplicas
 		if n := min(broken, spare); n > 0 && rs.Status.ObservedGeneration >= rs.Generation {
@@ -265,7 +324,11 @@ func (c *deployments) move(ctx context.Context, d *appsv1.Deployment, current *a
 			if err := c.scale(ctx, d, rs, *rs.Spec.Replicas-n); err != nil {
 				return err
 			}
+			scaled = true
 		}
+	}
+	if scaled {
+		return nil // the change brings us here again
 	}
 	available := current.Status.AvailableReplicas
 	for _, rs := range old {
@@ -313,6 +376,9 @@ func (c *deployments) scale(ctx context.Context, d *appsv1.Deployment, rs *appsv
 
 // cleanUp removes old ReplicaSets beyond the history limit, once all is moved.
 func (c *deployments) cleanUp(ctx context.Context, d *appsv1.Deployment, current *appsv1.ReplicaSet, old []*appsv1.ReplicaSet) error {
+	if current == nil || *current.Spec.Replicas != *d.Spec.Replicas || current.Status.AvailableReplicas != *d.Spec.Replicas || wanted(old) > 0 {
+		return nil
+	}
 	limit := int(ptr.Deref(d.Spec.RevisionHistoryLimit, 10))
 	var idle []*appsv1.ReplicaSet
 	for _, rs := range old {
@@ -376,7 +442,11 @@ func (c *deployments) status(ctx context.Context, d *appsv1.Deployment, current 
 
 // progress judges the rollout against its deadline.
 func (c *deployments) progress(d *appsv1.Deployment, status *appsv1.DeploymentStatus, current *appsv1.ReplicaSet) {
-	if d.Spec.Paused || current == nil {
+	if d.Spec.Paused {
+		c.condition(status, appsv1.DeploymentProgressing, corev1.ConditionUnknown, "DeploymentPaused", "Deployment is paused")
+		return
+	}
+	if current == nil {
 		return
 	}
 	want := *d.Spec.Replicas
@@ -385,12 +455,15 @@ func (c *deployments) progress(d *appsv1.Deployment, status *appsv1.DeploymentSt
 			fmt.Sprintf("ReplicaSet %q has successfully progressed.", current.Name))
 		return
 	}
+	i := slices.IndexFunc(status.Conditions, func(x appsv1.DeploymentCondition) bool { return x.Type == appsv1.DeploymentProgressing })
+	if i >= 0 && status.Conditions[i].Reason == "NewReplicaSetAvailable" && status.Replicas == status.UpdatedReplicas {
+		return // no rollout is under way: a pod lost later misses no deadline
+	}
 	last := d.Status
 	moved := status.UpdatedReplicas != last.UpdatedReplicas || status.ReadyReplicas > last.ReadyReplicas ||
 		status.AvailableReplicas > last.AvailableReplicas || status.Replicas < last.Replicas || d.Generation != last.ObservedGeneration
 	deadline := time.Duration(ptr.Deref(d.Spec.ProgressDeadlineSeconds, 600)) * time.Second
 	now := c.now()
-	i := slices.IndexFunc(status.Conditions, func(x appsv1.DeploymentCondition) bool { return x.Type == appsv1.DeploymentProgressing })
 	if i >= 0 && !moved {
 		due := status.Conditions[i].LastUpdateTime.Add(deadline)
 		if !now.Before(due) {

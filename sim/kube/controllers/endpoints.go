@@ -58,8 +58,8 @@ func (m *manager) addEndpoints() error {
 		services: core.Services().Lister(), pods: core.Pods().Lister(), objects: core.Endpoints().Lister(),
 	}
 	c.queue = m.loop("endpoints", c.sync)
-	on(core.Services().Informer(), func(s, _ *corev1.Service) { c.queue.queue.Add(keyOf(s.Namespace, s.Name)) })
-	on(core.Endpoints().Informer(), func(e, _ *corev1.Endpoints) { c.queue.queue.Add(keyOf(e.Namespace, e.Name)) })
+	on(core.Services().Informer(), func(s, _ *corev1.Service) { c.queue.add(keyOf(s.Namespace, s.Name)) })
+	on(core.Endpoints().Informer(), func(e, _ *corev1.Endpoints) { c.queue.add(keyOf(e.Namespace, e.Name)) })
 	on(core.Pods().Informer(), func(p, old *corev1.Pod) {
 		c.servicesOf(p)
 		if old != nil && !maps.Equal(old.Labels, p.Labels) {
@@ -70,7 +70,7 @@ func (m *manager) addEndpoints() error {
 		c.slices = m.factory.Discovery().V1().EndpointSlices().Lister()
 		on(m.factory.Discovery().V1().EndpointSlices().Informer(), func(s, _ *discoveryv1.EndpointSlice) {
 			if name := s.Labels[discoveryv1.LabelServiceName]; name != "" {
-				c.queue.queue.Add(keyOf(s.Namespace, name))
+				c.queue.add(keyOf(s.Namespace, name))
 			}
 		})
 	}
@@ -85,14 +85,25 @@ func (c *endpoints) servicesOf(p *corev1.Pod) {
 	}
 	var names []string
 	for _, s := range all {
-		if len(s.Spec.Selector) > 0 && labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(p.Labels)) {
+		if selects(s.Spec.Selector, p.Labels) {
 			names = append(names, s.Name)
 		}
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		c.queue.queue.Add(keyOf(p.Namespace, name))
+		c.queue.add(keyOf(p.Namespace, name))
 	}
+}
+
+// selects says whether a Service's selector, if it has one, matches. It is asked for
+// each pair of pod and Service.
+func selects(selector, of map[string]string) bool {
+	for key, value := range selector {
+		if has, ok := of[key]; !ok || has != value {
+			return false
+		}
+	}
+	return len(selector) > 0
 }
 
 type madeSlice struct {
@@ -116,6 +127,7 @@ func (c *endpoints) sync(ctx context.Context, key string) error {
 	namespace, name, _ := cache.SplitMetaNamespaceKey(key)
 	service, err := c.services.Services(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
+		delete(c.made, key)
 		return c.remove(ctx, namespace, name)
 	}
 	if err != nil {
@@ -153,15 +165,18 @@ func group(service *corev1.Service, pods []*corev1.Pod) []portGroup {
 			continue
 		}
 		ports := resolve(service, p)
-		key := fmt.Sprint(ports)
+		var key string
+		for _, sp := range ports { // what differs by pod
+			key += fmt.Sprintf("%s=%d,", sp.Name, sp.Port)
+		}
 		if groups[key] == nil {
 			groups[key] = &portGroup{ports: ports}
 		}
-		serving := podReady(p) || service.Spec.PublishNotReadyAddresses
+		serving := podReady(p)
 		terminating := p.DeletionTimestamp != nil
 		groups[key].endpoints = append(groups[key].endpoints, endpoint{
 			pod: p, serving: serving, terminating: terminating,
-			ready: serving && (!terminating || service.Spec.PublishNotReadyAddresses),
+			ready: service.Spec.PublishNotReadyAddresses || serving && !terminating,
 		})
 	}
 	var list []portGroup
@@ -207,8 +222,8 @@ func targetRef(p *corev1.Pod) *corev1.ObjectReference {
 func (c *endpoints) syncEndpoints(ctx context.Context, service *corev1.Service, groups []portGroup) error {
 	var subsets []corev1.EndpointSubset
 	for _, g := range groups {
-		if len(g.ports) == 0 {
-			continue
+		if len(g.ports) == 0 && len(service.Spec.Ports) > 0 {
+			continue // a headless Service may do without ports
 		}
 		subset := corev1.EndpointSubset{Ports: g.ports}
 		for _, e := range g.endpoints {
@@ -224,10 +239,11 @@ func (c *endpoints) syncEndpoints(ctx context.Context, service *corev1.Service, 
 			subsets = append(subsets, subset)
 		}
 	}
+	wanted := with(service.Labels, endpointsNote, "endpoint-controller")
 	old, err := c.objects.Endpoints(service.Namespace).Get(service.Name)
 	if apierrors.IsNotFound(err) {
 		fresh := &corev1.Endpoints{
-			ObjectMeta: metav1.ObjectMeta{Name: service.Name, Namespace: service.Namespace, Labels: with(service.Labels, endpointsNote, "endpoint-controller")},
+			ObjectMeta: metav1.ObjectMeta{Name: service.Name, Namespace: service.Namespace, Labels: wanted},
 			Subsets:    subsets,
 		}
 		_, err = c.client.CoreV1().Endpoints(service.Namespace).Create(ctx, fresh, metav1.CreateOptions{})
@@ -236,11 +252,11 @@ func (c *endpoints) syncEndpoints(ctx context.Context, service *corev1.Service, 
 		}
 		return err
 	}
-	if err != nil || apiequality.Semantic.DeepEqual(old.Subsets, subsets) {
+	if err != nil || apiequality.Semantic.DeepEqual(old.Subsets, subsets) && maps.Equal(old.Labels, wanted) {
 		return err
 	}
 	changed := old.DeepCopy()
-	changed.Subsets = subsets
+	changed.Subsets, changed.Labels = subsets, wanted
 	_, err = c.client.CoreV1().Endpoints(service.Namespace).Update(ctx, changed, metav1.UpdateOptions{})
 	return err
 }
@@ -319,6 +335,9 @@ func distribute(wanted []endpoint, slicesThere []*discoveryv1.EndpointSlice) []p
 	for _, s := range slicesThere {
 		p := part{slice: s}
 		for _, old := range s.Endpoints {
+			if len(old.Addresses) == 0 {
+				continue
+			}
 			if e, ok := byAddress[old.Addresses[0]]; ok {
 				p.endpoints = append(p.endpoints, e)
 				delete(byAddress, old.Addresses[0])
@@ -355,7 +374,7 @@ func (c *endpoints) writeSlice(ctx context.Context, service *corev1.Service, p p
 		created, err := c.client.DiscoveryV1().EndpointSlices(service.Namespace).Create(ctx, &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{
 				GenerateName: strings.TrimSuffix(service.Name[:min(len(service.Name), 200)], ".") + "-", Namespace: service.Namespace,
-				Labels:          map[string]string{discoveryv1.LabelServiceName: service.Name, discoveryv1.LabelManagedBy: sliceManager},
+				Labels:          sliceLabels(service),
 				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(service, corev1.SchemeGroupVersion.WithKind("Service"))},
 			},
 			AddressType: discoveryv1.AddressTypeIPv4, Endpoints: p.endpoints, Ports: ports,
@@ -365,13 +384,24 @@ func (c *endpoints) writeSlice(ctx context.Context, service *corev1.Service, p p
 		}
 		return err
 	}
-	if apiequality.Semantic.DeepEqual(p.slice.Endpoints, p.endpoints) && apiequality.Semantic.DeepEqual(p.slice.Ports, ports) {
+	wanted := sliceLabels(service)
+	if apiequality.Semantic.DeepEqual(p.slice.Endpoints, p.endpoints) && apiequality.Semantic.DeepEqual(p.slice.Ports, ports) &&
+		maps.Equal(p.slice.Labels, wanted) {
 		return nil
 	}
 	changed := p.slice.DeepCopy()
-	changed.Endpoints, changed.Ports = p.endpoints, ports
+	changed.Endpoints, changed.Ports, changed.Labels = p.endpoints, ports, wanted
 	_, err := c.client.DiscoveryV1().EndpointSlices(service.Namespace).Update(ctx, changed, metav1.UpdateOptions{})
 	return err
+}
+
+// sliceLabels are the Service's own, and those by which its slices are found.
+func sliceLabels(service *corev1.Service) map[string]string {
+	l := with(with(service.Labels, discoveryv1.LabelServiceName, service.Name), discoveryv1.LabelManagedBy, sliceManager)
+	if service.Spec.ClusterIP == corev1.ClusterIPNone {
+		l[corev1.IsHeadlessService] = ""
+	}
+	return l
 }
 
 func (c *endpoints) deleteSlice(ctx context.Context, s *discoveryv1.EndpointSlice) error {

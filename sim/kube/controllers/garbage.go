@@ -93,7 +93,7 @@ func (g *garbage) changed(k ownedKind, object any) {
 		return
 	}
 	if len(o.GetOwnerReferences()) > 0 || o.GetDeletionTimestamp() != nil {
-		g.queue.queue.Add(g.key(k, o))
+		g.queue.add(g.key(k, o))
 	}
 }
 
@@ -125,7 +125,7 @@ func (g *garbage) dependents(uid types.UID) (keys []string, objects []metav1.Obj
 func (g *garbage) queueDependents(uid types.UID) {
 	keys, _ := g.dependents(uid)
 	for _, key := range keys {
-		g.queue.queue.Add(key)
+		g.queue.add(key)
 	}
 }
 
@@ -134,7 +134,7 @@ func (g *garbage) queueOwners(o metav1.Object) {
 	for _, owner := range o.GetOwnerReferences() {
 		for _, k := range g.kinds {
 			if k.kind == owner.Kind {
-				g.queue.queue.Add(k.resource + "/" + o.GetNamespace() + "/" + owner.Name)
+				g.queue.add(k.resource + "/" + o.GetNamespace() + "/" + owner.Name)
 			}
 		}
 	}
@@ -199,8 +199,7 @@ func (g *garbage) finish(ctx context.Context, k ownedKind, o metav1.Object) erro
 	_, dependents := g.dependents(o.GetUID())
 	if slices.Contains(o.GetFinalizers(), metav1.FinalizerOrphanDependents) {
 		for _, d := range dependents {
-			if err := g.patch(ctx, g.kindOf(d), d, fmt.Sprintf(
-				`{"metadata":{"ownerReferences":[{"$patch":"delete","uid":%q}],"uid":%q}}`, o.GetUID(), d.GetUID())); err != nil && !apierrors.IsNotFound(err) {
+			if err := g.disown(ctx, d, o.GetUID()); err != nil {
 				return err
 			}
 		}
@@ -211,13 +210,34 @@ func (g *garbage) finish(ctx context.Context, k ownedKind, o metav1.Object) erro
 	}
 	blocked := false
 	for _, d := range dependents {
+		kept, blocks := false, false // by another owner; for this one
 		for _, owner := range d.GetOwnerReferences() {
-			blocked = blocked || owner.UID == o.GetUID() && owner.BlockOwnerDeletion != nil && *owner.BlockOwnerDeletion
-		}
-		if d.GetDeletionTimestamp() == nil {
-			if err := g.delete(ctx, g.kindOf(d), d, metav1.DeletePropagationForeground); err != nil {
+			if owner.UID == o.GetUID() {
+				blocks = owner.BlockOwnerDeletion != nil && *owner.BlockOwnerDeletion
+				continue
+			}
+			there, err := g.exists(ctx, d.GetNamespace(), owner)
+			if err != nil {
 				return err
 			}
+			kept = kept || there
+		}
+		if kept {
+			if err := g.disown(ctx, d, o.GetUID()); err != nil {
+				return err
+			}
+			continue
+		}
+		blocked = blocked || blocks
+		if d.GetDeletionTimestamp() != nil {
+			continue
+		}
+		policy := metav1.DeletePropagationBackground
+		if below, _ := g.dependents(d.GetUID()); len(below) > 0 {
+			policy = metav1.DeletePropagationForeground
+		}
+		if err := g.delete(ctx, g.kindOf(d), d, policy); err != nil {
+			return err
 		}
 	}
 	if blocked {
@@ -236,6 +256,16 @@ func (g *garbage) kindOf(o metav1.Object) ownedKind {
 		}
 	}
 	return ownedKind{}
+}
+
+// disown removes an owner from a dependent.
+func (g *garbage) disown(ctx context.Context, d metav1.Object, owner types.UID) error {
+	err := g.patch(ctx, g.kindOf(d), d, fmt.Sprintf(
+		`{"metadata":{"ownerReferences":[{"$patch":"delete","uid":%q}],"uid":%q}}`, owner, d.GetUID()))
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 func (g *garbage) delete(ctx context.Context, k ownedKind, o metav1.Object, policy metav1.DeletionPropagation) error {

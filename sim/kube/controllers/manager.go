@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/informers"
@@ -55,6 +56,9 @@ func Run(ctx context.Context, o Options) error {
 		m.slices = v.AtLeast(version.MajorMinor(1, 21))
 	}
 	defer func() {
+		for _, l := range m.loops {
+			l.queue.ShutDown()
+		}
 		for _, c := range m.clients {
 			c.Close()
 		}
@@ -73,12 +77,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	m.factory.Start(ctx.Done())
-	synced := m.factory.WaitForCacheSync(ctx.Done())
-	for kind, ok := range synced {
-		if !ok && ctx.Err() == nil {
-			return fmt.Errorf("cache of %s did not fill", kind)
-		}
-	}
+	m.factory.WaitForCacheSync(ctx.Done()) // or ctx ends, and all with it
 	var workers sync.WaitGroup
 	for _, l := range m.loops {
 		workers.Go(func() { l.run(ctx) })
@@ -107,6 +106,7 @@ func (m *manager) now() time.Time { return m.World.Clock().Now() }
 type loop struct {
 	name  string
 	log   *slog.Logger
+	world outside.World
 	queue workqueue.TypedRateLimitingInterface[string]
 	sync  func(ctx context.Context, key string) error
 }
@@ -114,7 +114,7 @@ type loop struct {
 // loop makes a controller whose sync is called for each key, never twice at once.
 func (m *manager) loop(name string, sync func(ctx context.Context, key string) error) *loop {
 	l := &loop{
-		name: name, log: m.Log, sync: sync,
+		name: name, log: m.Log, world: m.World, sync: sync,
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](5*time.Millisecond, 10*time.Second),
 			workqueue.TypedRateLimitingQueueConfig[string]{Name: name, Clock: m.World.Clock()},
@@ -122,6 +122,13 @@ func (m *manager) loop(name string, sync func(ctx context.Context, key string) e
 	}
 	m.loops = append(m.loops, l)
 	return l
+}
+
+// add queues a key for what an informer saw. An informer hands over what it has
+// listed in the order of a map: each key waits a little of its own, so that keys are
+// worked on in an order that is theirs.
+func (l *loop) add(key string) {
+	l.queue.AddAfter(key, l.world.Jitter("cluster/"+l.name+"/"+key, 0, time.Millisecond))
 }
 
 func (l *loop) run(ctx context.Context) {
@@ -145,9 +152,13 @@ func (l *loop) one(ctx context.Context, key string) {
 		l.queue.Forget(key)
 		return
 	}
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		l.queue.Forget(key) // it goes with its namespace
+		return
+	}
 	// Conflicts and what is gone meanwhile are everyday: the next event or try
 	// settles them.
-	if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, errNotEmpty) && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && !errors.Is(err, context.Canceled) {
 		l.log.Warn("cluster controller", "controller", l.name, "key", key, "error", err)
 	}
 	l.queue.AddRateLimited(key)

@@ -3,13 +3,15 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 )
@@ -19,6 +21,7 @@ type namespaces struct {
 	*manager
 	client kubernetes.Interface
 	lister corelisters.NamespaceLister
+	pods   corelisters.PodLister
 	queue  *loop
 }
 
@@ -27,18 +30,28 @@ func (m *manager) addNamespaces() error {
 	if err != nil {
 		return err
 	}
-	c := &namespaces{manager: m, client: client, lister: m.factory.Core().V1().Namespaces().Lister()}
+	core := m.factory.Core().V1()
+	c := &namespaces{manager: m, client: client, lister: core.Namespaces().Lister(), pods: core.Pods().Lister()}
 	c.queue = m.loop("namespace", c.sync)
-	on(m.factory.Core().V1().Namespaces().Informer(), func(n, _ *corev1.Namespace) {
+	on(core.Namespaces().Informer(), func(n, _ *corev1.Namespace) {
 		if n.DeletionTimestamp != nil {
-			c.queue.queue.Add(n.Name)
+			c.queue.add(n.Name)
+		}
+	})
+	// Pods are what a namespace waits for: look again when the last is gone.
+	on(core.Pods().Informer(), func(p, _ *corev1.Pod) {
+		if n, err := c.lister.Get(p.Namespace); err != nil || n.DeletionTimestamp == nil {
+			return
+		}
+		if left, err := c.pods.Pods(p.Namespace).List(labels.Everything()); err == nil && len(left) == 0 {
+			c.queue.add(p.Namespace)
 		}
 	})
 	return nil
 }
 
-// lookAgain is how long a namespace that still holds something is left to empty.
-const lookAgain = 100 * time.Millisecond
+// errNotEmpty makes the queue try again, each time later.
+var errNotEmpty = errors.New("the namespace still holds something")
 
 func (c *namespaces) sync(ctx context.Context, name string) error {
 	n, err := c.lister.Get(name)
@@ -53,8 +66,7 @@ func (c *namespaces) sync(ctx context.Context, name string) error {
 		return err
 	}
 	if left {
-		c.queue.queue.AddAfter(name, lookAgain)
-		return nil
+		return errNotEmpty
 	}
 	changed := n.DeepCopy()
 	changed.Spec.Finalizers = slices.DeleteFunc(changed.Spec.Finalizers, func(f corev1.FinalizerName) bool { return f == corev1.FinalizerKubernetes })
@@ -64,7 +76,7 @@ func (c *namespaces) sync(ctx context.Context, name string) error {
 
 // empty deletes all that a namespace holds, and says whether something is left.
 func (c *namespaces) empty(ctx context.Context, name string) (left bool, err error) {
-	_, lists, err := c.client.Discovery().ServerGroupsAndResources()
+	_, lists, err := discovery.ToDiscoveryInterfaceWithContext(c.client.Discovery()).ServerGroupsAndResourcesWithContext(ctx)
 	if err != nil {
 		return false, err
 	}

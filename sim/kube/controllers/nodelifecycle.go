@@ -48,15 +48,15 @@ func (m *manager) addNodeLifecycle() error {
 		leases: m.factory.Coordination().V1().Leases().Lister(),
 	}
 	c.queue = m.loop("nodelifecycle", c.sync)
-	on(core.Nodes().Informer(), func(n, _ *corev1.Node) { c.queue.queue.Add(n.Name) })
+	on(core.Nodes().Informer(), func(n, _ *corev1.Node) { c.queue.add(n.Name) })
 	on(core.Pods().Informer(), func(p, old *corev1.Pod) {
 		if p.Spec.NodeName != "" && (old == nil || old.Spec.NodeName == "") {
-			c.queue.queue.Add(p.Spec.NodeName) // bound to a node that may be lost or gone
+			c.queue.add(p.Spec.NodeName) // bound to a node that may be lost or gone
 		}
 	})
 	on(m.factory.Coordination().V1().Leases().Informer(), func(l, old *coordinationv1.Lease) {
 		if l.Namespace == corev1.NamespaceNodeLease && old == nil {
-			c.queue.queue.Add(l.Name)
+			c.queue.add(l.Name)
 		}
 	})
 	return nil
@@ -76,8 +76,19 @@ func (c *nodeLifecycle) sync(ctx context.Context, name string) error {
 	}
 	now := c.now()
 	lost := !now.Before(heard.Add(graceOfNode))
+	if lost && nodeReady(node) == corev1.ConditionTrue {
+		// It may have come back just now: its Node can be seen before its Lease.
+		lease, err := c.client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		if err == nil && lease.Spec.RenewTime != nil {
+			heard = lease.Spec.RenewTime.Time
+			lost = !now.Before(heard.Add(graceOfNode))
+		}
+	}
 	if lost {
-		if err := c.lose(ctx, node); err != nil {
+		if node, err = c.lose(ctx, node); err != nil {
 			return err
 		}
 		if now.Before(heard.Add(graceOfPods)) {
@@ -92,8 +103,9 @@ func (c *nodeLifecycle) sync(ctx context.Context, name string) error {
 	return c.taint(ctx, node, lost)
 }
 
-// lose writes that a node is not heard of, and that its pods are not ready.
-func (c *nodeLifecycle) lose(ctx context.Context, node *corev1.Node) error {
+// lose writes that a node is not heard of, and that its pods are not ready. It
+// returns the node as it is then.
+func (c *nodeLifecycle) lose(ctx context.Context, node *corev1.Node) (*corev1.Node, error) {
 	if nodeReady(node) != corev1.ConditionUnknown || len(node.Status.Conditions) == 0 {
 		changed := node.DeepCopy()
 		now := metav1.NewTime(c.now())
@@ -103,9 +115,11 @@ func (c *nodeLifecycle) lose(ctx context.Context, node *corev1.Node) error {
 		}
 		changed.Status.Conditions = slices.DeleteFunc(changed.Status.Conditions, func(x corev1.NodeCondition) bool { return x.Type == corev1.NodeReady })
 		changed.Status.Conditions = append(changed.Status.Conditions, unknown)
-		if _, err := c.client.CoreV1().Nodes().UpdateStatus(ctx, changed, metav1.UpdateOptions{}); err != nil {
-			return err
+		updated, err := c.client.CoreV1().Nodes().UpdateStatus(ctx, changed, metav1.UpdateOptions{})
+		if err != nil {
+			return nil, err
 		}
+		node = updated
 	}
 	for _, p := range c.on(node.Name) {
 		if !podReady(p) {
@@ -119,10 +133,10 @@ func (c *nodeLifecycle) lose(ctx context.Context, node *corev1.Node) error {
 			}
 		}
 		if _, err := c.client.CoreV1().Pods(p.Namespace).UpdateStatus(ctx, changed, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return node, nil
 }
 
 // on lists a node's pods, sorted.
@@ -206,11 +220,8 @@ func (c *nodeLifecycle) taint(ctx context.Context, node *corev1.Node, lost bool)
 	if text(wanted) == text(node.Spec.Taints) {
 		return nil
 	}
-	fresh, err := c.client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	fresh.Spec.Taints = wanted
-	_, err = c.client.CoreV1().Nodes().Update(ctx, fresh, metav1.UpdateOptions{})
+	changed := node.DeepCopy()
+	changed.Spec.Taints = wanted
+	_, err := c.client.CoreV1().Nodes().Update(ctx, changed, metav1.UpdateOptions{})
 	return err
 }

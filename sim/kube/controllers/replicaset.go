@@ -30,12 +30,13 @@ type replicaSets struct {
 	events      *events
 	queue       *loop
 
-	// What was done and does not show in the cache yet, by ReplicaSet; of the one
-	// worker alone.
-	pending map[types.UID]*pending
+	// What was done and does not show in the cache yet, by the ReplicaSet's key; of
+	// the one worker alone.
+	pending map[string]*pending
 }
 
 type pending struct {
+	of      types.UID // the ReplicaSet
 	created map[types.UID]time.Time
 	deleted map[types.UID]time.Time
 }
@@ -49,15 +50,15 @@ func (m *manager) addReplicaSets() error {
 		return err
 	}
 	c := &replicaSets{
-		manager: m, client: client, pending: map[types.UID]*pending{},
+		manager: m, client: client, pending: map[string]*pending{},
 		replicaSets: m.factory.Apps().V1().ReplicaSets().Lister(), pods: m.factory.Core().V1().Pods().Lister(),
 		events: m.eventsOf(client, "replicaset-controller"),
 	}
 	c.queue = m.loop("replicaset", c.sync)
-	on(m.factory.Apps().V1().ReplicaSets().Informer(), func(rs, _ *appsv1.ReplicaSet) { c.queue.queue.Add(keyOf(rs.Namespace, rs.Name)) })
+	on(m.factory.Apps().V1().ReplicaSets().Informer(), func(rs, _ *appsv1.ReplicaSet) { c.queue.add(keyOf(rs.Namespace, rs.Name)) })
 	on(m.factory.Core().V1().Pods().Informer(), func(p, _ *corev1.Pod) {
 		if owner := metav1.GetControllerOf(p); owner != nil && owner.Kind == "ReplicaSet" {
-			c.queue.queue.Add(keyOf(p.Namespace, owner.Name))
+			c.queue.add(keyOf(p.Namespace, owner.Name))
 		}
 	})
 	return nil
@@ -67,6 +68,7 @@ func (c *replicaSets) sync(ctx context.Context, key string) error {
 	namespace, name, _ := cache.SplitMetaNamespaceKey(key)
 	rs, err := c.replicaSets.ReplicaSets(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
+		delete(c.pending, key)
 		return nil
 	}
 	if err != nil {
@@ -76,10 +78,10 @@ func (c *replicaSets) sync(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	waiting := c.pending[rs.UID]
-	if waiting == nil {
-		waiting = &pending{created: map[types.UID]time.Time{}, deleted: map[types.UID]time.Time{}}
-		c.pending[rs.UID] = waiting
+	waiting := c.pending[key]
+	if waiting == nil || waiting.of != rs.UID {
+		waiting = &pending{of: rs.UID, created: map[types.UID]time.Time{}, deleted: map[types.UID]time.Time{}}
+		c.pending[key] = waiting
 	}
 	var pods []*corev1.Pod // those that count
 	seen := map[types.UID]bool{}
@@ -135,6 +137,7 @@ func (c *replicaSets) manage(ctx context.Context, rs *appsv1.ReplicaSet, pods []
 			return err
 		}
 		waiting.created[created.UID] = c.now()
+		c.queue.queue.AddAfter(keyOf(rs.Namespace, rs.Name), pendingFor+time.Second) // should it be gone before it shows
 		c.events.normal(ctx, rs, "ReplicaSet", "SuccessfulCreate", "Created pod: "+created.Name)
 	}
 	if missing >= 0 {

@@ -21,7 +21,8 @@ import (
 // scheduler binds pods to nodes: ready, schedulable, tolerated, selected by
 // nodeSelector, not excluded by podAntiAffinity; of these the one that
 // preferred podAntiAffinity speaks least against and that has the fewest pods. Left
-// out: resources, nodeAffinity, podAffinity, topology spread, priorities.
+// out: resources, nodeAffinity, podAffinity, namespaceSelector, topology spread,
+// PreferNoSchedule, priorities.
 type scheduler struct {
 	*manager
 	client kubernetes.Interface
@@ -49,14 +50,14 @@ func (m *manager) addScheduler() error {
 	s.queue = m.loop("scheduler", s.sync)
 	on(core.Pods().Informer(), func(p, old *corev1.Pod) {
 		if p.Spec.NodeName == "" && p.DeletionTimestamp == nil {
-			s.queue.queue.Add(keyOf(p.Namespace, p.Name))
+			s.queue.add(keyOf(p.Namespace, p.Name))
 		} else if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-			s.queue.queue.Add(everyone) // room may have been made
+			s.queue.add(everyone) // room may have been made
 		}
 	})
 	on(core.Nodes().Informer(), func(n, old *corev1.Node) {
 		if old == nil || fits(n) != fits(old) || !maps.Equal(n.Labels, old.Labels) || len(n.Spec.Taints) != len(old.Spec.Taints) {
-			s.queue.queue.Add(everyone)
+			s.queue.add(everyone)
 		}
 	})
 	return nil
@@ -68,7 +69,7 @@ const everyone = "*"
 func (s *scheduler) sync(ctx context.Context, key string) error {
 	if key == everyone {
 		for _, k := range slices.Sorted(maps.Keys(s.waiting)) {
-			s.queue.queue.Add(k)
+			s.queue.add(k)
 		}
 		return nil
 	}
@@ -167,6 +168,9 @@ func (s *scheduler) choose(pod *corev1.Pod) (node, why string, err error) {
 	if best != "" {
 		return best, "", nil
 	}
+	if len(nodes) == 0 {
+		return "", "no nodes available to schedule pods", nil
+	}
 	var parts []string
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
 		parts = append(parts, fmt.Sprintf("%d %s", reasons[reason], reason))
@@ -215,13 +219,14 @@ func (s *scheduler) excludes(n *corev1.Node, pod *corev1.Pod, placed []placedPod
 		return "node(s) were unschedulable"
 	case !fits(n):
 		return "node(s) were not ready"
-	case pod.Spec.NodeSelector != nil && !labels.SelectorFromSet(pod.Spec.NodeSelector).Matches(labels.Set(n.Labels)):
-		return "node(s) didn't match Pod's node affinity/selector"
 	}
 	for _, taint := range n.Spec.Taints {
 		if taint.Effect != corev1.TaintEffectPreferNoSchedule && !tolerates(pod, taint) {
 			return fmt.Sprintf("node(s) had untolerated taint {%s: %s}", taint.Key, taint.Value)
 		}
+	}
+	if !labels.SelectorFromSet(pod.Spec.NodeSelector).Matches(labels.Set(n.Labels)) {
+		return "node(s) didn't match Pod's node affinity/selector"
 	}
 	for _, term := range requiredAntiAffinity(pod) {
 		for _, other := range placed {
@@ -258,13 +263,14 @@ func requiredAntiAffinity(pod *corev1.Pod) []corev1.PodAffinityTerm {
 	return pod.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 }
 
-// matches says whether a term of a pod of namespace speaks of other.
+// matches says whether a term of a pod of namespace speaks of other. A pod that is
+// ending counts until it is gone, as for the real scheduler.
 func matches(term corev1.PodAffinityTerm, namespace string, other *corev1.Pod) bool {
 	namespaces := term.Namespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{namespace}
 	}
-	if !slices.Contains(namespaces, other.Namespace) || other.DeletionTimestamp != nil {
+	if !slices.Contains(namespaces, other.Namespace) {
 		return false
 	}
 	selector, err := metav1.LabelSelectorAsSelector(term.LabelSelector)

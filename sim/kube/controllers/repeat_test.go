@@ -1,0 +1,62 @@
+package controllers_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"vtm-ingress/sim/network"
+)
+
+// story is a cluster's life with rollouts, a lost node, an API server that forgets and
+// restarts, and a namespace's end.
+func story(t *testing.T, seed uint64) string {
+	var trace network.Trace
+	seedChance(seed)
+	inBubble(t, setup{nodes: 3, seed: seed, trace: &trace}, func(c *cluster) {
+		c.service(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort })
+		c.service(func(s *corev1.Service) { s.Name = "second" })
+		c.app(nil)
+		c.eventually("the first rollout", c.rolledOut)
+		c.template("2")
+		time.Sleep(1500 * time.Millisecond)
+		c.patch(`{"spec":{"replicas":6}}`)
+		c.eventually("the second rollout", c.rolledOut)
+		c.net.Cut("node-2", "127.20.0.1")
+		time.Sleep(time.Minute)
+		c.net.Heal("node-2", "127.20.0.1")
+		c.server.ForgetHistory()
+		c.server.Unavailable(true)
+		time.Sleep(5 * time.Second)
+		c.server.Unavailable(false)
+		time.Sleep(time.Minute)
+		c.deleteApp(metav1.DeletePropagationForeground)
+		c.eventually("the end of the pods", func() (bool, any) { return len(c.pods()) == 0, len(c.pods()) })
+	})
+	return trace.Canonical()
+}
+
+func TestARunRepeatsExactly(t *testing.T) {
+	if !repeats {
+		t.Skip("client-go's jitter is random in this build: make test, which sets -tags hashedrand")
+	}
+	first := strings.Split(story(t, 7), "\n")
+	for n := range 5 {
+		again := strings.Split(story(t, 7), "\n")
+		for i := range min(len(first), len(again)) {
+			if first[i] != again[i] {
+				t.Fatalf("run %d differs in line %d of %d:\n%s\nfirst:\n%s", n+2, i, len(first),
+					strings.Join(again[max(0, i-5):min(len(again), i+3)], "\n"), strings.Join(first[max(0, i-5):min(len(first), i+3)], "\n"))
+			}
+		}
+		if len(first) != len(again) {
+			t.Fatalf("%d lines, then %d", len(first), len(again))
+		}
+	}
+	if other := story(t, 8); other == strings.Join(first, "\n") {
+		t.Error("another seed makes no difference")
+	}
+}
