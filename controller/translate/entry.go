@@ -20,7 +20,6 @@ import (
 type entry struct {
 	key     types.NamespacedName
 	ingress *networkingv1.Ingress
-	seen    uint64 // Translator.reading when it was last among the Ingresses of ours
 
 	// Made from ingress and the environment.
 	wish     *wish
@@ -39,9 +38,9 @@ type entry struct {
 	refused  *model.Owner // who holds its site, nil if it got it
 	listener *listener    // nil unless it stands and is not refused
 
-	// Made from all of the above. stale: to be made again.
-	verdict *Verdict
-	stale   bool
+	// Made from all of the above, like its verdict. stale: to be made again.
+	shown []*vtm.Resource // what Desired holds of it
+	stale bool
 }
 
 // backend is a backend's resolution, with what it was made from.
@@ -97,7 +96,7 @@ func (e *entry) refresh(in Input, env *environment, intern func(*vtm.Resource) *
 	working := false
 	for i := range e.backends {
 		b := &e.backends[i]
-		key := types.NamespacedName{Namespace: e.key.Namespace, Name: b.ref.service}
+		key := e.service(i)
 		service, eps := in.Snapshot.Services[key], in.Snapshot.Endpoints[key]
 		if b.pool == nil || b.service != service || b.endpoints != eps {
 			b.service, b.endpoints = service, eps
@@ -180,6 +179,23 @@ func (e *entry) resources() []vtm.ID {
 		return cmp.Or(strings.Compare(string(a.Type), string(b.Type)), strings.Compare(a.Name, b.Name))
 	})
 	return ids
+}
+
+// shows lists what it brings into Desired by itself.
+func (e *entry) shows() []*vtm.Resource {
+	if e.listener == nil {
+		return nil
+	}
+	all := slices.Clone(e.own)
+	for i := range e.backends {
+		all = append(all, e.backends[i].pool)
+	}
+	return all
+}
+
+// service names the Service of a backend.
+func (e *entry) service(i int) types.NamespacedName {
+	return types.NamespacedName{Namespace: e.key.Namespace, Name: e.backends[i].ref.service}
 }
 
 // working reports whether a backend can work, so that Programmed has no part.

@@ -190,3 +190,29 @@ func (env *environment) covering(site model.Site, port uint16) string {
 func same[M ~map[K]V, K comparable, V any](a, b M) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
+
+// differing calls visit with each key that two maps do not hold with the same
+// value. It is quick when they are one map.
+func differing[K, V comparable](a, b map[K]V, visit func(K)) {
+	if same(a, b) {
+		return
+	}
+	both := 0
+	for key, value := range b {
+		old, ok := a[key]
+		if ok {
+			both++
+		}
+		if !ok || old != value {
+			visit(key)
+		}
+	}
+	if both == len(a) {
+		return
+	}
+	for key := range a {
+		if _, ok := b[key]; !ok {
+			visit(key)
+		}
+	}
+}

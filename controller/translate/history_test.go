@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,11 +150,11 @@ func (h *history) step(t *rapid.T) {
 }
 
 // A Translator remembers only to be quick: after any history a fresh one gives
-// the same, and what did not change has kept its identity.
+// the same, what did not change has kept its identity, and Changes is the rest.
 func TestMemoryChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h, warm := newHistory(), translate.New()
-		last := warm.Translate(h.in)
+		last := held(warm.Translate(h.in))
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			h.step(t)
 			got := warm.Translate(h.in)
@@ -171,9 +173,36 @@ func TestMemoryChangesNothing(t *testing.T) {
 				}
 			}
 			whole(t, got)
-			last = got
+			var changed translate.Changes
+			for id := range bothOf(last.Desired, got.Desired) {
+				if last.Desired[id] != got.Desired[id] {
+					changed.Resources = append(changed.Resources, id)
+				}
+			}
+			for key := range bothOf(last.Verdicts, got.Verdicts) {
+				if last.Verdicts[key] != got.Verdicts[key] {
+					changed.Ingresses = append(changed.Ingresses, key)
+				}
+			}
+			slices.SortFunc(changed.Resources, func(a, b vtm.ID) int { return strings.Compare(a.String(), b.String()) })
+			slices.SortFunc(changed.Ingresses, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
+			if told := warm.Changes(); !reflect.DeepEqual(told, changed) {
+				t.Fatalf("changed %v\ntold %v", changed, told)
+			}
+			last = held(got)
 		}
 	})
+}
+
+// held is a copy of a result that the next translation leaves alone.
+func held(r *translate.Result) *translate.Result {
+	return &translate.Result{Desired: maps.Clone(r.Desired), Verdicts: maps.Clone(r.Verdicts)}
+}
+
+func bothOf[K comparable, V any](a, b map[K]V) map[K]V {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
 }
 
 // whole checks what holds of every result: what a resource refers to is there or

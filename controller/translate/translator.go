@@ -20,28 +20,41 @@ type Translator struct {
 	env     *environment
 	entries map[types.NamespacedName]*entry
 	sites   map[model.Site]*site
-	dirty   map[model.Site]bool // sites whose claims changed since they were allotted
 
 	// The maps of the last Snapshot: the same map holds the same things.
 	ingresses map[types.NamespacedName]*networkingv1.Ingress
-	reading   uint64 // counts the readings of ingresses
 	services  map[types.NamespacedName]*corev1.Service
 	endpoints map[types.NamespacedName]*kube.Endpoints
 
-	last *Result
+	// users are the entries with a backend of a Service; idle those without a
+	// working backend, which depend on Programmed.
+	users map[types.NamespacedName]map[*entry]bool
+	idle  map[*entry]bool
+
+	// The work of one translation; empty between two.
+	due       map[*entry]bool     // entries to be refreshed
+	dirty     map[model.Site]bool // sites whose claims changed since they were allotted
+	gone      []*entry            // entries that were removed
+	withdrawn []*vtm.Resource     // what sites that are no more had shown
+
+	last    *Result
+	changes Changes
 }
 
 // site is what a Translator remembers of one site.
 type site struct {
 	claimants []*entry // by rank
 	listeners map[model.Place]*listener
-	group     *vtm.Resource // nil on an existing group
+	group     *vtm.Resource   // nil on an existing group
+	shown     []*vtm.Resource // what Desired holds of it
 }
 
 // New makes a Translator that remembers nothing.
 func New() *Translator {
 	return &Translator{
-		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{}, dirty: map[model.Site]bool{},
+		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{},
+		users: map[types.NamespacedName]map[*entry]bool{}, idle: map[*entry]bool{},
+		due: map[*entry]bool{}, dirty: map[model.Site]bool{},
 		last: &Result{Desired: map[vtm.ID]*vtm.Resource{}, Verdicts: map[types.NamespacedName]*Verdict{}},
 	}
 }
@@ -50,87 +63,129 @@ func New() *Translator {
 // of each Ingress of ours. It never fails: what can't be served has a verdict
 // that says why.
 //
-// Neither in nor the result may be modified after. Against the last result of the
-// same Translator what did not change keeps its identity: a Resource, a Verdict,
-// and, if nothing changed, the Result.
+// The result may not be modified, and holds until the next call, which changes
+// its maps in place: Changes tells how. What did not change keeps its identity: a
+// Resource and a Verdict. Of in, all but Programmed is remembered and may not be
+// modified after.
 func (t *Translator) Translate(in Input) *Result {
 	env := newEnvironment(in, t.env)
 	fresh := env != t.env
 	t.env = env
 	if fresh {
-		clear(t.sites)
-		for _, e := range t.entries {
-			e.claim = model.Claim{}
-			e.settle(nil, nil)
-		}
+		t.restart()
 	}
-	changed := t.readIngresses(in.Snapshot.Ingresses, fresh)
-	moved := fresh || !same(t.services, in.Snapshot.Services) || !same(t.endpoints, in.Snapshot.Endpoints)
-	t.services, t.endpoints = in.Snapshot.Services, in.Snapshot.Endpoints
-	for _, e := range t.entries {
-		if moved || e.stale || !e.working() {
-			e.refresh(in, env, t.intern)
-			t.enter(e)
+	t.readIngresses(in.Snapshot.Ingresses, fresh)
+	t.readBackends(in.Snapshot)
+	for e := range t.idle {
+		t.due[e] = true
+	}
+	for e := range t.due {
+		e.refresh(in, env, t.intern)
+		if e.working() {
+			delete(t.idle, e)
+		} else {
+			t.idle[e] = true
 		}
-		changed = changed || e.stale
+		t.enter(e)
 	}
 	for where := range t.dirty {
 		t.allot(where)
-		changed = true
 	}
-	clear(t.dirty)
-	if changed {
-		t.assemble()
-	}
+	t.assemble()
 	return t.last
 }
 
-// readIngresses brings the entries up to date. It reports whether one is gone.
-func (t *Translator) readIngresses(ingresses map[types.NamespacedName]*networkingv1.Ingress, fresh bool) bool {
-	if !fresh && same(t.ingresses, ingresses) {
-		return false
+// Changes says what the last Translate changed.
+func (t *Translator) Changes() Changes { return t.changes }
+
+// restart forgets what was made of the environment: it is another one now.
+func (t *Translator) restart() {
+	for _, s := range t.sites {
+		t.withdrawn = append(t.withdrawn, s.shown...)
+	}
+	clear(t.sites)
+	for _, e := range t.entries {
+		e.claim = model.Claim{}
+		e.settle(nil, nil)
+		t.due[e] = true
+	}
+}
+
+// readIngresses brings the entries up to date.
+func (t *Translator) readIngresses(ingresses map[types.NamespacedName]*networkingv1.Ingress, fresh bool) {
+	if fresh {
+		for key := range ingresses {
+			t.readIngress(key, ingresses[key], true)
+		}
+		for key := range t.entries {
+			if ingresses[key] == nil {
+				t.remove(t.entries[key])
+			}
+		}
+	} else {
+		differing(t.ingresses, ingresses, func(key types.NamespacedName) { t.readIngress(key, ingresses[key], false) })
 	}
 	t.ingresses = ingresses
-	t.reading++
-	seen := 0
-	for key, ingress := range ingresses {
-		e := t.entries[key]
-		if e != nil && e.ingress == ingress && !fresh {
-			e.seen = t.reading
-			seen++
-			continue
-		}
-		if !t.env.classes.own(ingress) {
-			continue // an entry that it had is not seen, and removed below
-		}
-		seen++
-		if e != nil && e.wish.share.Owner != ownerOf(ingress) {
-			// Deleted and made again: another Ingress, of another rank.
-			t.remove(e)
-			e = nil
-		}
-		if e == nil {
-			e = &entry{key: key}
-			t.entries[key] = e
-		}
-		e.seen = t.reading
-		e.read(ingress, t.env, fresh, t.intern)
+}
+
+// readIngress takes over an object, nil if there is none any more.
+func (t *Translator) readIngress(key types.NamespacedName, ingress *networkingv1.Ingress, fresh bool) {
+	e := t.entries[key]
+	ours := ingress != nil && t.env.classes.own(ingress)
+	if e != nil && (!ours || e.wish.share.Owner != ownerOf(ingress)) {
+		// Also when it was deleted and made again: another Ingress, of another rank.
+		t.remove(e)
+		e = nil
 	}
-	if seen == len(t.entries) {
-		return false
+	if !ours {
+		return
 	}
-	for _, e := range t.entries {
-		if e.seen != t.reading {
-			t.remove(e)
+	if e == nil {
+		e = &entry{key: key}
+		t.entries[key] = e
+	}
+	t.due[e] = true
+	t.forgetBackends(e)
+	e.read(ingress, t.env, fresh, t.intern)
+	for i := range e.backends {
+		service := e.service(i)
+		if t.users[service] == nil {
+			t.users[service] = map[*entry]bool{}
+		}
+		t.users[service][e] = true
+	}
+}
+
+// readBackends finds the entries whose backends changed.
+func (t *Translator) readBackends(s *kube.Snapshot) {
+	changed := func(service types.NamespacedName) {
+		for e := range t.users[service] {
+			t.due[e] = true
 		}
 	}
-	return true
+	differing(t.services, s.Services, changed)
+	differing(t.endpoints, s.Endpoints, changed)
+	t.services, t.endpoints = s.Services, s.Endpoints
+}
+
+func (t *Translator) forgetBackends(e *entry) {
+	for i := range e.backends {
+		service := e.service(i)
+		delete(t.users[service], e)
+		if len(t.users[service]) == 0 {
+			delete(t.users, service)
+		}
+	}
 }
 
 func (t *Translator) remove(e *entry) {
 	e.stands = false
 	t.enter(e)
+	t.forgetBackends(e)
 	delete(t.entries, e.key)
+	delete(t.due, e)
+	delete(t.idle, e)
+	t.gone = append(t.gone, e)
 }
 
 // enter makes an entry's claim the one that it has now.
@@ -172,6 +227,7 @@ func compareRank(a, b *entry) int {
 func (t *Translator) allot(where model.Site) {
 	s := t.sites[where]
 	if len(s.claimants) == 0 {
+		t.withdrawn = append(t.withdrawn, s.shown...)
 		delete(t.sites, where)
 		return
 	}
@@ -198,6 +254,9 @@ func (t *Translator) allot(where model.Site) {
 			e.settle(nil, &holder)
 		} else {
 			e.settle(listeners[model.Place{Site: where, Port: e.claim.Port}], nil)
+		}
+		if e.stale {
+			t.due[e] = true
 		}
 	}
 }
@@ -234,41 +293,91 @@ func (t *Translator) intern(r *vtm.Resource) *vtm.Resource {
 	return r
 }
 
-// assemble makes the verdicts that are stale, and the result.
+// assemble makes the verdicts that are stale, and brings the result up to date
+// with what this translation touched.
 func (t *Translator) assemble() {
-	result := &Result{
-		Desired:  make(map[vtm.ID]*vtm.Resource, len(t.last.Desired)+8),
-		Verdicts: make(map[types.NamespacedName]*Verdict, len(t.entries)),
-	}
-	for _, s := range t.sites {
-		for _, l := range s.listeners {
-			for _, r := range l.own {
-				result.Desired[r.ID] = r
-			}
-		}
-		if s.group != nil {
-			result.Desired[s.group.ID] = s.group
+	desired, verdicts := t.last.Desired, t.last.Verdicts
+	before := map[vtm.ID]*vtm.Resource{} // of each resource that is touched
+	touch := func(id vtm.ID) {
+		if _, ok := before[id]; !ok {
+			before[id] = desired[id]
 		}
 	}
-	for _, e := range t.entries {
+	withdraw := func(resources []*vtm.Resource) {
+		for _, r := range resources {
+			touch(r.ID)
+			delete(desired, r.ID)
+		}
+	}
+	show := func(resources []*vtm.Resource) {
+		for _, r := range resources {
+			touch(r.ID)
+			desired[r.ID] = r
+		}
+	}
+
+	// All that goes goes first: what comes may have the same name.
+	withdraw(t.withdrawn)
+	for _, e := range t.gone {
+		withdraw(e.shown)
+	}
+	for where := range t.dirty {
+		if s := t.sites[where]; s != nil {
+			withdraw(s.shown)
+		}
+	}
+	for e := range t.due {
 		if e.stale {
-			e.verdict = e.judge(t.env)
-			if last := t.last.Verdicts[e.key]; reflect.DeepEqual(last, e.verdict) {
-				e.verdict = last
-			}
-			e.stale = false
+			withdraw(e.shown)
 		}
-		result.Verdicts[e.key] = e.verdict
-		if e.listener == nil {
+	}
+
+	var judged []types.NamespacedName
+	for _, e := range t.gone {
+		if t.entries[e.key] == nil {
+			delete(verdicts, e.key)
+			judged = append(judged, e.key)
+		}
+	}
+	for where := range t.dirty {
+		if s := t.sites[where]; s != nil {
+			s.shown = s.resources()
+			show(s.shown)
+		}
+	}
+	for e := range t.due {
+		if !e.stale {
 			continue
 		}
-		for _, r := range e.own {
-			result.Desired[r.ID] = r
-		}
-		for i := range e.backends {
-			pool := e.backends[i].pool
-			result.Desired[pool.ID] = pool
+		e.stale = false
+		e.shown = e.shows()
+		show(e.shown)
+		if verdict := e.judge(t.env); !reflect.DeepEqual(verdicts[e.key], verdict) {
+			verdicts[e.key] = verdict
+			judged = append(judged, e.key)
 		}
 	}
-	t.last = result
+
+	t.changes = Changes{Ingresses: judged}
+	for id, r := range before {
+		if desired[id] != r {
+			t.changes.Resources = append(t.changes.Resources, id)
+		}
+	}
+	t.changes.sort()
+	t.withdrawn, t.gone = nil, nil
+	clear(t.dirty)
+	clear(t.due)
+}
+
+// resources that the site takes.
+func (s *site) resources() []*vtm.Resource {
+	var all []*vtm.Resource
+	for _, l := range s.listeners {
+		all = append(all, l.own...)
+	}
+	if s.group != nil {
+		all = append(all, s.group)
+	}
+	return all
 }

@@ -1,7 +1,10 @@
 package translate
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -50,6 +53,9 @@ type Server struct {
 type Programmed struct {
 	// Owners holds the UIDs of the Ingresses that own a virtual server or a pool.
 	Owners map[types.UID]bool
+	// Keys are the server keys with our mark, as they are there, by name: while its
+	// Secret is missing, an Ingress that serves keeps one.
+	Keys map[string]*vtm.Resource
 }
 
 // Outcome of an Ingress.
@@ -95,10 +101,27 @@ type Address struct {
 	Ports []int32 // TCP, sorted
 }
 
-// Result of a translation.
+// Result of a translation. It holds until its Translator's next one.
 type Result struct {
 	// Desired are all resources that should exist with our mark.
 	Desired map[vtm.ID]*vtm.Resource
 	// Verdicts, one for each Ingress of ours.
 	Verdicts map[types.NamespacedName]*Verdict
+}
+
+// Changes are what a translation changed against the one before.
+type Changes struct {
+	// Resources that were not in Desired, are another one now, or are gone; sorted.
+	Resources []vtm.ID
+	// Ingresses whose verdict is new, another one, or gone; sorted.
+	Ingresses []types.NamespacedName
+}
+
+func (c *Changes) sort() {
+	slices.SortFunc(c.Resources, func(a, b vtm.ID) int {
+		return cmp.Or(strings.Compare(string(a.Type), string(b.Type)), strings.Compare(a.Name, b.Name))
+	})
+	slices.SortFunc(c.Ingresses, func(a, b types.NamespacedName) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
 }
