@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"k8s.io/klog/v2"
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
@@ -32,13 +33,19 @@ type flags struct {
 	Controller        bool   `help:"Run the controller too." default:"true" negatable:""`
 	Strict            bool   `help:"Let the traffic manager refuse what a real one accepts although it can't work (dangling references, rules that don't compile)." default:"true" negatable:""`
 	Dir               string `help:"Folder for the kubeconfig and the controller's log; empty: a new one, removed at the end." type:"path"`
+
+	// Addresses are what the documentation names; tests have their own.
+	Addresses sandbox.Addresses `kong:"-"`
 }
 
 func main() {
-	var f flags
+	f := flags{Addresses: sandbox.DefaultAddresses()}
 	kong.Parse(&f, kong.Name("sandbox"), kong.Description("Emulated Kubernetes, emulated traffic manager, and the controller between them."))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// The libraries' own words are about clients that go away and requests that
+	// are tried again; what matters of it is in the parts' logs.
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	if err := run(ctx, f, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "sandbox:", explain(err))
 		os.Exit(1)
@@ -56,7 +63,15 @@ func explain(err error) string {
 	return err.Error()
 }
 
+// run is the whole sandbox, until ctx ends or a part fails. It has ended all and
+// removed what it wrote when it returns.
 func run(ctx context.Context, f flags, out io.Writer) (err error) {
+	defer func() {
+		if ctx.Err() != nil { // whatever was under way did not fail by itself
+			fmt.Fprintln(out, "\nended")
+			err = nil
+		}
+	}()
 	begin := time.Now()
 	if f.Nodes < 1 || f.Nodes > 200 {
 		return fmt.Errorf("--nodes=%d: between 1 and 200", f.Nodes)
@@ -77,7 +92,7 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 	fmt.Fprintln(out, "vtm-ingress sandbox: starting")
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: outside.Real(), Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Addresses:         sandbox.DefaultAddresses(),
+		Addresses:         f.Addresses,
 		KubernetesVersion: f.KubernetesVersion, Nodes: f.Nodes, Strict: f.Strict, Progress: progress,
 	})
 	if err != nil {
@@ -105,16 +120,37 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 		progress("controller, its log in " + log)
 	}
 	fmt.Fprintf(out, "ready after %.2f s\n", time.Since(begin).Seconds())
-	printCommands(out, box, kubeconfig)
+	printCommands(out, f, box, kubeconfig)
 
-	select {
-	case <-ctx.Done():
-		fmt.Fprintln(out, "\nending")
-		return nil
-	case err := <-box.Failed():
-		return err
-	case err := <-ended:
-		return fmt.Errorf("the controller ended: %w", err)
+	mappings := time.NewTicker(200 * time.Millisecond)
+	defer mappings.Stop()
+	told := map[netip.Addr]bool{helloAddress: true}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-box.Failed():
+			return err
+		case err := <-ended:
+			return fmt.Errorf("the controller ended: %w", err)
+		case <-mappings.C:
+			tellMappings(out, box, told)
+		}
+	}
+}
+
+// tellMappings prints the addresses that have come into use and are not told yet.
+func tellMappings(out io.Writer, box *sandbox.Sandbox, told map[netip.Addr]bool) {
+	for _, e := range box.AddressMap.Entries() {
+		if told[e.From] {
+			continue
+		}
+		told[e.From] = true
+		fmt.Fprintf(out, "  %s is %s here", e.From, e.To)
+		for _, p := range e.Ports {
+			fmt.Fprintf(out, ", its port %d is %d", p.From, p.To)
+		}
+		fmt.Fprintln(out)
 	}
 }
 
@@ -137,16 +173,18 @@ func startController(ctx context.Context, box *sandbox.Sandbox, logPath string) 
 		logFile.Close()
 		return nil, nil, fmt.Errorf("settings of the controller: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	kubernetes := box.KubernetesConfig("vtm-ingress")
+	kubernetes.UserAgent = "vtm-ingress-controller"
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	status := &controller.Status{}
 	done := make(chan error, 1)
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
 		defer logFile.Close()
-		err := controller.Run(ctx, controller.Options{
+		err := controller.Run(running, controller.Options{
 			World: outside.Real(), Log: slog.New(slog.NewTextHandler(logFile, nil)), Settings: settings,
-			KubernetesConfig: box.KubernetesConfig("vtm-ingress"), Actor: "controller", Status: status,
+			KubernetesConfig: kubernetes, Actor: "controller", Status: status,
 		})
 		if err == nil {
 			err = context.Canceled
@@ -159,6 +197,9 @@ func startController(ctx context.Context, box *sandbox.Sandbox, logPath string) 
 		case err := <-done:
 			stop()
 			return nil, nil, fmt.Errorf("the controller ended: %w", err)
+		case <-ctx.Done():
+			stop()
+			return nil, nil, ctx.Err()
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
@@ -169,32 +210,59 @@ func startController(ctx context.Context, box *sandbox.Sandbox, logPath string) 
 	return stop, done, nil
 }
 
-// printCommands prints what to try, so that each line works when it is copied.
-func printCommands(out io.Writer, box *sandbox.Sandbox, kubeconfig string) {
-	kubectl := "kubectl"
+// helloAddress is the Ingress's address in examples/hello.yaml.
+var helloAddress = netip.MustParseAddr("10.0.2.223")
+
+// printCommands prints what to try, so that each line works when it is copied into
+// a terminal in whatever folder.
+func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, kubeconfig string) {
+	kubectl, hint := "kubectl", ""
 	if _, err := exec.LookPath(kubectl); err != nil {
-		if path, err := filepath.Abs("bin/kubectl"); err == nil {
-			kubectl = path
+		kubectl = absolute("bin/kubectl")
+		if _, err := os.Stat(kubectl); err != nil {
+			hint = "\n  (There is no kubectl on this machine yet: `make kubectl` builds it.)\n"
 		}
 	}
-	hello := box.AddressMap.Map(netip.MustParseAddr("10.0.2.223"))
-	fmt.Fprintf(out, `
+	hello := box.AddressMap.Map(helloAddress)
+	fmt.Fprintf(out, `%[7]s
   export KUBECONFIG=%[1]s
   %[2]s get nodes
-  %[2]s apply -f examples/hello.yaml
+  %[2]s apply -f %[8]s
   %[2]s rollout status deployment/hello
   %[2]s get ingress hello
-  curl -s --resolve hello.example:80:%[3]s http://hello.example/
+  curl -s --connect-to hello.example:80:%[9]s http://hello.example/
   %[2]s describe ingress hello
   %[2]s scale deployment/hello --replicas=3
-  %[2]s delete -f examples/hello.yaml
+  %[2]s rollout restart deployment/hello
+  %[2]s delete -f %[8]s
 
   The traffic manager's REST API, user %[4]s, password %[5]s:
   curl -sk -u %[4]s:%[5]s %[6]s/api/tm/8.3/config/active/virtual_servers
 
-  Addresses that this machine does not have are mapped into 127.64.0.0/10:
-  10.0.2.223 is %[3]s here.
+  Addresses that this machine does not have are mapped into %[10]s:
+  %[11]s is %[3]s here. Others are told when they come into use.
 
 Ctrl-C ends everything and leaves nothing behind.
-`, kubeconfig, kubectl, hello, sandbox.AdminUser, sandbox.Password, box.RESTEndpoints()[0])
+`, kubeconfig, kubectl, hello, sandbox.AdminUser, sandbox.Password, box.RESTEndpoints()[0], hint,
+		absolute("examples/hello.yaml"), netip.AddrPortFrom(hello, bindablePort(hello, 80)), f.Addresses.Mapped, helloAddress)
+}
+
+func absolute(path string) string {
+	if a, err := filepath.Abs(path); err == nil {
+		return a
+	}
+	return path
+}
+
+// bindablePort is where the traffic manager will listen for port, which only root
+// may bind on some machines.
+func bindablePort(address netip.Addr, port uint16) uint16 {
+	listener, err := outside.Real().Listen("sandbox", "tcp", netip.AddrPortFrom(address, port).String())
+	if errors.Is(err, syscall.EACCES) {
+		return port + 8000 // as sim/dataplane moves it
+	}
+	if err == nil {
+		listener.Close()
+	}
+	return port
 }

@@ -26,11 +26,15 @@ type Client struct {
 
 // New makes a clientset for config whose connections are made by world in the
 // name of actor. Client-side throttling is off: the callers bound their own work.
-// config is not modified; its Timeout must be 0, since each request carries a
+// Without a UserAgent, the client has the name of the program. config is not
+// modified; its Timeout must be 0, since each request carries a
 // context with a deadline of its own.
 func New(world outside.World, actor string, config *rest.Config) (*Client, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
+	if config.UserAgent == "" { // else the API server takes all clients for one manager of fields
+		config.UserAgent = rest.DefaultKubernetesUserAgent()
+	}
 	tlsConfig, err := rest.TLSConfigFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes client of %s: TLS settings: %w", actor, err)

@@ -134,7 +134,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	s.run("the cluster's controllers", func() error {
 		return controllers.Run(partsContext, controllers.Options{
 			World: o.World, Log: o.Log, Actor: "kube-controllers",
-			Config: s.Kubernetes.Config("system:kube-controller-manager"), KubernetesVersion: o.KubernetesVersion,
+			Config: s.config("system:kube-controller-manager", "kube-controller-manager"), KubernetesVersion: o.KubernetesVersion,
 		})
 	})
 	for n := 1; n <= o.Nodes; n++ {
@@ -142,7 +142,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 		s.run(name, func() error {
 			return node.Run(partsContext, node.Options{
 				World: o.World, Log: o.Log, Actor: name, Name: name,
-				Config:  s.Kubernetes.Config("system:node:" + name),
+				Config:  s.config("system:node:"+name, "kubelet"),
 				Address: nth(o.Addresses.Nodes, n), PodCIDR: fmt.Sprintf("10.244.%d.0/24", n),
 				Images: node.DefaultImages(), Fabric: fabric,
 			})
@@ -153,6 +153,14 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	}
 	s.progress(fmt.Sprintf("%d nodes ready", o.Nodes))
 	return s, nil
+}
+
+// config is that of a part: the user it is, and the program, by whose name the API
+// server tells who manages a field.
+func (s *Sandbox) config(user, program string) *rest.Config {
+	c := s.Kubernetes.Config(user)
+	c.UserAgent = program
+	return c
 }
 
 func (s *Sandbox) progress(text string) {
