@@ -50,13 +50,14 @@ type source struct {
 
 // compiler turns sources into a Rule.
 type compiler struct {
-	load      func(string) ([]byte, bool)
-	diags     Diagnostics
-	libs      map[string]*source // nil value: being loaded, or failed
-	imports   map[string]bool
-	pools     map[string]bool
-	regexes   map[regexKey]*regex
-	regexSize int // instructions of all regexes, see maxRuleRegexes
+	load          func(string) ([]byte, bool)
+	variablePools bool // VariablePoolUse
+	diags         Diagnostics
+	libs          map[string]*source // nil value: being loaded, or failed
+	imports       map[string]bool
+	pools         map[string]bool
+	regexes       map[regexKey]*regex
+	regexSize     int // instructions of all regexes, see maxRuleRegexes
 
 	// The sub or rule body that is compiled now.
 
@@ -68,19 +69,30 @@ type compiler struct {
 	cost   int // instructions of the expressions since the statement began
 }
 
+// Option changes what Compile allows.
+type Option func(*compiler)
+
+// VariablePoolUse lets rules name pools by any expression, as the global setting
+// trafficscript!variable_pool_use does. Rule.Pools then holds the literal names
+// alone, and all pools count as used.
+func VariablePoolUse() Option { return func(c *compiler) { c.variablePools = true } }
+
 // Compile turns a rule's source into a Rule. load gives the source of an
 // imported rule library, and false if there is none of this name; a nil load
 // knows none. The Rule is nil if and only if there is an error among the
 // Diagnostics, each of which has its position; those of a library name the
 // library. A rule that passes may still be wrong about things that only the
 // traffic manager knows, such as the names in Pools.
-func Compile(name string, text []byte, load func(name string) ([]byte, bool)) (*Rule, Diagnostics) {
+func Compile(name string, text []byte, load func(name string) ([]byte, bool), options ...Option) (*Rule, Diagnostics) {
 	c := &compiler{
 		load:    load,
 		libs:    make(map[string]*source),
 		imports: make(map[string]bool),
 		pools:   make(map[string]bool),
 		regexes: make(map[regexKey]*regex),
+	}
+	for _, o := range options {
+		o(c)
 	}
 	rule := &Rule{name: name, regexes: c.regexes}
 	if src := c.parse(name, text); src != nil {

@@ -2,6 +2,7 @@ package trafficscript
 
 import (
 	"context"
+	"crypto/x509"
 	"net/http"
 	"net/netip"
 	"time"
@@ -79,6 +80,13 @@ type Transaction struct {
 	Retries       int            // how often the request was sent again so far
 	Resendable    bool           // request.isResendable, request.retry: the whole request can be sent again
 
+	Started      time.Time     // when the client's first byte came; zero: not known
+	QueueTime    time.Duration // spent waiting for a connection to a node
+	ResponseTime time.Duration // from the request's first byte to the response's headers; 0: no response
+	Completion   string        // completion rules: why the transaction ended, as connection.getCompletionReasonCode says; "": COMPLETE
+
+	Machine *Machine // nil: a machine that knows nothing
+
 	// The messages. Rules change them in place, each in its own phase; the Host
 	// sends on what it finds here.
 
@@ -110,6 +118,18 @@ type Transaction struct {
 	Discard         bool             // connection.discard, pool.use("discard"): close without a word
 	Retry           bool             // request.retry: balance and send the request again
 	Excluded        []netip.AddrPort // request.avoidNode: nodes not to use
+
+	// Facts that rules may change. The Host fills them before the first rule.
+
+	ServiceLevelClass string // a class that Machine knows; "" for none
+	RequestLog        Marking
+	RecentConnections Marking
+}
+
+// Marking is whether a transaction will be written down when it ends.
+type Marking struct {
+	Enabled bool // the virtual server keeps such a record at all
+	Marked  bool // this transaction is for it
 }
 
 // Overrides are limits that a rule set for its transaction; zero means the pool's
@@ -156,6 +176,9 @@ type TLS struct {
 	CertName   string // name of the server key in use
 	SessionID  string
 	Cipher     string
+
+	ServerCert  *x509.Certificate   // the certificate in use; nil: not known
+	ClientChain []*x509.Certificate // what the client showed and was verified, its own first
 }
 
 // PoolNode is a node of a pool and its state.

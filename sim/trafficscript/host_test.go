@@ -37,7 +37,10 @@ func newHost() *memoryHost {
 					"User-Agent": {"curl"},
 				},
 			},
-			Data: ts.NewStore(1 << 20), LocalData: ts.NewStore(1 << 20), ConnectionData: ts.NewStore(1 << 20),
+			Started: time.Date(2026, 11, 23, 14, 5, 8, 0, time.UTC), QueueTime: 5 * time.Millisecond,
+			RequestLog: ts.Marking{Enabled: true, Marked: true}, RecentConnections: ts.Marking{Enabled: true},
+			Machine: newMachine(),
+			Data:    ts.NewStore(1 << 20), LocalData: ts.NewStore(1 << 20), ConnectionData: ts.NewStore(1 << 20),
 		},
 		requestBody: "line one\r\nline two\n",
 		pools: map[string][]ts.PoolNode{

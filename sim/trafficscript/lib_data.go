@@ -52,8 +52,7 @@ func storeFunctions(prefix string, of func(*Transaction) *Store) []function {
 		fn(prefix+"get", 1, 1, func(r *run, a []value) value { return r.stored(of(r.tx), a) }),
 		fn(prefix+"set", 2, 2, func(r *run, a []value) value { return r.store(of(r.tx), a) }),
 		fn(prefix+"remove", 1, 1, func(r *run, a []value) value {
-			of(r.tx).remove(r.toString(a[0]))
-			return value{}
+			return boolValue(of(r.tx).remove(r.toString(a[0])))
 		}),
 		fn(prefix+"reset", 0, 1, func(r *run, a []value) value {
 			if r.work(of(r.tx).len() * valueSize) {

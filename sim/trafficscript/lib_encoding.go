@@ -30,7 +30,7 @@ var encodingFunctions = []function{
 		return percentEncode(s, func(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("\"<>%{}|\\^`", c) < 0 })
 	}),
 	fn("string.unescape", 1, 1, stringUnescape),
-	textFn("string.hashMD5", func(s string) string { h := md5.Sum([]byte(s)); return string(h[:]) }),
+	textFn("string.hashMD5", md5Sum),
 	textFn("string.hashSHA1", func(s string) string { h := sha1.Sum([]byte(s)); return string(h[:]) }),
 	textFn("string.hashSHA256", func(s string) string { h := sha256.Sum256([]byte(s)); return string(h[:]) }),
 	textFn("string.hashSHA384", func(s string) string { h := sha512.Sum384([]byte(s)); return string(h[:]) }),
@@ -42,6 +42,8 @@ var encodingFunctions = []function{
 	}),
 	fn("string.randomBytes", 1, 1, stringRandomBytes),
 }
+
+func md5Sum(s string) string { h := md5.Sum([]byte(s)); return string(h[:]) }
 
 // isUnreserved and isReserved are RFC 3986, sections 2.3 and 2.2.
 func isUnreserved(c byte) bool {

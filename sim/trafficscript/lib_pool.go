@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// poolFunctions choose a pool or ask about pools. Only literal names may be
-// chosen, since they decide which pools count as used and are monitored.
+// poolFunctions choose a pool or ask about pools. Without
+// VariablePoolUse only literal names may be chosen, since they decide which pools
+// count as used and are monitored.
 var poolFunctions = []function{
 	fn("pool.use", 1, 3, poolUse).in(inRequest).checked(checkPool),
 	fn("pool.select", 1, 3, poolSelect).in(inRequest).checked(checkPool),
@@ -27,13 +28,15 @@ var poolFunctions = []function{
 const discardPool = "discard"
 
 func checkPool(c *compiler, x *callExpr) {
-	l, ok := x.args[0].(*literal)
-	if !ok || l.val.kind != kindString {
-		c.errorf(x.args[0].where(), "%s needs the name of a pool as a literal string", x.name)
-		return
-	}
 	if len(x.args) == 2 {
 		c.errorf(x.pos, "%s with a host needs a port too", x.name)
+	}
+	l, ok := x.args[0].(*literal)
+	if !ok || l.val.kind != kindString {
+		if !c.variablePools {
+			c.errorf(x.args[0].where(), "%s needs the name of a pool as a literal string, unless the global setting trafficscript!variable_pool_use is on", x.name)
+		}
+		return
 	}
 	if l.val.str != discardPool {
 		c.pools[l.val.str] = true
@@ -43,7 +46,7 @@ func checkPool(c *compiler, x *callExpr) {
 // poolUse ends the rules. A pool that does not exist leaves the virtual server's
 // default pool in place.
 func poolUse(r *run, a []value) value {
-	if a[0].str == discardPool {
+	if r.toString(a[0]) == discardPool {
 		return r.discard()
 	}
 	poolSelect(r, a)
@@ -56,7 +59,7 @@ func poolSelect(r *run, a []value) value {
 	name := r.toString(a[0])
 	if name != discardPool {
 		if _, ok := r.host.PoolNodes(name); !ok {
-			r.warn("pooluseunknown", "pool '%s' does not exist: the default pool is used", name)
+			r.warn("pooluseunknown", "pool '%s' does not exist: the default pool is used", oneLine(name))
 			r.tx.Pool, r.tx.PoolNode = "", netip.AddrPort{}
 			return value{}
 		}

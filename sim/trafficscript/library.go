@@ -68,6 +68,8 @@ var library = func() map[string]*function {
 		arrayFunctions, connectionFunctions, dataFunctions, httpRequestFunctions, httpResponseFunctions,
 		formFunctions, cookieFunctions, langFunctions, mathFunctions, poolFunctions, requestFunctions,
 		sslFunctions, stringFunctions, encodingFunctions, numberFunctions, regexFunctions, timeFunctions,
+		machineFunctions, classFunctions, jsonFunctions, xmlFunctions, networkFunctions, certificateFunctions,
+		recordFunctions, cipherFunctions,
 	} {
 		for _, f := range family {
 			all[strings.ToLower(f.name)] = &f

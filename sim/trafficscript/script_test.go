@@ -23,7 +23,8 @@ import (
 //	### run: p       expects a warning in the event log, naming this line
 //	### abort: p     expects that the rule is aborted on this line
 //
-// and a program whose first line is "# response" runs as a response rule. Other
+// and a program whose first line is "# response" runs as a response rule,
+// "# completion" as one after the transaction lost its node. Other
 // programs of the file are its rule libraries under the name in their first
 // line, "# library NAME".
 
@@ -152,6 +153,10 @@ func runChunk(t *testing.T, c chunk, all []chunk, load func(string) ([]byte, boo
 		h := newHost()
 		if c.first == "# response" {
 			h.respond()
+		}
+		if c.first == "# completion" {
+			h.respond()
+			h.tx.Phase, h.tx.Completion = ts.CompletionPhase, "NODE_LOST"
 		}
 		result := rule.Run(context.Background(), h, ts.Limits{})
 		for _, e := range h.events {

@@ -52,16 +52,19 @@ func (s *Store) set(key, value string) bool {
 	return true
 }
 
-func (s *Store) remove(key string) {
+// remove returns false when there was no such key.
+func (s *Store) remove(key string) bool {
 	if s == nil {
-		return
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old, ok := s.entries[key]; ok {
+	old, ok := s.entries[key]
+	if ok {
 		s.used -= len(key) + len(old)
 		delete(s.entries, key)
 	}
+	return ok
 }
 
 // reset removes all keys that begin with prefix.

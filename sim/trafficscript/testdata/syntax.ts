@@ -179,7 +179,7 @@ lang.assert($a == "q", "kept the character");
 # errors of meaning: all of them are told
 nosuch(1); ### unknown function nosuch
 http.getHeadr("x"); ### unknown function http.getHeadr: did you mean http.getHeader\?
-geo.getCity("1.2.3.4"); ### function geo.getCity is not emulated
+sip.getMethod("1.2.3.4"); ### function sip.getMethod is not emulated
 http.getHeader(); ### function http.getHeader takes 1 argument, not 0: http.getHeader\(name\)
 string.split(1, 2, 3); ### takes 1 to 2 arguments, not 3
 string.sprintf(); ### takes at least 1 argument, not 0
