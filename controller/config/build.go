@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // restPort is where a traffic manager's REST API listens unless told otherwise
@@ -53,6 +55,7 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 		ControllerID:            b.text("controller_id"),
 		WatchNamespace:          b.text("watch_namespace"),
 		IngressClassNames:       b.names("ingress_class_names"),
+		SecretLabelSelector:     b.selector("secret_label_selector"),
 		DefaultTrafficIPGroup:   b.text("default_traffic_ip_group"),
 		NodeAddressType:         b.text("node_address_type"),
 		ResyncPeriod:            b.duration("resync_period"),
@@ -271,6 +274,16 @@ func (b *builder) password(key string) Secret {
 	}
 	text := strings.TrimSuffix(string(b.content(key+"_file")), "\n")
 	return NewSecret(strings.TrimSuffix(text, "\r"))
+}
+
+// selector is a label selector that Kubernetes understands; "" if it does not.
+func (b *builder) selector(key string) string {
+	text := b.text(key)
+	if _, err := labels.Parse(text); err != nil {
+		b.mistake(key, "%s: want a label selector, e.g. %s", printable(text), b.settings[key].Example)
+		return ""
+	}
+	return text
 }
 
 func (b *builder) certificates(key string, pem []byte) {

@@ -94,7 +94,7 @@ func TestEverySettingReachesSettings(t *testing.T) {
 		"vtm_username": "someone", "vtm_password": "q", "vtm_password_file": "some.file", "vtm_ca_file": "ca.pem",
 		"vtm_fingerprint": strings.Repeat("ab:", 31) + "cd", "vtm_verify_ssl_cert": "false", "vtm_verbose": "true",
 		"vtm_enable_customizations": "true", "vtm_enable_trafficscript": "true", "controller_id": "other",
-		"watch_namespace": "shop", "ingress_class_names": "b, a", "default_traffic_ip_group": "Web IPs",
+		"watch_namespace": "shop", "ingress_class_names": "b, a", "default_traffic_ip_group": "Web IPs", "secret_label_selector": "a in (b, c)",
 		"node_address_type": "ExternalIP", "resync_period": "1h", "lease_namespace": "here", "lease_name": "this",
 		"lease_duration": "20s", "renew_deadline": "8s", "retry_period": "1s", "log_format": "json", "metrics_address": ":9100",
 	}

@@ -31,6 +31,7 @@ type Settings struct {
 	ControllerID            string
 	WatchNamespace          string   // "": all but kube-system
 	IngressClassNames       []string // sorted, each once; empty: all with our controller name
+	SecretLabelSelector     string   // of Secrets with server keys; "": all
 	DefaultTrafficIPGroup   string   // "": none
 	NodeAddressType         string   // InternalIP or ExternalIP (corev1.NodeAddressType)
 	ResyncPeriod            time.Duration

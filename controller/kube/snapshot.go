@@ -21,6 +21,9 @@ type Snapshot struct {
 	// Endpoints by Service. A Service without an entry has none.
 	Endpoints map[types.NamespacedName]*Endpoints
 	Nodes     map[string]*corev1.Node
+	// Secrets of type kubernetes.io/tls in the watched namespaces that match the
+	// setting secret_label_selector, with tls.crt and tls.key alone.
+	Secrets map[types.NamespacedName]*corev1.Secret
 }
 
 // Endpoints tells on which nodes a Service has ready endpoints.

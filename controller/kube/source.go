@@ -43,48 +43,52 @@ type api[L runtime.Object] interface {
 	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
 }
 
-func newSource[L runtime.Object](resource string, example runtime.Object, into func(*tables) sink, fields string, of func(kubernetes.Interface) api[L]) source {
+func newSource[L runtime.Object](resource string, example runtime.Object, into func(*tables) sink, fields, labels string, of func(kubernetes.Interface) api[L]) source {
 	return source{
 		resource: resource, example: example, into: into,
 		list: func(ctx context.Context, client kubernetes.Interface, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = fields
+			o.FieldSelector, o.LabelSelector = fields, labels
 			return of(client).List(ctx, o)
 		},
 		watch: func(ctx context.Context, client kubernetes.Interface, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = fields
+			o.FieldSelector, o.LabelSelector = fields, labels
 			return of(client).Watch(ctx, o)
 		},
 	}
 }
 
 // sources of a watcher for one namespace, or for all but kube-system if it is
-// empty.
-func sources(namespace string, hasSlices bool) []source {
+// empty; of the Secrets those with keys that match the selector.
+func sources(namespace, secrets string, hasSlices bool) []source {
 	fields := ""
+	secretFields := "type=" + string(corev1.SecretTypeTLS)
 	if namespace == "" {
 		fields = "metadata.namespace!=" + metav1.NamespaceSystem
+		secretFields += "," + fields
 	}
 	list := []source{
-		newSource("ingresses", &networkingv1.Ingress{}, func(t *tables) sink { return t.ingresses }, fields,
+		newSource("ingresses", &networkingv1.Ingress{}, func(t *tables) sink { return t.ingresses }, fields, "",
 			func(c kubernetes.Interface) api[*networkingv1.IngressList] {
 				return c.NetworkingV1().Ingresses(namespace)
 			}),
-		newSource("ingressclasses", &networkingv1.IngressClass{}, func(t *tables) sink { return t.classes }, "",
+		newSource("ingressclasses", &networkingv1.IngressClass{}, func(t *tables) sink { return t.classes }, "", "",
 			func(c kubernetes.Interface) api[*networkingv1.IngressClassList] {
 				return c.NetworkingV1().IngressClasses()
 			}),
-		newSource("services", &corev1.Service{}, func(t *tables) sink { return t.services }, fields,
+		newSource("services", &corev1.Service{}, func(t *tables) sink { return t.services }, fields, "",
 			func(c kubernetes.Interface) api[*corev1.ServiceList] { return c.CoreV1().Services(namespace) }),
-		newSource("nodes", &corev1.Node{}, func(t *tables) sink { return t.nodes }, "",
+		newSource("nodes", &corev1.Node{}, func(t *tables) sink { return t.nodes }, "", "",
 			func(c kubernetes.Interface) api[*corev1.NodeList] { return c.CoreV1().Nodes() }),
+		newSource("secrets", &corev1.Secret{}, func(t *tables) sink { return t.secrets }, secretFields, secrets,
+			func(c kubernetes.Interface) api[*corev1.SecretList] { return c.CoreV1().Secrets(namespace) }),
 	}
 	if hasSlices {
-		return append(list, newSource("endpointslices", &discoveryv1.EndpointSlice{}, func(t *tables) sink { return t.endpoints }, fields,
+		return append(list, newSource("endpointslices", &discoveryv1.EndpointSlice{}, func(t *tables) sink { return t.endpoints }, fields, "",
 			func(c kubernetes.Interface) api[*discoveryv1.EndpointSliceList] {
 				return c.DiscoveryV1().EndpointSlices(namespace)
 			}))
 	}
-	return append(list, newSource("endpoints", &legacyEndpoints{}, func(t *tables) sink { return t.endpoints }, fields,
+	return append(list, newSource("endpoints", &legacyEndpoints{}, func(t *tables) sink { return t.endpoints }, fields, "",
 		func(c kubernetes.Interface) api[*legacyEndpointsList] { return c.CoreV1().Endpoints(namespace) }))
 }
 

@@ -37,6 +37,7 @@ type tables struct {
 	services  *objects[types.NamespacedName, *corev1.Service]
 	nodes     *objects[string, *corev1.Node]
 	endpoints *endpointsTable
+	secrets   *objects[types.NamespacedName, *corev1.Secret]
 }
 
 func newTables() *tables {
@@ -46,18 +47,19 @@ func newTables() *tables {
 		services:  newObjects(namespacedName[*corev1.Service], anyChange[*corev1.Service]),
 		nodes:     newObjects(name[*corev1.Node], anyChange[*corev1.Node]),
 		endpoints: newEndpointsTable(),
+		secrets:   newObjects(namespacedName[*corev1.Secret], anyChange[*corev1.Secret]),
 	}
 }
 
 func (t *tables) full() bool {
-	return t.ingresses.full() && t.classes.full() && t.services.full() && t.nodes.full() && t.endpoints.full()
+	return t.ingresses.full() && t.classes.full() && t.services.full() && t.nodes.full() && t.endpoints.full() && t.secrets.full()
 }
 
 // snapshot of cluster. The maps of kinds that did not change since the last one
 // are the same; last itself is returned if nothing did. last may be nil.
 func (t *tables) snapshot(cluster types.UID, last *Snapshot) *Snapshot {
 	if last != nil && last.ClusterUID == cluster && t.ingresses.given != nil && t.classes.given != nil &&
-		t.services.given != nil && t.endpoints.given != nil && t.nodes.given != nil {
+		t.services.given != nil && t.endpoints.given != nil && t.nodes.given != nil && t.secrets.given != nil {
 		return last
 	}
 	return &Snapshot{
@@ -67,6 +69,7 @@ func (t *tables) snapshot(cluster types.UID, last *Snapshot) *Snapshot {
 		Services:   t.services.publish(),
 		Endpoints:  t.endpoints.publish(),
 		Nodes:      t.nodes.publish(),
+		Secrets:    t.secrets.publish(),
 	}
 }
 

@@ -25,7 +25,7 @@ func ingress(name, uid, host string) *networkingv1.Ingress {
 }
 
 func fill(t *tables) {
-	for _, s := range []sink{t.ingresses, t.classes, t.services, t.nodes, t.endpoints} {
+	for _, s := range []sink{t.ingresses, t.classes, t.services, t.nodes, t.endpoints, t.secrets} {
 		s.replace(nil)
 	}
 }

@@ -43,6 +43,16 @@ func trim(object any) (any, error) {
 			}
 		}
 		o.Status = corev1.NodeStatus{Addresses: o.Status.Addresses, Conditions: ready}
+	case *corev1.Secret:
+		trimMeta(&o.ObjectMeta)
+		o.ResourceVersion, o.Annotations, o.StringData = "", nil, nil
+		data := make(map[string][]byte, 2)
+		for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+			if value, ok := o.Data[key]; ok {
+				data[key] = value
+			}
+		}
+		o.Data = data
 	case *discoveryv1.EndpointSlice:
 		o.Annotations, o.ManagedFields = nil, nil
 	case *legacyEndpoints:

@@ -75,7 +75,7 @@ func New(o Options) (*Watcher, error) {
 	if w.lists, err = w.client("list"); err != nil {
 		return nil, err
 	}
-	for _, s := range sources(o.Settings.WatchNamespace, true) {
+	for _, s := range sources(o.Settings.WatchNamespace, o.Settings.SecretLabelSelector, true) {
 		client, err := w.client(s.resource)
 		if err != nil {
 			return nil, err
@@ -144,7 +144,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
-	for i, s := range sources(w.o.Settings.WatchNamespace, w.cluster.hasSlices) {
+	for i, s := range sources(w.o.Settings.WatchNamespace, w.o.Settings.SecretLabelSelector, w.cluster.hasSlices) {
 		running.Go(func() { w.watch(ctx, s, w.watches[i]) })
 	}
 	for {
@@ -307,7 +307,7 @@ func (w *Watcher) List(ctx context.Context) (*Snapshot, error) {
 		return nil, &UnavailableError{w.o.Config.Host, what, err}
 	}
 	all := newTables()
-	for _, s := range sources(w.o.Settings.WatchNamespace, found.hasSlices) {
+	for _, s := range sources(w.o.Settings.WatchNamespace, w.o.Settings.SecretLabelSelector, found.hasSlices) {
 		var objects []any
 		pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			ctx, cancel := context.WithTimeout(ctx, listTimeout)

@@ -82,7 +82,7 @@ func compare(want, have *vtm.Resource) *vtm.Resource {
 	}
 	for section, keys := range want.Properties {
 		for key, value := range keys {
-			if got, ok := have.Properties[section][key]; !ok || !reflect.DeepEqual(value, got) {
+			if got, ok := have.Properties[section][key]; !ok || !vtm.SameValue(want.Type, section, key, value, got) {
 				set(section, key, value)
 			}
 		}

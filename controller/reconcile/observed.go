@@ -32,6 +32,8 @@ type Observed struct {
 	owners, serving map[types.UID]int
 	// programmed is made of owners on demand; nil after a change of its keys.
 	programmed map[types.UID]bool
+	// keys are our server keys, by name; nil after a change of one.
+	keys map[string]*vtm.Resource
 }
 
 // NewObserved makes an Observed that holds resources, all with our mark.
@@ -57,7 +59,15 @@ func (o *Observed) Programmed() translate.Programmed {
 			o.programmed[uid] = true
 		}
 	}
-	return translate.Programmed{Owners: o.programmed}
+	if o.keys == nil {
+		o.keys = map[string]*vtm.Resource{}
+		for id, r := range o.Owned {
+			if id.Type == vtm.ServerKeys {
+				o.keys[id.Name] = r
+			}
+		}
+	}
+	return translate.Programmed{Owners: o.programmed, Keys: o.keys}
 }
 
 // put notes that the traffic manager holds r now.
@@ -78,6 +88,9 @@ func (o *Observed) remove(id vtm.ID) {
 }
 
 func (o *Observed) count(r *vtm.Resource, by int) {
+	if r.Type == vtm.ServerKeys {
+		o.keys = nil
+	}
 	if r.Type != vtm.Pools && r.Type != vtm.VirtualServers {
 		return
 	}

@@ -6,26 +6,28 @@ import (
 	"vtm-ingress/controller/vtm"
 )
 
-// reference is a key by which one resource names others.
+// reference is a key by which one resource names others; of a table, the column.
 type reference struct {
 	section, key string
 	to           vtm.Type
+	column       string
 }
 
 // references are the keys of our types that name resources of our types.
 var references = map[vtm.Type][]reference{
 	vtm.Pools: {
-		{"basic", "monitors", vtm.Monitors},
-		{"basic", "persistence_class", vtm.Persistence},
-		{"basic", "failure_pool", vtm.Pools},
+		{"basic", "monitors", vtm.Monitors, ""},
+		{"basic", "persistence_class", vtm.Persistence, ""},
+		{"basic", "failure_pool", vtm.Pools, ""},
 	},
 	vtm.VirtualServers: {
-		{"basic", "pool", vtm.Pools},
-		{"basic", "request_rules", vtm.Rules},
-		{"basic", "response_rules", vtm.Rules},
-		{"basic", "completion_rules", vtm.Rules},
-		{"basic", "listen_on_traffic_ips", vtm.TrafficIPGroups},
-		{"ssl", "server_cert_default", vtm.ServerKeys},
+		{"basic", "pool", vtm.Pools, ""},
+		{"basic", "request_rules", vtm.Rules, ""},
+		{"basic", "response_rules", vtm.Rules, ""},
+		{"basic", "completion_rules", vtm.Rules, ""},
+		{"basic", "listen_on_traffic_ips", vtm.TrafficIPGroups, ""},
+		{"ssl", "server_cert_default", vtm.ServerKeys, ""},
+		{"ssl", "server_cert_host_mapping", vtm.ServerKeys, "certificate"},
 	},
 }
 
@@ -49,13 +51,29 @@ func eachReference(r *vtm.Resource, visit func(vtm.ID)) {
 		return
 	}
 	for _, ref := range references[r.Type] {
-		for _, name := range stringsOf(r.Properties[ref.section][ref.key]) {
+		value := r.Properties[ref.section][ref.key]
+		if ref.column != "" {
+			value = columnOf(value, ref.column)
+		}
+		for _, name := range stringsOf(value) {
 			if ref.to == vtm.Rules {
 				name = strings.TrimPrefix(name, "/") // a disabled rule (vtm/rest.md §7)
 			}
 			visit(vtm.ID{Type: ref.to, Name: name})
 		}
 	}
+}
+
+// columnOf returns a table's cells of one column.
+func columnOf(table any, column string) []any {
+	rows, _ := table.([]any)
+	cells := make([]any, 0, len(rows))
+	for _, r := range rows {
+		if row, ok := r.(map[string]any); ok {
+			cells = append(cells, row[column])
+		}
+	}
+	return cells
 }
 
 // scanRule finds the imported names and the quoted texts of a TrafficScript

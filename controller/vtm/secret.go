@@ -1,0 +1,28 @@
+package vtm
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"reflect"
+)
+
+// SameValue reports whether a key that should hold want, and is read as got, needs
+// no write; both in normal form. A private key is never read back: the traffic
+// manager shows the SHA-256 of the PEM that was sent, in base64 (vtm/rest.md §6).
+func SameValue(t Type, section, key string, want, got any) bool {
+	if reflect.DeepEqual(want, got) {
+		return true
+	}
+	sent, ok := want.(string)
+	return ok && IsPrivate(t, section, key) && privateHash(sent) == got
+}
+
+// IsPrivate reports whether a key holds what must be shown to nobody.
+func IsPrivate(t Type, section, key string) bool {
+	return t == ServerKeys && section == "basic" && key == "private"
+}
+
+func privateHash(pem string) string {
+	sum := sha256.Sum256([]byte(pem))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
