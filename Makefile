@@ -14,7 +14,7 @@ export KUBECTL      ?= $(CURDIR)/bin/kubectl
 export KUBECTL_1_20 ?= $(CURDIR)/bin/kubectl-1.20
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint figures fuzz sim kubectl
+.PHONY: help build test lint figures fuzz sim kubectl docs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ fuzz: ## coverage-guided fuzzing of everything hostile, FUZZTIME each
 			$(GO) test $(TESTFLAGS) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+docs: ## docs/settings.md, from the settings' description
+	$(GO) test ./internal/facts -run SettingsPage -update
 
 kubectl: bin/kubectl ## a current kubectl, built from its Go module
 

@@ -52,7 +52,7 @@ const blocks = 48
 func claim() (sandbox.Addresses, func(), error) {
 	for n := range blocks {
 		part := byte(16 + n)
-		lock, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.254:9", part))
+		lock, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.254:9999", part))
 		if err != nil {
 			continue
 		}
@@ -63,5 +63,5 @@ func claim() (sandbox.Addresses, func(), error) {
 			Mapped:          netip.PrefixFrom(netip.AddrFrom4([4]byte{127, byte(68 + n), 0, 0}), 16),
 		}, func() { lock.Close() }, nil
 	}
-	return sandbox.Addresses{}, nil, fmt.Errorf("all %d blocks of loopback addresses are in use, or port 9 can't be bound", blocks)
+	return sandbox.Addresses{}, nil, fmt.Errorf("all %d blocks of loopback addresses are in use", blocks)
 }
