@@ -41,6 +41,9 @@ type TrafficIPGroup struct {
 	IPAddresses []string // IPv4 or IPv6 addresses in text
 	Machines    []string // names of traffic managers
 	Slaves      []string // of these, those that host nothing while others work
+	// Raise are those of IPAddresses that this machine raises, as its cluster has
+	// decided; nil: it decides by Machines and Slaves alone, as one on its own.
+	Raise []string
 }
 
 // VirtualServer is an entry of virtual_servers. The comments name section and

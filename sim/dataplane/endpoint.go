@@ -51,13 +51,22 @@ func (d *DataPlane) hosts(g *TrafficIPGroup) bool {
 	return !slices.ContainsFunc(g.Machines, func(m string) bool { return !slices.Contains(g.Slaves, m) })
 }
 
+// raisedText returns the addresses of a group that are raised here, as they are
+// written.
+func (d *DataPlane) raisedText(g *TrafficIPGroup) []string {
+	switch {
+	case g != nil && g.Raise != nil:
+		return g.Raise
+	case d.hosts(g):
+		return g.IPAddresses
+	}
+	return nil
+}
+
 // raised returns the addresses of a group that are raised here.
 func (d *DataPlane) raised(g *TrafficIPGroup) []netip.Addr {
-	if !d.hosts(g) {
-		return nil
-	}
 	var list []netip.Addr
-	for _, text := range g.IPAddresses {
+	for _, text := range d.raisedText(g) {
 		if a, err := netip.ParseAddr(text); err == nil {
 			list = append(list, a.Unmap())
 		}

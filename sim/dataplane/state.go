@@ -61,9 +61,9 @@ func (d *DataPlane) State() State {
 	d.poolStates(&s, fail)
 	for _, name := range sorted(d.groups) {
 		g := d.groups[name]
-		raised := d.hosts(g)
+		raised := d.raisedText(g)
 		for _, ip := range g.IPAddresses {
-			s.TrafficIPs = append(s.TrafficIPs, TrafficIPState{name, ip, raised})
+			s.TrafficIPs = append(s.TrafficIPs, TrafficIPState{name, ip, slices.Contains(raised, ip)})
 		}
 	}
 	for _, name := range sorted(d.servers) {

@@ -133,3 +133,13 @@ func (ps problems) err() *apiError {
 	}
 	return &apiError{status: http.StatusBadRequest, ID: "resource.validation_error", Text: "The resource provided is invalid", Info: ps}
 }
+
+// errDisk answers a write that could not be stored.
+func errDisk(err error) *apiError {
+	return &apiError{status: http.StatusInsufficientStorage, ID: "resource.not_stored", Text: "The change could not be stored and was not made: " + clip(err.Error())}
+}
+
+// errMemberAway answers for the status of another member that does not answer.
+func errMemberAway(name string) *apiError {
+	return &apiError{status: http.StatusServiceUnavailable, ID: "resource.unavailable", Text: fmt.Sprintf("The traffic manager '%s' cannot be reached", clip(name))}
+}

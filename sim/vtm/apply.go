@@ -6,18 +6,20 @@ import (
 	"vtm-ingress/sim/dataplane"
 )
 
-// apply gives one change to the data plane, and returns when it is in effect.
-// Types that the data plane knows nothing of are stored only.
-func (t *TrafficManager) apply(old, next *resource) {
-	changed := next
-	if changed == nil {
-		changed = old
+// update adds a change to one of the data plane. It returns false for types that
+// the data plane knows nothing of: they are stored only.
+func (t *TrafficManager) update(u *dataplane.Update, r *resource) bool {
+	next := r
+	if r.deleted {
+		next = nil
 	}
-	var u dataplane.Update
-	if !put(&u, changed.kind.path, changed.name, next) {
-		return
+	if r.kind.path == "traffic_ip_groups" && next != nil && t.cluster != nil {
+		g := trafficIPGroup(next)
+		t.health.place(g, next)
+		set(&u.TrafficIPGroups, r.name, next, func(*resource) *dataplane.TrafficIPGroup { return g })
+		return true
 	}
-	t.data.Apply(u)
+	return put(u, r.kind.path, r.name, next)
 }
 
 // put adds a resource to an update, nil if it was deleted. It returns false when

@@ -6,7 +6,12 @@ import "maps"
 // parameter expert_keys.
 type shown map[string]bool
 
-func (s shown) visible(p *property) bool { return !p.expert || s[p.section+"/"+p.name] }
+// everything shows all hidden keys; no query can ask for it.
+var everything = shown{"*": true}
+
+func (s shown) visible(p *property) bool {
+	return !p.expert || s[p.section+"/"+p.name] || s["*"]
+}
 
 // merge makes the new resource out of the stored one (nil: it is created) and a
 // PUT body. Keys that the body names are set, others stay; lists and tables are

@@ -63,8 +63,12 @@ func (t *TrafficManager) builtin() map[string]map[string]map[string]map[string]a
 	group := func(description, level string) sections {
 		return sections{"basic": {"description": description, "permissions": []any{map[string]any{"name": "all", "access_level": level}}}}
 	}
+	global := sections{}
+	if t.o.ReplicateAtOnce {
+		global["rest_api"] = map[string]any{"replicate_lull": 0}
+	}
 	return map[string]map[string]sections{
-		"global_settings":  {"": {}},
+		"global_settings":  {"": global},
 		"security":         {"": {}},
 		"appliance/nat":    {"": {}},
 		"traffic_managers": {t.o.Name: {}},
@@ -79,13 +83,22 @@ func (t *TrafficManager) builtin() map[string]map[string]map[string]map[string]a
 	}
 }
 
-// install writes the built-in resources, without a line in the log, and gives
-// them to the data plane as one change.
+// install reads the stored configuration, adds what is built in and missing, and
+// gives all of it to the data plane as one change, without a line in the log.
 func (t *TrafficManager) install() error {
-	var u dataplane.Update
+	if t.disk != nil {
+		all, err := t.disk.load(t.schema)
+		if err != nil {
+			return err
+		}
+		t.store.putAll(all)
+	}
 	all := t.builtin()
 	for _, path := range slices.Sorted(maps.Keys(all)) {
 		for _, name := range slices.Sorted(maps.Keys(all[path])) {
+			if t.store.get(t.schema.types[path], name) != nil {
+				continue
+			}
 			body, err := json.Marshal(map[string]any{"properties": all[path][name]})
 			if err != nil {
 				return fmt.Errorf("built-in %s/%s: %w", path, name, err)
@@ -95,8 +108,23 @@ func (t *TrafficManager) install() error {
 				return fmt.Errorf("built-in %s/%s: %s", path, name, refused.body())
 			}
 			r.builtin = true
-			t.commit(nil, r)
-			put(&u, path, name, r)
+			if path == "traffic_managers" {
+				// Unlike the others this one is not the same everywhere, so it is told.
+				r.stamp = nextStamp(t.store.last(r.kind, name), t.started, name)
+			}
+			if err := t.commit(r); err != nil {
+				return err
+			}
+		}
+	}
+	var u dataplane.Update
+	for _, r := range t.store.all(t.schema) {
+		if r.deleted {
+			continue
+		}
+		t.update(&u, r)
+		if t.strict != nil && len(r.versions) > 0 {
+			t.strict.changed(nil, r)
 		}
 	}
 	t.data.Apply(u)

@@ -175,6 +175,15 @@ func (t *TrafficManager) deleteResource(r *request, kind *resourceType, name str
 func (t *TrafficManager) change(r *request, decide func() (old, next *resource, err *apiError)) *apiError {
 	ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
 	defer cancel()
+	if err := t.changeHere(ctx, r, decide); err != nil {
+		return err
+	}
+	// Without the token, which other members' changes need.
+	t.replicateNow(ctx)
+	return nil
+}
+
+func (t *TrafficManager) changeHere(ctx context.Context, r *request, decide func() (old, next *resource, err *apiError)) *apiError {
 	select {
 	case t.writing <- struct{}{}:
 		defer func() { <-t.writing }()
@@ -188,41 +197,72 @@ func (t *TrafficManager) change(r *request, decide func() (old, next *resource, 
 	if err := t.refuse(old, next); err != nil {
 		return err
 	}
-	w := Write{User: r.user, Method: r.Method}
-	event := dataplane.Event{Level: "INFO"}
-	switch {
-	case next == nil:
-		w.Status, w.Path, event.Section = http.StatusNoContent, old.id(), confName(old)
-		event.Tag, event.Text = "confdel", "Configuration file deleted"
-	case old == nil:
-		w.Status, w.Path, event.Section = http.StatusCreated, next.id(), confName(next)
-		event.Tag, event.Text = "confadd", "Configuration file added"
-	default:
-		w.Status, w.Path, event.Section = http.StatusOK, next.id(), confName(next)
-		event.Tag, event.Text = "confmod", "Configuration file modified"
-		if next.kind.class == files {
-			w.Status = http.StatusNoContent
-		}
+	written := next
+	if next == nil {
+		written = &resource{kind: old.kind, name: old.name, deleted: true}
 	}
-	w.Time = t.o.World.Clock().Now()
-	t.lastWrite.Store(w.Time.UnixNano())
-	t.commit(old, next)
+	now := t.o.World.Clock().Now()
+	written.stamp = nextStamp(t.store.last(written.kind, written.name), now, t.o.Name)
+	if err := t.diskError(); err != nil {
+		return errDisk(err)
+	}
+	if err := t.commit(written); err != nil {
+		return errDisk(err)
+	}
+	w := Write{Time: now, User: r.user, Method: r.Method, Path: written.id()}
+	switch {
+	case next == nil, old != nil && next.kind.class == files:
+		w.Status = http.StatusNoContent
+	case old == nil:
+		w.Status = http.StatusCreated
+	default:
+		w.Status = http.StatusOK
+	}
+	t.lastWrite.Store(now.UnixNano())
 	t.record.write(w)
-	t.logEvent(event)
-	t.apply(old, next)
+	t.logEvent(confEvent(old != nil, written))
+	var u dataplane.Update
+	if t.update(&u, written) {
+		t.data.Apply(u)
+	}
+	t.noteChange(written)
 	return nil
 }
 
-// commit puts a change into the store.
-func (t *TrafficManager) commit(old, next *resource) {
-	if next == nil {
-		t.store.delete(old.kind, old.name)
-	} else {
-		t.store.put(next)
+// commit puts a change into the store. It fails only where the configuration is
+// kept in files; then nothing is changed.
+func (t *TrafficManager) commit(r *resource) error {
+	if t.disk != nil {
+		if err := t.disk.write(r); err != nil {
+			return err
+		}
 	}
+	old := t.store.get(r.kind, r.name)
+	t.store.put(r)
 	if t.strict != nil {
-		t.strict.changed(old, next)
+		if r.deleted {
+			if old != nil {
+				t.strict.changed(old, nil)
+			}
+		} else {
+			t.strict.changed(old, r)
+		}
 	}
+	return nil
+}
+
+// confEvent is the event log's line for a change.
+func confEvent(existed bool, r *resource) dataplane.Event {
+	e := dataplane.Event{Level: "INFO", Section: confName(r)}
+	switch {
+	case r.deleted:
+		e.Tag, e.Text = "confdel", "Configuration file deleted"
+	case existed:
+		e.Tag, e.Text = "confmod", "Configuration file modified"
+	default:
+		e.Tag, e.Text = "confadd", "Configuration file added"
+	}
+	return e
 }
 
 // confName is the section of event log lines about a resource: its file below

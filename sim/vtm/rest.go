@@ -41,19 +41,24 @@ type answer struct {
 
 // serve handles every request of the REST API.
 func (t *TrafficManager) serve(w http.ResponseWriter, r *http.Request) {
+	var ordered requestFaults
+	if t.cluster != nil {
+		t.noteRequest()
+		w, ordered = t.misbehave(w, r)
+	}
 	fault := t.fault.Load()
-	if fault.Garbage {
+	if fault.Garbage || ordered.garbage {
 		w = &garbageWriter{ResponseWriter: w}
 	}
 	user, ok := t.authenticate(r)
-	if !ok || fault.WrongPassword {
+	if !ok || fault.WrongPassword || ordered.unauthorised {
 		t.logEvent(dataplane.Event{Level: "WARN", Section: "admin", Tag: "authfail", Text: "Authentication failure, url=" + clip(strconv.QuoteToASCII(r.URL.EscapedPath()))})
 		w.Header().Set("WWW-Authenticate", `Basic realm="Traffic Manager REST API"`)
 		writeError(w, errAuth())
 		return
 	}
-	if fault.Status != 0 {
-		writeError(w, &apiError{status: fault.Status, ID: "fault.injected", Text: "This answer was ordered by a test"})
+	if status := max(fault.Status, ordered.status); status != 0 {
+		writeError(w, &apiError{status: status, ID: "fault.injected", Text: "This answer was ordered by a test"})
 		return
 	}
 	req := &request{Request: r, user: user, expert: make(shown)}

@@ -13,13 +13,29 @@ import (
 )
 
 // status answers for what is below status/: the traffic manager under its own
-// name and as local_tm (vtm/rest.md §8).
+// name and as local_tm (vtm/rest.md §8), and the other members of its cluster.
 func (t *TrafficManager) status(r *request, path []string) (answer, *apiError) {
-	if len(path) == 0 {
-		return r.folder(child{t.o.Name, true})
+	names := []string{t.o.Name}
+	if t.cluster != nil {
+		names = slices.Sorted(slices.Values(t.cluster.Names()))
 	}
-	if path[0] != t.o.Name && path[0] != "local_tm" {
+	if len(path) == 0 {
+		children := make([]child, len(names))
+		for i, name := range names {
+			children[i] = child{name, true}
+		}
+		return r.folder(children...)
+	}
+	switch name := path[0]; {
+	case name == t.o.Name || name == "local_tm":
+	case !slices.Contains(names, name):
 		return r.notFound()
+	default:
+		other := t.cluster.running(name)
+		if other == nil || !t.cluster.reach(t.o.Name, name) {
+			return answer{}, errMemberAway(name)
+		}
+		t = other
 	}
 	path = r.enter(path)
 	if len(path) == 0 {
@@ -81,10 +97,24 @@ func (t *TrafficManager) state() map[string]any {
 	case len(s.FailedNodes) > 0:
 		level = "warn"
 	}
-	return map[string]any{
-		"error_level": level, "errors": array(s.Errors),
+	values := map[string]any{
+		"errors": array(s.Errors), "tip_errors": []string{},
 		"pools": pools, "virtual_servers": servers, "failed_nodes": failed,
 	}
+	if t.cluster != nil {
+		problems := t.health.problems()
+		if len(problems) > 0 {
+			level = "error"
+		}
+		values["tip_errors"] = array(problems)
+		if t.cluster.faulty(t.o.Name, "licence-expired") {
+			level = "error"
+			values["license"] = "expired"
+			values["errors"] = append(array(s.Errors), "The licence key has expired")
+		}
+	}
+	values["error_level"] = level
+	return values
 }
 
 // array is a list that is never null in JSON.
@@ -283,6 +313,14 @@ func (t *TrafficManager) trafficIPs() []string {
 
 func (t *TrafficManager) trafficIPCounters(name string) (map[string]any, *apiError) {
 	var values map[string]any
+	defer func() {
+		if values == nil || t.cluster == nil {
+			return
+		}
+		if since, known := t.health.changed(name); known {
+			values["time"] = hundredths(t.o.World.Clock().Now().Sub(since))
+		}
+	}()
 	for _, ip := range t.data.State().TrafficIPs {
 		switch {
 		case ip.IP != name:

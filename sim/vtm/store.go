@@ -1,9 +1,11 @@
 package vtm
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // resource is one object of the configuration. It is immutable: a change makes a
@@ -11,8 +13,13 @@ import (
 type resource struct {
 	kind    *resourceType
 	name    string // "" for a singleton
-	version uint64 // of the store when it was written, from 1
 	builtin bool   // came with the traffic manager: can be changed, not deleted
+	deleted bool   // a tombstone: so that a member that was away learns of it
+
+	stamp
+	// conflict tells of a concurrent change that gave way to this one; "" if there
+	// was none. It goes where the resource goes, so that every member tells it.
+	conflict string
 
 	values  map[*property]any // of a JSON resource: what was set, the rest is default
 	content []byte            // of a file
@@ -37,15 +44,18 @@ func (r *resource) value(p *property) any {
 // look-up only; whoever writes serialises with TrafficManager.writing, from
 // reading what is there until the change is in effect.
 type store struct {
-	mu      sync.RWMutex // guards all below; held for look-ups and swaps alone
-	kinds   map[*resourceType]*shelf
-	version uint64 // of the last write
+	// keepsTombs: deletions are remembered for members that have not heard of them.
+	keepsTombs bool
+
+	mu    sync.RWMutex // guards all below; held for look-ups and swaps alone
+	kinds map[*resourceType]*shelf
 }
 
 // shelf holds the resources of one type.
 type shelf struct {
 	byName map[string]*resource
-	names  []string // sorted; replaced, never changed, so that readers can keep it
+	names  []string             // of byName, sorted; replaced, never changed, so that readers can keep it
+	tombs  map[string]*resource // tombstones; nil without any
 }
 
 func newStore(s *schema) *store {
@@ -63,6 +73,17 @@ func (s *store) get(t *resourceType, name string) *resource {
 	return s.kinds[t].byName[name]
 }
 
+// last returns a resource or its tombstone; nil if it never was.
+func (s *store) last(t *resourceType, name string) *resource {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	sh := s.kinds[t]
+	if r := sh.byName[name]; r != nil {
+		return r
+	}
+	return sh.tombs[name]
+}
+
 // names returns the names of a type's resources, sorted. The caller must not
 // change the slice.
 func (s *store) names(t *resourceType) []string {
@@ -71,31 +92,97 @@ func (s *store) names(t *resourceType) []string {
 	return s.kinds[t].names
 }
 
-// put writes a resource and gives it its version. r is not yet seen by others.
+// put writes a resource, or a tombstone in its place. r is not changed afterwards.
 func (s *store) put(r *resource) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.version++
-	r.version = s.version
 	sh := s.kinds[r.kind]
-	if i, found := slices.BinarySearchFunc(sh.names, r.name, strings.Compare); !found {
-		names := make([]string, 0, len(sh.names)+1)
-		names = append(names, sh.names[:i]...)
-		names = append(names, r.name)
-		sh.names = append(names, sh.names[i:]...)
+	i, found := slices.BinarySearchFunc(sh.names, r.name, strings.Compare)
+	if r.deleted {
+		delete(sh.byName, r.name)
+		if s.keepsTombs {
+			if sh.tombs == nil {
+				sh.tombs = make(map[string]*resource)
+			}
+			sh.tombs[r.name] = r
+		}
+		if found {
+			sh.names = slices.Concat(sh.names[:i], sh.names[i+1:])
+		}
+		return
 	}
+	delete(sh.tombs, r.name)
 	sh.byName[r.name] = r
+	if !found {
+		sh.names = slices.Concat(sh.names[:i], []string{r.name}, sh.names[i:])
+	}
 }
 
-func (s *store) delete(t *resourceType, name string) {
+// putAll writes many resources that are not there yet, with work in proportion.
+func (s *store) putAll(all []*resource) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.version++
-	sh := s.kinds[t]
-	delete(sh.byName, name)
-	if i, found := slices.BinarySearchFunc(sh.names, name, strings.Compare); found {
-		names := make([]string, 0, len(sh.names)-1)
-		names = append(names, sh.names[:i]...)
-		sh.names = append(names, sh.names[i+1:]...)
+	touched := make(map[*shelf]bool)
+	for _, r := range all {
+		sh := s.kinds[r.kind]
+		if r.deleted {
+			if sh.tombs == nil {
+				sh.tombs = make(map[string]*resource)
+			}
+			sh.tombs[r.name] = r
+			continue
+		}
+		sh.byName[r.name] = r
+		touched[sh] = true
 	}
+	for sh := range touched {
+		sh.names = slices.Sorted(maps.Keys(sh.byName))
+	}
+}
+
+// all returns every resource and tombstone, sorted by type and name.
+func (s *store) all(sch *schema) []*resource {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []*resource
+	for _, path := range slices.Sorted(maps.Keys(sch.types)) {
+		sh := s.kinds[sch.types[path]]
+		for _, name := range sh.names {
+			list = append(list, sh.byName[name])
+		}
+		for _, name := range slices.Sorted(maps.Keys(sh.tombs)) {
+			list = append(list, sh.tombs[name])
+		}
+	}
+	return list
+}
+
+// hasTombs tells whether bury has something to do.
+func (s *store) hasTombs(before time.Time) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, sh := range s.kinds {
+		for _, r := range sh.tombs {
+			if r.at.Before(before) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// bury forgets the tombstones made before a time, and returns them.
+func (s *store) bury(before time.Time) []*resource {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var gone []*resource
+	for _, sh := range s.kinds {
+		for name, r := range sh.tombs {
+			if r.at.Before(before) {
+				delete(sh.tombs, name)
+				gone = append(gone, r)
+			}
+		}
+	}
+	return gone
 }

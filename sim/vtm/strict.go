@@ -1,6 +1,7 @@
 package vtm
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"slices"
@@ -74,6 +75,10 @@ var builtinPools = []string{"discard", "builtin_dns"}
 type target struct{ path, name string }
 
 func (t target) String() string { return t.path + "/" + t.name }
+
+func (t target) compare(u target) int {
+	return cmp.Or(strings.Compare(t.path, u.path), strings.Compare(t.name, u.name))
+}
 
 // use is one reference that a resource makes.
 type use struct {

@@ -52,6 +52,12 @@ type Options struct {
 	Certificate *tls.Certificate
 	// PlainHTTP serves REST without TLS, for simulation.
 	PlainHTTP bool
+	// Data is a folder that keeps the configuration; empty: it is kept in memory
+	// only.
+	Data string
+	// ReplicateAtOnce sets replicate_lull to 0 when the configuration is made, so
+	// that a change is on all members when it is answered.
+	ReplicateAtOnce bool
 	// PerClientTransports is the data plane's option of that name, for simulation.
 	PerClientTransports bool
 }
@@ -78,6 +84,15 @@ type TrafficManager struct {
 	// fake time only a wait on a channel lets time pass.
 	writing chan struct{}
 
+	// Of a member of a cluster; nil and unused otherwise.
+	cluster     *Cluster
+	gate        *gate
+	replication replication
+	health      *health
+	loops       sync.WaitGroup // heartbeat and replication
+
+	disk *disk // nil: memory only
+
 	// Guarded by themselves.
 	record    record
 	fault     atomic.Pointer[Fault]
@@ -93,32 +108,55 @@ const (
 	maxHeader     = 4096             // rest_api!http_max_header_length
 )
 
-// Start makes a traffic manager with the configuration of a new one. Its REST
-// API answers when Start returns. Errors name the address that cannot be used.
+// Start makes a traffic manager on its own, with the configuration of a new one
+// unless Options.Data holds another. Its REST API answers when Start returns.
+// Errors name the address that cannot be used, or the file that is damaged.
 func Start(o Options) (*TrafficManager, error) {
-	if o.Name == "" || o.Address == "" || o.World == nil || o.Log == nil {
-		return nil, errors.New("a traffic manager needs World, Log, Name and Address")
-	}
-	o.Users = maps.Clone(o.Users)
 	sch, err := parseSchema(facts.RESTSchema)
 	if err != nil {
 		return nil, err
 	}
+	return start(o, sch, nil)
+}
+
+// start makes a traffic manager; member is what the cluster knows of it, nil for
+// one on its own.
+func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
+	if o.Name == "" || o.Address == "" || o.World == nil || o.Log == nil {
+		return nil, errors.New("a traffic manager needs World, Log, Name and Address")
+	}
+	o.Users = maps.Clone(o.Users)
 	t := &TrafficManager{
 		o: o, schema: sch, store: newStore(sch),
 		started: o.World.Clock().Now(),
 		writing: make(chan struct{}, 1),
 	}
+	var err error
 	t.lastWrite.Store(t.started.UnixNano())
 	t.fault.Store(&Fault{})
 	if t.uuid, err = newUUID(o.World.Rand("vtm/" + o.Name + "/uuid")); err != nil {
 		return nil, err
 	}
+	if o.Data != "" {
+		if t.disk, err = openDisk(o.Data, sch); err != nil {
+			return nil, err
+		}
+		if t.uuid, err = t.disk.uuid(t.uuid); err != nil {
+			return nil, err
+		}
+	}
+	dataWorld := o.World
+	if m != nil {
+		t.join(m)
+		dataWorld = memberWorld{o.World, m.cluster.wire, m.gate}
+	}
 	if o.Strict {
 		t.strict = newStrict(t.store, sch)
 	}
 	if !o.PlainHTTP {
-		t.certificate = o.Certificate
+		if t.certificate == nil {
+			t.certificate = o.Certificate
+		}
 		if t.certificate == nil {
 			if t.certificate, err = selfSigned(o); err != nil {
 				return nil, fmt.Errorf("a certificate for traffic manager %s: %w", o.Name, err)
@@ -137,9 +175,12 @@ func Start(o Options) (*TrafficManager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the REST API of traffic manager %s cannot listen on %s: %w", o.Name, address, err)
 	}
-	t.listener = &cuttableListener{Listener: l, refuse: func() bool { return t.fault.Load().Down }, open: make(map[*cuttableConn]struct{})}
+	if m != nil {
+		l = gatedListener{l, m.gate, gateREST}
+	}
+	t.listener = &cuttableListener{Listener: l, refuse: t.refuses, open: make(map[*cuttableConn]struct{})}
 	t.data = dataplane.New(dataplane.Options{
-		World: o.World, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
+		World: dataWorld, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
 		Events: t.logEvent, PerClientTransports: o.PerClientTransports,
 	})
 	if err := t.install(); err != nil {
@@ -179,7 +220,16 @@ func Start(o Options) (*TrafficManager, error) {
 		})
 	}
 	t.serving.Go(func() { _ = t.server.Serve(plain) }) // ends with Close
+	if m != nil {
+		t.loops.Go(func() { t.beatLoop(ctx) })
+		t.loops.Go(func() { t.replicateLoop(ctx) })
+	}
 	return t, nil
+}
+
+// refuses tells whether new connections to the REST API are closed at once.
+func (t *TrafficManager) refuses() bool {
+	return t.fault.Load().Down || t.cluster != nil && t.cluster.faulty(t.o.Name, "down")
 }
 
 // Close ends the REST API, its open connections and the data plane, and waits
@@ -189,6 +239,7 @@ func (t *TrafficManager) Close() {
 	_ = t.server.Close()
 	t.listener.cut() // a connection that was accepted while the server closed
 	t.serving.Wait() // so no write is under way from here on
+	t.loops.Wait()
 	t.data.Close()
 }
 
