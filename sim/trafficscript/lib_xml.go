@@ -221,7 +221,7 @@ func (c *xmlCursor) Value() string {
 	var b strings.Builder
 	var walk func(n *xmlNode)
 	walk = func(n *xmlNode) {
-		c.pay(1 + len(n.text)>>4)
+		c.pay(1 + len(n.text)>>2)
 		if n.kind != xpath.CommentNode || n == c.node {
 			b.WriteString(n.text)
 		}
@@ -330,7 +330,7 @@ func (c *xmlCursor) text() string {
 // write writes XML; names in another namespace than the element around declare
 // it.
 func (c *xmlCursor) write(b *strings.Builder, n *xmlNode, space string) {
-	c.pay(1 + len(n.text)>>4)
+	c.pay(1 + len(n.text)>>2)
 	switch n.kind {
 	case xpath.TextNode:
 		// Writing to a strings.Builder does not fail.

@@ -1,0 +1,102 @@
+package tsrun_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/tools/txtar"
+
+	"vtm-ingress/sim/trafficscript/tsrun"
+)
+
+var update = flag.Bool("update", false, "write what the commands print into testdata")
+
+// TestCommands runs the archives in testdata: the comment's last line holds the
+// arguments, the files are there, and "want" is what is printed with the exit
+// code.
+func TestCommands(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no archives: %v", err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			full, err := filepath.Abs(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Split(strings.TrimSpace(string(archive.Comment)), "\n")
+			got := command(t, archive, lines[len(lines)-1])
+			for i := range archive.Files {
+				f := &archive.Files[i]
+				if f.Name != "want" {
+					continue
+				}
+				if *update {
+					f.Data = []byte(got)
+					if err := os.WriteFile(full, txtar.Format(archive), 0o666); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if string(f.Data) != got {
+					t.Errorf("got\n%s\nwant\n%s", got, f.Data)
+				}
+				return
+			}
+			t.Error("the archive has no file want")
+		})
+	}
+}
+
+// command runs one command line, whose words '...' may hold blanks.
+func command(t *testing.T, archive *txtar.Archive, line string) string {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	for _, f := range archive.Files {
+		if err := os.MkdirAll(filepath.Dir(f.Name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(f.Name, f.Data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var args []string
+	for i, part := range strings.Split(line, "'") {
+		if i%2 == 1 {
+			args = append(args, part)
+		} else {
+			args = append(args, strings.Fields(part)...)
+		}
+	}
+	var commands struct {
+		Check tsrun.Check `cmd:""`
+		Run   tsrun.Run   `cmd:""`
+	}
+	parser, err := kong.New(&commands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chosen, err := parser.Parse(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	code := 0
+	if strings.HasPrefix(chosen.Command(), "check") {
+		code = commands.Check.Execute(&out)
+	} else {
+		code = commands.Run.Execute(t.Context(), &out, func() time.Time { return time.Unix(1_800_000_000, 0).UTC() })
+	}
+	return out.String() + fmt.Sprintf("exit    %d\n", code)
+}
