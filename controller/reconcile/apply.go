@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/vtm"
 )
 
@@ -21,8 +22,13 @@ const (
 
 // applying is one application of one plan.
 type applying struct {
-	l       *Loop
-	desired map[vtm.ID]*vtm.Resource // all that is desired, for references
+	l *Loop
+	// missing are what is desired and wasn't there when the plan was made: what
+	// refers to one waits for it.
+	missing map[vtm.ID]bool
+	// snapshot is what overtook the plan, nil if nothing did. Of the Loop's goroutine
+	// alone.
+	snapshot *kube.Snapshot
 
 	// Guarded by l.mu while a stage is under way.
 	broken    int               // requests in a row without a sensible answer
@@ -37,8 +43,8 @@ var errNoPermit = errors.New("this instance may not write any more")
 
 // apply sends the steps of a plan. It returns when all requests have ended. What
 // succeeded is in l.observed and l.settled after, what failed in l.failures.
-func (l *Loop) apply(ctx context.Context, p *Plan, desired map[vtm.ID]*vtm.Resource) *applying {
-	a := &applying{l: l, desired: desired, blocked: map[vtm.ID]vtm.ID{}, overtaken: map[vtm.ID]bool{}}
+func (l *Loop) apply(ctx context.Context, p *Plan) *applying {
+	a := &applying{l: l, missing: map[vtm.ID]bool{}, blocked: map[vtm.ID]vtm.ID{}, overtaken: map[vtm.ID]bool{}}
 	clear(l.waits)
 	for _, r := range p.Same {
 		if f := l.failures[r.ID]; f != nil && f.unsure {
@@ -47,7 +53,15 @@ func (l *Loop) apply(ctx context.Context, p *Plan, desired map[vtm.ID]*vtm.Resou
 		delete(l.failures, r.ID)
 		l.settled[r.ID] = r
 	}
+	for i := range p.Steps {
+		if s := &p.Steps[i]; s.Action == Create {
+			a.missing[s.ID] = true
+		}
+	}
 	for _, h := range p.Held {
+		if l.observed.Owned[h.ID] == nil {
+			a.missing[h.ID] = true
+		}
 		l.waits[h.ID] = h.Reason
 		a.block(h.ID, h.keeps)
 	}
@@ -155,7 +169,7 @@ func (a *applying) hindered(s *Step) (reason string) {
 		return ""
 	}
 	eachReference(s.After, func(to vtm.ID) {
-		if reason == "" && a.desired[to] != nil && a.l.observed.Owned[to] == nil {
+		if reason == "" && a.missing[to] && a.l.observed.Owned[to] == nil {
 			reason = fmt.Sprintf("waits for %s", to)
 		}
 	})

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"bytes"
+	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -13,19 +14,42 @@ import (
 
 // Diff says what has to be done so that the traffic manager, which holds
 // observed, holds desired. It is pure. settled holds the desired resources that
-// are known to be there: those whose pointer is the same are not looked at, so
-// that the work is proportional to the change; it may be nil.
+// are known to be there: those whose pointer is the same are not compared; it may
+// be nil.
 func Diff(desired map[vtm.ID]*vtm.Resource, observed *Observed, settled map[vtm.ID]*vtm.Resource) *Plan {
+	return diff(func(yield func(vtm.ID) bool) {
+		for id := range desired {
+			if !yield(id) {
+				return
+			}
+		}
+		for id := range observed.Owned {
+			if _, ok := desired[id]; !ok && !yield(id) {
+				return
+			}
+		}
+	}, desired, observed, settled)
+}
+
+// diff is Diff of the resources that ids gives, each once; all others are as they
+// should be.
+func diff(ids iter.Seq[vtm.ID], desired map[vtm.ID]*vtm.Resource, observed *Observed, settled map[vtm.ID]*vtm.Resource) *Plan {
 	p := &Plan{}
-	present := 0 // how many of desired are on the traffic manager
-	for id, want := range desired {
-		if s, ok := settled[id]; ok && s == want {
-			present++
+	for id := range ids {
+		want, have := desired[id], observed.Owned[id]
+		if want == nil {
+			if have == nil {
+				continue
+			}
+			if server := usedByForeign(id, observed); server != "" {
+				p.Held = append(p.Held, Held{ID: id, Reason: "the virtual server " + strconv.Quote(server) + ", which is not ours, listens on it: it stays until that changes"})
+				continue
+			}
+			p.Steps = append(p.Steps, Step{Action: Delete, ID: id, Before: have})
 			continue
 		}
-		have := observed.Owned[id]
-		if have != nil {
-			present++
+		if settled[id] == want {
+			continue
 		}
 		if have == nil && observed.Clashes[id] {
 			p.Held = append(p.Held, Held{ID: id, Reason: "somebody else's resource has this name: rename or remove it on the traffic manager"})
@@ -41,18 +65,6 @@ func Diff(desired map[vtm.ID]*vtm.Resource, observed *Observed, settled map[vtm.
 			step.Action = Create
 		}
 		p.Steps = append(p.Steps, step)
-	}
-	if present < len(observed.Owned) {
-		for id, have := range observed.Owned {
-			if _, ok := desired[id]; ok {
-				continue
-			}
-			if server := usedByForeign(id, observed); server != "" {
-				p.Held = append(p.Held, Held{ID: id, Reason: "the virtual server " + strconv.Quote(server) + ", which is not ours, listens on it: it stays until that changes"})
-				continue
-			}
-			p.Steps = append(p.Steps, Step{Action: Delete, ID: id, Before: have})
-		}
 	}
 	assignStages(p)
 	p.sort()

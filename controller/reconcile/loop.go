@@ -71,6 +71,14 @@ type Loop struct {
 	again      bool      // a round is due at once
 	wake       time.Time // when the next round is due without a change; zero: none
 
+	// What a round looks at, so that its work is proportional to the change. Of
+	// Run's goroutine alone, too. A resource that is not in unsettled is in settled
+	// as it is desired, or neither desired nor there; an Ingress that neither is in
+	// untold nor needs what is in unsettled was told as it is.
+	unsettled touched[vtm.ID]
+	untold    touched[types.NamespacedName]
+	users     users
+
 	// Guards what follows, observed's content included, while a plan is applied.
 	mu       sync.Mutex
 	settled  map[vtm.ID]*vtm.Resource // desired resources that are on the traffic manager
@@ -95,8 +103,9 @@ func (t *trouble) reason() *translate.Reason {
 
 // New makes a Loop.
 func New(o Options) *Loop {
-	return &Loop{
+	l := &Loop{
 		o:          o,
+		users:      newUsers(),
 		translator: translate.New(),
 		told:       map[types.NamespacedName]*told{},
 		settled:    map[vtm.ID]*vtm.Resource{},
@@ -104,6 +113,14 @@ func New(o Options) *Loop {
 		kept:       map[vtm.ID]kept{},
 		waits:      map[vtm.ID]string{},
 	}
+	l.lookAtAll()
+	return l
+}
+
+// lookAtAll makes the next round compare and tell everything.
+func (l *Loop) lookAtAll() {
+	l.unsettled.everything()
+	l.untold.everything()
 }
 
 func (l *Loop) now() time.Time { return l.o.World.Clock().Now() }
@@ -183,11 +200,14 @@ func (l *Loop) round(ctx context.Context) {
 	}
 
 	result := l.translate(snapshot)
-	plan := Diff(result.Desired, l.observed, l.settled)
+	plan := l.diff(result)
 	l.dropFutile(plan)
 	plan = l.brake(ctx, plan)
 	plan = l.postpone(plan)
-	applied := l.apply(ctx, plan, result.Desired)
+	applied := l.apply(ctx, plan)
+	if applied.snapshot != nil {
+		snapshot = applied.snapshot // result is of this one now
+	}
 	var problem *translate.Reason
 	switch {
 	case ctx.Err() != nil:
@@ -233,7 +253,16 @@ func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
 		input.Appliance = l.observed.Appliance
 		input.Programmed = l.observed.Programmed()
 	}
-	return l.translator.Translate(input)
+	result := l.translator.Translate(input)
+	changes := l.translator.Changes()
+	for _, id := range changes.Resources {
+		l.unsettled.add(id)
+	}
+	for _, name := range changes.Ingresses {
+		l.users.update(name, result.Verdicts[name])
+		l.untold.add(name)
+	}
+	return result
 }
 
 // standBy keeps this instance ready to become the writer: what it knows of the
@@ -253,6 +282,7 @@ func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
 	// Another instance tells now; what it told is not known here.
 	clear(l.told)
 	clear(l.failures)
+	l.lookAtAll()
 	if l.observed == nil {
 		observed, err := Observe(ctx, l.o.Client, l.o.Settings.ControllerID, string(snapshot.ClusterUID))
 		if err != nil {
@@ -286,6 +316,7 @@ func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot) bool {
 func (l *Loop) use(observed *Observed, snapshot *kube.Snapshot) {
 	l.observed, l.observedAt, l.cluster = observed, l.now(), snapshot.ClusterUID
 	l.before, l.settled = l.settled, map[vtm.ID]*vtm.Resource{}
+	l.lookAtAll()
 	for _, f := range l.failures {
 		f.unsure = false // it was just read
 	}
@@ -314,6 +345,7 @@ func (l *Loop) reread(ctx context.Context) bool {
 	}
 	for _, id := range ids {
 		delete(l.settled, id)
+		l.unsettled.add(id)
 		l.failures[id].unsure = false
 		r := read[id]
 		if r == nil {
@@ -426,7 +458,8 @@ func (l *Loop) overtake(ctx context.Context, a *applying) {
 	if snapshot == nil || ctx.Err() != nil {
 		return
 	}
-	plan := Diff(l.translate(snapshot).Desired, l.observed, l.settled)
+	a.snapshot = snapshot
+	plan := l.diff(l.translate(snapshot))
 	var urgent []Step
 	for _, s := range plan.Steps {
 		if s.Stage == stageNodes && l.failures[s.ID] == nil {

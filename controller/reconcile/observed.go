@@ -30,10 +30,8 @@ type Observed struct {
 	// owners counts, by UID, the virtual servers and pools that an Ingress owns;
 	// serving its pools with nodes. Both hold no zeros.
 	owners, serving map[types.UID]int
-	// programmed is made of owners on demand; nil after a change of its keys.
-	programmed map[types.UID]bool
-	// keys are our server keys, by name; nil after a change of one.
-	keys map[string]*vtm.Resource
+	programmed      map[types.UID]bool       // the keys of owners
+	keys            map[string]*vtm.Resource // our server keys, by name
 }
 
 // NewObserved makes an Observed that holds resources, all with our mark.
@@ -44,6 +42,9 @@ func NewObserved(appliance translate.Appliance, resources ...*vtm.Resource) *Obs
 		Appliance: appliance,
 		owners:    map[types.UID]int{},
 		serving:   map[types.UID]int{},
+
+		programmed: map[types.UID]bool{},
+		keys:       map[string]*vtm.Resource{},
 	}
 	for _, r := range resources {
 		o.put(r)
@@ -51,22 +52,8 @@ func NewObserved(appliance translate.Appliance, resources ...*vtm.Resource) *Obs
 	return o
 }
 
-// Programmed says what our marks tell is served already.
+// Programmed says what our marks tell is served already. It changes with o.
 func (o *Observed) Programmed() translate.Programmed {
-	if o.programmed == nil {
-		o.programmed = make(map[types.UID]bool, len(o.owners))
-		for uid := range o.owners {
-			o.programmed[uid] = true
-		}
-	}
-	if o.keys == nil {
-		o.keys = map[string]*vtm.Resource{}
-		for id, r := range o.Owned {
-			if id.Type == vtm.ServerKeys {
-				o.keys[id.Name] = r
-			}
-		}
-	}
 	return translate.Programmed{Owners: o.programmed, Keys: o.keys}
 }
 
@@ -89,7 +76,11 @@ func (o *Observed) remove(id vtm.ID) {
 
 func (o *Observed) count(r *vtm.Resource, by int) {
 	if r.Type == vtm.ServerKeys {
-		o.keys = nil
+		if by > 0 {
+			o.keys[r.Name] = r
+		} else {
+			delete(o.keys, r.Name)
+		}
 	}
 	if r.Type != vtm.Pools && r.Type != vtm.VirtualServers {
 		return
@@ -98,11 +89,11 @@ func (o *Observed) count(r *vtm.Resource, by int) {
 	if !ok {
 		return
 	}
-	before := len(o.owners)
 	add(o.owners, uid, by)
-	if len(o.owners) != before {
-		// The same owners keep the same map, so that translation can reuse its work.
-		o.programmed = nil
+	if o.owners[uid] > 0 {
+		o.programmed[uid] = true
+	} else {
+		delete(o.programmed, uid)
 	}
 	if hasNodes(r) {
 		add(o.serving, uid, by)

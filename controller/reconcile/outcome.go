@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -50,13 +49,31 @@ type told struct {
 // long those that became live took.
 func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *translate.Result, seen time.Time, problem *translate.Reason) (live []time.Duration) {
 	var entries []report.Entry
-	for name, verdict := range result.Verdicts {
-		before := l.told[name]
+	waiting := map[types.NamespacedName]struct{}{} // those that are looked at next time, too
+	for name := range l.untoldNames(result) {
+		before, verdict := l.told[name], result.Verdicts[name]
+		if l.observed == nil && (verdict == nil || verdict.Outcome == translate.Rejected) {
+			// Without knowledge of the traffic manager verdicts are incomplete, and a
+			// rejection may be wrong.
+			waiting[name] = struct{}{}
+			continue
+		}
+		if verdict == nil {
+			if ingress := snapshot.Ingresses[name]; ingress != nil && before != nil {
+				// It is another class's now.
+				entries = append(entries, report.Entry{Ingress: ingress})
+			}
+			delete(l.told, name)
+			continue
+		}
 		now := &told{verdict: verdict, since: seen}
 		if before != nil && before.verdict == verdict {
 			now.since = before.since
 		}
 		now.live, now.problems = l.outcome(verdict, result, problem)
+		if !now.live && verdict.Outcome != translate.Rejected {
+			waiting[name] = struct{}{}
+		}
 		if before != nil && before.verdict == verdict && before.live == now.live && slices.Equal(before.problems, now.problems) {
 			continue
 		}
@@ -70,16 +87,8 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 		}
 		entries = append(entries, report.Entry{Ingress: ingress, Verdict: verdict, Live: now.live, Problems: now.problems})
 	}
-	for name := range l.told {
-		if result.Verdicts[name] != nil || l.observed == nil {
-			continue // without an Observed, verdicts are incomplete
-		}
-		delete(l.told, name)
-		if ingress := snapshot.Ingresses[name]; ingress != nil {
-			// It is another class's now.
-			entries = append(entries, report.Entry{Ingress: ingress})
-		}
-	}
+	l.untold = touched[types.NamespacedName]{keys: waiting}
+	l.prune(result)
 	slices.SortFunc(entries, func(a, b report.Entry) int {
 		if c := strings.Compare(a.Ingress.Namespace, b.Ingress.Namespace); c != 0 {
 			return c
@@ -142,14 +151,6 @@ func (l *Loop) tellTrouble(ctx context.Context, snapshot *kube.Snapshot) {
 	}
 	l.wakeAt(l.trouble.next)
 	result := l.translate(snapshot)
-	if l.observed == nil {
-		// Without knowledge of the traffic manager a rejection may be wrong.
-		sure := maps.Clone(result.Verdicts)
-		maps.DeleteFunc(sure, func(_ types.NamespacedName, v *translate.Verdict) bool {
-			return v.Outcome == translate.Rejected
-		})
-		result = &translate.Result{Desired: result.Desired, Verdicts: sure}
-	}
 	began := l.now()
 	l.tell(ctx, snapshot, result, began, l.trouble.reason())
 	l.done(Round{Began: began, Ended: l.now(), Writing: true, Result: result, Trouble: l.trouble.err})
