@@ -1,5 +1,7 @@
 package trafficscript
 
+import "strings"
+
 // LibraryNames returns the names of all built-in functions, for the test that
 // each of them is tested.
 func LibraryNames() []string {
@@ -9,3 +11,6 @@ func LibraryNames() []string {
 	}
 	return names
 }
+
+// ReplacedBy returns what to use instead of a deprecated function, or "".
+func ReplacedBy(name string) string { return library[strings.ToLower(name)].deprecated }

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -318,27 +315,5 @@ func TestStoreIsBounded(t *testing.T) {
 	if r := compile(t, `lang.assert(data.set("k", 1) == 0 && data.get("k") == "" && data.getMemoryFree() == 0, "full and empty"); data.remove("k"); data.reset();`).
 		Run(context.Background(), h, ts.Limits{}); r.End != ts.Finished {
 		t.Error(r.Err)
-	}
-}
-
-// TestEveryFunctionIsTested looks for each function's name in the scripts and
-// in this file.
-func TestEveryFunctionIsTested(t *testing.T) {
-	var all strings.Builder
-	files, err := filepath.Glob("testdata/*.ts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range append(files, "run_test.go", "certificate_test.go") {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.Write(text)
-	}
-	for _, name := range ts.LibraryNames() {
-		if !regexp.MustCompile(`(^|[^.\w])` + regexp.QuoteMeta(name) + `\(`).MatchString(all.String()) {
-			t.Errorf("no test calls %s", name)
-		}
 	}
 }
