@@ -28,6 +28,12 @@ type entry struct {
 	backends []backend
 	own      []*vtm.Resource // those that belong to it alone, besides pools
 
+	// Made from the Secrets that spec.tls names, and, where one is lost, from
+	// Programmed. Nil if it asks for no TLS, or can have none.
+	certificates *certificates
+	certFindings findings
+	lost         bool // a Secret is missing or bad
+
 	// Made from the above and, if no backend can work, from Programmed.
 	stands bool // it claims its site; else it is rejected for its own reasons
 
@@ -70,7 +76,8 @@ func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool
 		e.stale = e.stale || last.Generation != ingress.Generation
 		return
 	}
-	if last != nil && reflect.DeepEqual(w.share, e.wish.share) && reflect.DeepEqual(w.extras.server, e.wish.extras.server) {
+	if last != nil && reflect.DeepEqual(w.share, e.wish.share) && reflect.DeepEqual(w.extras.server, e.wish.extras.server) &&
+		reflect.DeepEqual(w.transport, e.wish.transport) {
 		w.share = e.wish.share // keeps its identity, so that the listener is kept, too
 	}
 	e.wish, e.findings, e.site, e.stale = w, nil, model.Site{}, true
@@ -92,7 +99,8 @@ func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool
 
 // refresh resolves the backends whose objects changed, and finds out whether the
 // Ingress stands.
-func (e *entry) refresh(in Input, env *environment, intern func(*vtm.Resource) *vtm.Resource) {
+func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedName]*serverKey, intern func(*vtm.Resource) *vtm.Resource) {
+	e.refreshKeys(in, env, keys)
 	working := false
 	for i := range e.backends {
 		b := &e.backends[i]
@@ -106,7 +114,7 @@ func (e *entry) refresh(in Input, env *environment, intern func(*vtm.Resource) *
 		}
 		working = working || !b.broken
 	}
-	stands := e.wish.findings.worst() != fatal && e.findings.worst() != fatal &&
+	stands := e.wish.findings.worst() != fatal && e.findings.worst() != fatal && e.certFindings.worst() != fatal &&
 		// What serves stays, so that its address is not given away while a Service is
 		// replaced.
 		(working || in.Programmed.Owners[e.ingress.UID])
@@ -114,10 +122,24 @@ func (e *entry) refresh(in Input, env *environment, intern func(*vtm.Resource) *
 	e.stands = stands
 }
 
+// refreshKeys chooses the server keys anew.
+func (e *entry) refreshKeys(in Input, env *environment, keys map[types.NamespacedName]*serverKey) {
+	var found findings
+	chosen, lost := env.chooseKeys(e.wish, keys, in.Programmed, &found)
+	if !chosen.equal(e.certificates) {
+		// Another share, so that the listener is made anew.
+		share := *e.wish.share
+		e.wish.share = &share
+		e.stale = true
+	}
+	e.stale = e.stale || !slices.Equal(found, e.certFindings)
+	e.certificates, e.certFindings, e.lost = chosen, found, lost
+}
+
 // judge makes the verdict.
 func (e *entry) judge(env *environment) *Verdict {
 	v := &Verdict{Ingress: e.key, UID: e.ingress.UID, Generation: e.ingress.Generation, Outcome: Rejected}
-	found := slices.Concat(e.wish.findings, e.findings)
+	found := slices.Concat(e.wish.findings, e.findings, e.certFindings)
 	if e.refused != nil {
 		found.add(fatal, "AddressConflict", "address %s is held by Ingress %s, which is older: use another address, or the annotation %s on both",
 			e.site.Address, e.refused, annShared)
@@ -133,9 +155,12 @@ func (e *entry) judge(env *environment) *Verdict {
 		for _, shadow := range e.listener.shadows[e.wish.share] {
 			tellShadow(&found, shadow)
 		}
-		port := int32(e.wish.port)
 		for _, addr := range env.addresses(e.site) {
-			v.Addresses = append(v.Addresses, Address{IP: addr, Ports: []int32{port}})
+			at := Address{IP: addr}
+			for _, port := range e.wish.ports() {
+				at.Ports = append(at.Ports, int32(port))
+			}
+			v.Addresses = append(v.Addresses, at)
 		}
 		v.Resources = e.resources()
 	}
@@ -172,6 +197,11 @@ func (e *entry) resources() []vtm.ID {
 	for _, r := range slices.Concat(e.own, e.listener.own) {
 		ids = append(ids, r.ID)
 	}
+	if e.certificates != nil {
+		for _, name := range e.certificates.names {
+			ids = append(ids, vtm.ID{Type: vtm.ServerKeys, Name: name})
+		}
+	}
 	if e.listener.group != nil {
 		ids = append(ids, e.listener.group.ID)
 	}
@@ -198,7 +228,13 @@ func (e *entry) service(i int) types.NamespacedName {
 	return types.NamespacedName{Namespace: e.key.Namespace, Name: e.backends[i].ref.service}
 }
 
-// working reports whether a backend can work, so that Programmed has no part.
+// secret names the Secret of an entry of spec.tls.
+func (e *entry) secret(i int) types.NamespacedName {
+	return types.NamespacedName{Namespace: e.key.Namespace, Name: e.wish.transport.tls[i].secret}
+}
+
+// working reports whether a backend can work and no Secret is lost, so that
+// Programmed has no part.
 func (e *entry) working() bool {
-	return slices.ContainsFunc(e.backends, func(b backend) bool { return !b.broken })
+	return !e.lost && slices.ContainsFunc(e.backends, func(b backend) bool { return !b.broken })
 }

@@ -119,10 +119,12 @@ func (env *environment) site(w *wish, found *findings) model.Site {
 			return model.Site{}
 		}
 	}
-	if server := env.covering(site, w.port); server != "" {
-		found.add(fatal, "AddressInUse", "virtual server %s, which the controller did not create, listens on port %d of this address: use another address or port",
-			show(server), w.port)
-		return model.Site{}
+	for _, port := range w.ports() {
+		if server := env.covering(site, port); server != "" {
+			found.add(fatal, "AddressInUse", "virtual server %s, which the controller did not create, listens on port %d of this address: use another address or port",
+				show(server), port)
+			return model.Site{}
+		}
 	}
 	return site
 }

@@ -1,6 +1,7 @@
 package translate_test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -115,6 +116,7 @@ type caseAppliance struct {
 	Groups     map[string][]string // name -> addresses
 	Servers    map[string]translate.Server
 	Programmed []types.UID
+	Keys       []string // names of server keys
 }
 
 func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
@@ -160,6 +162,10 @@ func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
 			for _, uid := range a.Programmed {
 				in.Programmed.Owners[uid] = true
 			}
+			in.Programmed.Keys = map[string]*vtm.Resource{}
+			for _, name := range a.Keys {
+				in.Programmed.Keys[name] = vtm.New(vtm.ServerKeys, name, vtm.Properties{"basic": {"public": "as it is", "private": "its hash"}})
+			}
 		case "desired", "verdicts":
 		default:
 			t.Fatalf("unknown part %q", file.Name)
@@ -183,6 +189,7 @@ func emptySnapshot() *kube.Snapshot {
 		Services:   map[types.NamespacedName]*corev1.Service{},
 		Endpoints:  map[types.NamespacedName]*kube.Endpoints{},
 		Nodes:      map[string]*corev1.Node{},
+		Secrets:    map[types.NamespacedName]*corev1.Secret{},
 	}
 }
 
@@ -217,6 +224,13 @@ func addObject(t *testing.T, s *kube.Snapshot, text string, i int) {
 		o := new(corev1.Service)
 		mustYAML(t, []byte(text), o)
 		s.Services[key] = o
+	case "Secret":
+		o := new(corev1.Secret)
+		mustYAML(t, []byte(text), o)
+		if o.UID == "" {
+			o.UID = types.UID("uid-" + o.Name)
+		}
+		s.Secrets[key] = o
 	case "Node":
 		o := new(corev1.Node)
 		mustYAML(t, []byte(text), o)
@@ -237,7 +251,16 @@ func printDesired(r *translate.Result) string {
 			b.Write(resource.Content)
 			continue
 		}
-		body, err := json.MarshalIndent(resource.Properties, "", "  ")
+		properties := resource.Properties
+		if id.Type == vtm.ServerKeys {
+			// Their texts are long, and the same as the Secret's.
+			properties = vtm.Normalize(id.Type, properties)
+			for _, key := range []string{"public", "private"} {
+				sum := sha256.Sum256([]byte(properties["basic"][key].(string)))
+				properties["basic"][key] = fmt.Sprintf("SHA-256 %x…", sum[:8])
+			}
+		}
+		body, err := json.MarshalIndent(properties, "", "  ")
 		if err != nil {
 			panic(err)
 		}
@@ -282,6 +305,7 @@ func shuffled(in translate.Input, seed uint64) translate.Input {
 	r := rand.New(rand.NewPCG(seed, 1))
 	s := *in.Snapshot
 	s.Ingresses, s.Services = shuffle(r, s.Ingresses), shuffle(r, s.Services)
+	s.Secrets = shuffle(r, s.Secrets)
 	s.Nodes, s.Classes, s.Endpoints = shuffle(r, s.Nodes), shuffle(r, s.Classes), shuffle(r, s.Endpoints)
 	in.Snapshot = &s
 	in.Appliance.Groups, in.Appliance.Servers = shuffle(r, in.Appliance.Groups), shuffle(r, in.Appliance.Servers)
@@ -353,6 +377,21 @@ func histories(in translate.Input) []translate.Input {
 	step(func(*translate.Input, *kube.Snapshot) {})
 	step(func(_ *translate.Input, s *kube.Snapshot) { s.Nodes = nil })
 	step(func(_ *translate.Input, s *kube.Snapshot) { s.Classes = nil })
+	step(func(_ *translate.Input, s *kube.Snapshot) { s.Secrets = nil })
+	step(func(n *translate.Input, s *kube.Snapshot) { s.Secrets, n.Programmed.Keys = nil, nil })
+	step(func(n *translate.Input, s *kube.Snapshot) {
+		n.Programmed.Owners = map[types.UID]bool{}
+		for _, i := range s.Ingresses {
+			n.Programmed.Owners[i.UID] = true
+		}
+		n.Programmed.Keys = map[string]*vtm.Resource{}
+		for name := range s.Secrets {
+			key := "k8s_" + name.Namespace + "_" + name.Name + "_key"
+			n.Programmed.Keys[key] = vtm.New(vtm.ServerKeys, key, vtm.Properties{"basic": {"public": "as it is", "private": "its hash"}})
+		}
+		s.Secrets = nil
+	})
+	step(func(*translate.Input, *kube.Snapshot) {})
 	step(func(_ *translate.Input, s *kube.Snapshot) { s.ClusterUID = "another" })
 	step(func(n *translate.Input, _ *kube.Snapshot) { n.Appliance = translate.Appliance{} })
 	step(func(n *translate.Input, _ *kube.Snapshot) { n.Programmed = translate.Programmed{} })

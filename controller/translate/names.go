@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"vtm-ingress/controller/translate/model"
 	"vtm-ingress/controller/vtm"
 )
@@ -56,6 +58,16 @@ func (n namer) requestScript(owner model.Owner) string {
 
 func (n namer) responseScript(owner model.Owner) string {
 	return n.join(owner.Namespace, owner.Name, "response")
+}
+
+// serverKey names what a Secret becomes.
+func (n namer) serverKey(secret types.NamespacedName) string {
+	return n.join(secret.Namespace, secret.Name, "key")
+}
+
+// redirect names the rule that sends clients of a place to another one.
+func (n namer) redirect(p model.Place) string {
+	return n.join(siteText(p.Site), strconv.Itoa(int(p.Port)), "redirect")
 }
 
 // server names the virtual server that listens at a place.

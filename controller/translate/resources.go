@@ -38,12 +38,24 @@ func (env *environment) pool(b model.Backend, x *extras) *vtm.Resource {
 }
 
 // listener gives what a listener takes besides pools and a Traffic IP Group: its
-// virtual server, and the rules that it takes. x is what the holder asks for; only
-// of an exclusive listener it has anything in it.
-func (env *environment) listener(l *model.Listener, x *serverExtras) []*vtm.Resource {
+// virtual server, the rules that it takes, and the virtual server that redirects to
+// it. asked is what the holder asks for; nil unless the listener is exclusive.
+func (env *environment) listener(l *model.Listener, asked *entry) []*vtm.Resource {
+	if asked == nil {
+		return env.server(l, &serverExtras{}, &transport{}, nil)
+	}
+	w := asked.wish
+	own := env.server(l, &w.extras.server, &w.transport, asked.certificates)
+	if w.transport.redirect {
+		own = append(own, env.redirect(l)...)
+	}
+	return own
+}
+
+func (env *environment) server(l *model.Listener, x *serverExtras, t *transport, c *certificates) []*vtm.Resource {
 	mark := env.mark(l.Holder())
 	rules := []any{}
-	asked := vtm.Properties{}
+	responses := vtm.Properties{}
 	var out []*vtm.Resource
 	if x.hasRequest {
 		script := env.script(env.names.requestScript(l.Holder()), l.Holder(), x.request)
@@ -52,7 +64,7 @@ func (env *environment) listener(l *model.Listener, x *serverExtras) []*vtm.Reso
 	if x.hasResponse {
 		script := env.script(env.names.responseScript(l.Holder()), l.Holder(), x.response)
 		out = append(out, script)
-		asked["basic"] = map[string]any{"response_rules": []any{script.Name}}
+		responses["basic"] = map[string]any{"response_rules": []any{script.Name}}
 	}
 	if needsRule(l) {
 		name := env.names.rule(l.Place)
@@ -63,22 +75,42 @@ func (env *environment) listener(l *model.Listener, x *serverExtras) []*vtm.Reso
 	if share := l.Shares[0]; l.Exclusive && share.Default != "" {
 		pool = env.names.pool(share.Owner, share.Default)
 	}
-	return append(out, vtm.New(vtm.VirtualServers, env.names.server(l.Place), merge(vtm.Properties{
+	properties := env.listening(l, l.Port, mark, pool, rules)
+	if t.passthrough {
+		properties["basic"]["protocol"] = "ssl"
+	} else {
+		properties["http"] = map[string]any{"add_x_forwarded_for": true, "add_x_forwarded_proto": true}
+	}
+	if c != nil {
+		properties = merge(properties, c.properties())
+	}
+	return append(out, vtm.New(vtm.VirtualServers, env.names.server(l.Place), merge(merge(properties, responses), x.custom)))
+}
+
+// redirect gives the virtual server on port 80, and its rule, that sends clients to
+// the one that decrypts.
+func (env *environment) redirect(l *model.Listener) []*vtm.Resource {
+	from := model.Place{Site: l.Site, Port: plainPort}
+	mark := env.mark(l.Holder())
+	rule := vtm.NewFile(vtm.Rules, env.names.redirect(from), emitRedirect(l.Port, mark.Comment()))
+	return []*vtm.Resource{rule, vtm.New(vtm.VirtualServers, env.names.server(from),
+		env.listening(l, plainPort, mark, discard, []any{rule.Name}))}
+}
+
+// listening gives what all virtual servers of ours have.
+func (env *environment) listening(l *model.Listener, port uint16, mark vtm.Mark, pool string, rules []any) vtm.Properties {
+	return vtm.Properties{
 		"basic": {
 			"note":                  mark.Format(),
 			"enabled":               true,
 			"protocol":              "http",
-			"port":                  int64(l.Port),
+			"port":                  int64(port),
 			"listen_on_any":         false,
 			"listen_on_traffic_ips": []any{env.names.group(l.Site)},
 			"pool":                  pool,
 			"request_rules":         rules,
 		},
-		"http": {
-			"add_x_forwarded_for":   true,
-			"add_x_forwarded_proto": true,
-		},
-	}, merge(asked, x.custom))))
+	}
 }
 
 // group gives the Traffic IP Group that brings up an address of ours. It lists

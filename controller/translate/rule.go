@@ -124,3 +124,20 @@ func condition(p model.Path) string {
 		return "string.wildmatch($path, " + Quote(p.Text) + ")"
 	}
 }
+
+// emitRedirect writes the rule that sends clients to the same URL over TLS, on port
+// unless it is the usual one.
+func emitRedirect(port uint16, mark string) []byte {
+	at := ""
+	if port != tlsPort {
+		at = fmt.Sprintf(" . \":%d\"", port)
+	}
+	return []byte(mark + `# Redirects to HTTPS. Written by vtm-ingress-controller, which undoes changes.
+
+$host = http.getHostHeader();
+if ($host == "") {
+    http.sendResponse("400 Bad Request", "text/plain", "The request names no host.\n", "");
+}
+http.redirect("https://" . $host` + at + ` . http.getRawURL());
+`)
+}

@@ -25,17 +25,25 @@ type Translator struct {
 	ingresses map[types.NamespacedName]*networkingv1.Ingress
 	services  map[types.NamespacedName]*corev1.Service
 	endpoints map[types.NamespacedName]*kube.Endpoints
+	secrets   map[types.NamespacedName]*corev1.Secret
 
-	// users are the entries with a backend of a Service; idle those without a
-	// working backend, which depend on Programmed.
-	users map[types.NamespacedName]map[*entry]bool
-	idle  map[*entry]bool
+	keys map[types.NamespacedName]*serverKey // by Secret
+
+	// users are the entries with a backend of a Service, secretUsers those that name a
+	// Secret; idle those without a working backend or with a lost Secret, which
+	// depend on Programmed.
+	users       map[types.NamespacedName]map[*entry]bool
+	secretUsers map[types.NamespacedName]map[*entry]bool
+	idle        map[*entry]bool
 
 	// The work of one translation; empty between two.
-	due       map[*entry]bool     // entries to be refreshed
-	dirty     map[model.Site]bool // sites whose claims changed since they were allotted
-	gone      []*entry            // entries that were removed
-	withdrawn []*vtm.Resource     // what sites that are no more had shown
+	due       map[*entry]bool               // entries to be refreshed
+	dueKeys   map[types.NamespacedName]bool // Secrets whose server keys may have changed
+	dirty     map[model.Site]bool           // sites whose claims changed since they were allotted
+	gone      []*entry                      // entries that were removed
+	withdrawn []*vtm.Resource               // what sites that are no more had shown
+
+	shownKeys map[types.NamespacedName]*vtm.Resource // what Desired holds of each Secret
 
 	last    *Result
 	changes Changes
@@ -53,8 +61,9 @@ type site struct {
 func New() *Translator {
 	return &Translator{
 		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{},
-		users: map[types.NamespacedName]map[*entry]bool{}, idle: map[*entry]bool{},
-		due: map[*entry]bool{}, dirty: map[model.Site]bool{},
+		keys: map[types.NamespacedName]*serverKey{}, shownKeys: map[types.NamespacedName]*vtm.Resource{},
+		users: map[types.NamespacedName]map[*entry]bool{}, secretUsers: map[types.NamespacedName]map[*entry]bool{}, idle: map[*entry]bool{},
+		due: map[*entry]bool{}, dueKeys: map[types.NamespacedName]bool{}, dirty: map[model.Site]bool{},
 		last: &Result{Desired: map[vtm.ID]*vtm.Resource{}, Verdicts: map[types.NamespacedName]*Verdict{}},
 	}
 }
@@ -76,11 +85,12 @@ func (t *Translator) Translate(in Input) *Result {
 	}
 	t.readIngresses(in.Snapshot.Ingresses, fresh)
 	t.readBackends(in.Snapshot)
+	t.readSecrets(in.Snapshot.Secrets, fresh)
 	for e := range t.idle {
 		t.due[e] = true
 	}
 	for e := range t.due {
-		e.refresh(in, env, t.intern)
+		e.refresh(in, env, t.keys, t.intern)
 		if e.working() {
 			delete(t.idle, e)
 		} else {
@@ -145,14 +155,13 @@ func (t *Translator) readIngress(key types.NamespacedName, ingress *networkingv1
 		t.entries[key] = e
 	}
 	t.due[e] = true
-	t.forgetBackends(e)
+	t.forgetUses(e)
 	e.read(ingress, t.env, fresh, t.intern)
 	for i := range e.backends {
-		service := e.service(i)
-		if t.users[service] == nil {
-			t.users[service] = map[*entry]bool{}
-		}
-		t.users[service][e] = true
+		use(t.users, e.service(i), e)
+	}
+	for i := range e.wish.transport.tls {
+		use(t.secretUsers, e.secret(i), e)
 	}
 }
 
@@ -168,20 +177,38 @@ func (t *Translator) readBackends(s *kube.Snapshot) {
 	t.services, t.endpoints = s.Services, s.Endpoints
 }
 
-func (t *Translator) forgetBackends(e *entry) {
+// forgetUses is called before an entry changes and when it goes.
+func (t *Translator) forgetUses(e *entry) {
 	for i := range e.backends {
-		service := e.service(i)
-		delete(t.users[service], e)
-		if len(t.users[service]) == 0 {
-			delete(t.users, service)
-		}
+		disuse(t.users, e.service(i), e)
+	}
+	if e.wish == nil {
+		return // it is new
+	}
+	for i := range e.wish.transport.tls {
+		disuse(t.secretUsers, e.secret(i), e)
+		t.dueKeys[e.secret(i)] = true // it may have been kept for this entry alone
+	}
+}
+
+func use(users map[types.NamespacedName]map[*entry]bool, what types.NamespacedName, e *entry) {
+	if users[what] == nil {
+		users[what] = map[*entry]bool{}
+	}
+	users[what][e] = true
+}
+
+func disuse(users map[types.NamespacedName]map[*entry]bool, what types.NamespacedName, e *entry) {
+	delete(users[what], e)
+	if len(users[what]) == 0 {
+		delete(users, what)
 	}
 }
 
 func (t *Translator) remove(e *entry) {
 	e.stands = false
 	t.enter(e)
-	t.forgetBackends(e)
+	t.forgetUses(e)
 	delete(t.entries, e.key)
 	delete(t.due, e)
 	delete(t.idle, e)
@@ -262,10 +289,10 @@ func (t *Translator) allot(where model.Site) {
 }
 
 func (t *Translator) newListener(m *model.Listener) *listener {
-	asked := &serverExtras{}
+	var asked *entry
 	if m.Exclusive {
 		holder := m.Holder()
-		asked = &t.entries[types.NamespacedName{Namespace: holder.Namespace, Name: holder.Name}].wish.extras.server
+		asked = t.entries[types.NamespacedName{Namespace: holder.Namespace, Name: holder.Name}]
 	}
 	l := &listener{model: m, own: t.env.listener(m, asked), shadows: map[*model.Share][]model.Shadow{}}
 	for i := range l.own {
@@ -330,6 +357,15 @@ func (t *Translator) assemble() {
 		if e.stale {
 			withdraw(e.shown)
 		}
+		for i := range e.wish.transport.tls {
+			t.dueKeys[e.secret(i)] = true
+		}
+	}
+	for name := range t.dueKeys {
+		if shown := t.shownKeys[name]; shown != nil {
+			withdraw([]*vtm.Resource{shown})
+			delete(t.shownKeys, name)
+		}
 	}
 
 	var judged []types.NamespacedName
@@ -358,6 +394,13 @@ func (t *Translator) assemble() {
 		}
 	}
 
+	for name := range t.dueKeys {
+		if r := t.serverKeyResource(name); r != nil {
+			t.shownKeys[name] = r
+			show([]*vtm.Resource{r})
+		}
+	}
+
 	t.changes = Changes{Ingresses: judged}
 	for id, r := range before {
 		if desired[id] != r {
@@ -368,6 +411,7 @@ func (t *Translator) assemble() {
 	t.withdrawn, t.gone = nil, nil
 	clear(t.dirty)
 	clear(t.due)
+	clear(t.dueKeys)
 }
 
 // resources that the site takes.

@@ -25,6 +25,7 @@ type wish struct {
 	share             *model.Share
 	backends          []backendRef // sorted by name, each once
 	extras            extras
+	transport         transport
 }
 
 // backendRef is a backend as an Ingress names it.
@@ -37,7 +38,7 @@ type backendRef struct {
 // readWish reads an Ingress. Everything that is wrong is told at once. It never
 // fails: what is fatal is among the findings.
 func readWish(ingress *networkingv1.Ingress, settings *config.Settings) *wish {
-	w := &wish{port: 80}
+	w := &wish{port: plainPort}
 	w.share = &model.Share{Owner: ownerOf(ingress)}
 	if !lawful(w.share.Owner) {
 		w.findings.add(fatal, "InvalidName", "its namespace, name or UID is not one that Kubernetes gives")
@@ -45,6 +46,7 @@ func readWish(ingress *networkingv1.Ingress, settings *config.Settings) *wish {
 	}
 	values := readAnnotations(ingress.Annotations, &w.findings)
 	w.readAddress(values)
+	w.readTransport(&ingress.Spec, values)
 	if value, ok := values[annPort]; ok {
 		port, err := strconv.ParseUint(value, 10, 16)
 		if err != nil || port == 0 {
@@ -53,8 +55,14 @@ func readWish(ingress *networkingv1.Ingress, settings *config.Settings) *wish {
 		w.port = uint16(port)
 	}
 	w.readExtras(values, settings)
-	w.refuseUnsupported(ingress, values)
+	if isTrue(values, annLetsEncrypt, &w.findings) {
+		// Serving an Ingress without what it asks for would be worse than telling.
+		w.findings.add(fatal, "NotSupported", "annotation %s is not supported by this version: remove it", annLetsEncrypt)
+	}
 	w.readRoutes(&ingress.Spec)
+	if w.transport.redirect && w.port == plainPort {
+		w.findings.add(fatal, "InvalidPort", "annotations %s and %s: port %d both redirects and is redirected to: use another port", annPort, annRedirect, plainPort)
+	}
 	if len(w.backends) == 0 && w.findings.worst() != fatal {
 		w.findings.add(fatal, "NoBackends", "neither spec.defaultBackend nor a path of spec.rules names a Service: add one")
 	}
@@ -122,19 +130,6 @@ func unusable(addr netip.Addr) string {
 		return "is of the network 0.0.0.0/8"
 	}
 	return ""
-}
-
-// refuseUnsupported rejects what asks for something that is not built: serving an
-// Ingress without it would be worse than telling.
-func (w *wish) refuseUnsupported(ingress *networkingv1.Ingress, values map[string]string) {
-	if len(ingress.Spec.TLS) > 0 {
-		w.findings.add(fatal, "NotSupported", "spec.tls is not supported by this version: remove it")
-	}
-	for _, name := range []string{annRedirect, annPassthrough, annLetsEncrypt} {
-		if isTrue(values, name, &w.findings) {
-			w.findings.add(fatal, "NotSupported", "annotation %s is not supported by this version: remove it", name)
-		}
-	}
 }
 
 func (w *wish) readRoutes(spec *networkingv1.IngressSpec) {

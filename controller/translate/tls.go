@@ -1,0 +1,213 @@
+package translate
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"vtm-ingress/controller/translate/model"
+	"vtm-ingress/controller/vtm"
+)
+
+// plainPort and tlsPort are where virtual servers listen unless an annotation says
+// otherwise (specification, annotation port).
+const (
+	plainPort = 80
+	tlsPort   = 443
+)
+
+// tlsRef is an entry of spec.tls.
+type tlsRef struct {
+	secret string
+	hosts  []string // lower case; empty: those of the rules that the certificate covers
+}
+
+// transport is how clients are met: in the clear, decrypted, or passed through.
+type transport struct {
+	tls         []tlsRef
+	redirect    bool // from port 80, to the virtual server that decrypts
+	passthrough bool
+}
+
+func (w *wish) readTransport(spec *networkingv1.IngressSpec, values map[string]string) {
+	w.readTLS(spec.TLS)
+	redirect, passthrough := isTrue(values, annRedirect, &w.findings), isTrue(values, annPassthrough, &w.findings)
+	if len(spec.TLS) > 0 {
+		w.port = tlsPort
+		if !w.dedicated.IsValid() {
+			w.findings.add(fatal, "NotSupported", "spec.tls on a shared address is not supported by this version: give the Ingress an address of its own by %s", annAddress)
+		}
+	}
+	if passthrough {
+		w.readPassthrough(spec, values)
+	}
+	switch {
+	case redirect && len(spec.TLS) == 0:
+		w.findings.add(warning, "AnnotationIgnored", "annotation %s has no effect without spec.tls: add it, or remove the annotation", annRedirect)
+	case redirect:
+		w.transport.redirect = true
+	}
+}
+
+func (w *wish) readTLS(entries []networkingv1.IngressTLS) {
+	for i, entry := range entries {
+		ref := tlsRef{secret: entry.SecretName}
+		if len(validation.IsDNS1123Subdomain(ref.secret)) > 0 {
+			w.findings.add(fatal, "InvalidTLS", "spec.tls, entry %d: %s can't be a Secret's name: name one in secretName", i+1, show(ref.secret))
+			continue
+		}
+		for _, host := range entry.Hosts {
+			host = strings.ToLower(host)
+			if why := badHost(host); host == "" || why != "" {
+				w.findings.add(fatal, "InvalidTLS", "spec.tls, entry %d: host %s %s", i+1, show(host), cmp.Or(why, "is empty: remove it"))
+				continue
+			}
+			ref.hosts = append(ref.hosts, host)
+		}
+		w.transport.tls = append(w.transport.tls, ref)
+	}
+}
+
+// readPassthrough is for connections that are passed on unread: no rule of HTTP can
+// choose their backend (specification, annotation sslpassthrough).
+func (w *wish) readPassthrough(spec *networkingv1.IngressSpec, values map[string]string) {
+	w.transport.passthrough = true
+	refuse := func(what string) {
+		w.findings.add(fatal, "PassthroughConflict", "annotation %s excludes %s: remove one of them", annPassthrough, what)
+	}
+	if len(spec.TLS) > 0 {
+		refuse("spec.tls")
+	}
+	if len(spec.Rules) > 0 {
+		refuse("spec.rules")
+	}
+	if values[annReEncrypt] == "true" {
+		refuse(annReEncrypt)
+	}
+	if !w.dedicated.IsValid() {
+		w.findings.add(fatal, "NotOnSharedAddress", "annotation %s concerns a whole virtual server: give the Ingress an address of its own by %s, or remove it",
+			annPassthrough, annAddress)
+	}
+	if _, ok := values[annPort]; !ok {
+		w.findings.add(warning, "PassthroughOnPort80", `annotation %s listens on port 80, the default without spec.tls: add %s: "443"`, annPassthrough, annPort)
+	}
+}
+
+// certificates say which server key a client gets.
+type certificates struct {
+	standard string // server key for clients that name no other host
+	byHost   map[string]string
+	// names of the server keys, sorted, each once.
+	names []string
+	// kept are server keys that stay on the traffic manager as they are, since their
+	// Secrets are missing or bad.
+	kept map[types.NamespacedName]*vtm.Resource
+}
+
+// chooseKeys finds the server keys of an Ingress. It returns nil and a fatal
+// finding if it can't be served. lost reports whether a Secret is missing or bad,
+// so that the result depends on what is programmed.
+func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serverKey, programmed Programmed, found *findings) (c *certificates, lost bool) {
+	c = &certificates{byHost: map[string]string{}, kept: map[types.NamespacedName]*vtm.Resource{}}
+	owner := w.share.Owner
+	serves := programmed.Owners[types.UID(owner.UID)]
+	if len(w.transport.tls) == 0 {
+		return nil, false
+	}
+	var gone findings
+	for _, ref := range w.transport.tls {
+		name := types.NamespacedName{Namespace: owner.Namespace, Name: ref.secret}
+		key := keys[name]
+		hosts := ref.hosts
+		resource := (*vtm.Resource)(nil)
+		switch {
+		case key == nil:
+			gone.add(fatal, "SecretNotFound", "Secret %s of type kubernetes.io/tls is missing, or not selected by the setting secret_label_selector: create it", name)
+		case key.resource == nil:
+			gone.add(fatal, "InvalidSecret", "Secret %s can't be used: %s", name, key.why)
+		default:
+			resource = key.resource
+			if len(hosts) == 0 {
+				hosts = covered(w.share.Routes, key)
+			}
+		}
+		if resource == nil {
+			lost = true
+			if resource = programmed.Keys[env.names.serverKey(name)]; !serves || resource == nil {
+				continue
+			}
+			c.kept[name] = resource
+		}
+		c.names = append(c.names, resource.Name)
+		c.standard = cmp.Or(c.standard, resource.Name)
+		for _, host := range hosts {
+			if c.byHost[host] == "" {
+				c.byHost[host] = resource.Name
+			}
+		}
+	}
+	if serves && c.standard != "" {
+		for i := range gone {
+			gone[i].grade = degrading
+			gone[i].Message += "; until then the traffic manager goes on with what it has"
+		}
+	}
+	*found = append(*found, gone...)
+	if gone.worst() == fatal {
+		return nil, lost
+	}
+	slices.Sort(c.names)
+	c.names = slices.Compact(c.names)
+	return c, lost
+}
+
+// covered are the hosts of routes that a certificate is for, each once.
+func covered(routes []model.Route, key *serverKey) []string {
+	var hosts []string
+	for _, route := range routes {
+		host := string(route.Host)
+		// A wildcard is covered by the same wildcard, as a name would be that it covers.
+		name := host
+		if domain, ok := route.Host.Wildcard(); ok {
+			name = "any" + domain
+		}
+		if host != "" && !slices.Contains(hosts, host) && key.leaf.VerifyHostname(name) == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
+func (c *certificates) equal(d *certificates) bool {
+	if c == nil || d == nil {
+		return c == d
+	}
+	return c.standard == d.standard && maps.Equal(c.byHost, d.byHost) && slices.Equal(c.names, d.names) && maps.Equal(c.kept, d.kept)
+}
+
+// properties are those of a virtual server that decrypts.
+func (c *certificates) properties() vtm.Properties {
+	rows := make([]any, 0, len(c.byHost))
+	for _, host := range slices.Sorted(maps.Keys(c.byHost)) {
+		rows = append(rows, map[string]any{"host": host, "certificate": c.byHost[host]})
+	}
+	return vtm.Properties{
+		"basic": {"ssl_decrypt": true},
+		"ssl":   {"server_cert_default": c.standard, "server_cert_host_mapping": rows},
+	}
+}
+
+// ports on which an Ingress listens, sorted.
+func (w *wish) ports() []uint16 {
+	if !w.transport.redirect {
+		return []uint16{w.port}
+	}
+	ports := []uint16{plainPort, w.port}
+	slices.Sort(ports)
+	return ports
+}
