@@ -47,6 +47,11 @@ func (s *scenario) applyIngress(ctx context.Context, name, host, service, addres
 	return s.apply(ctx, ingress(name, "vtm", host, address, path{"/", service, 80}))
 }
 
+func (s *scenario) applyTLSIngress(ctx context.Context, name, host, secret, service, address string) error {
+	return s.apply(ctx, ingress(name, "vtm", host, address, path{"/", service, 80})+
+		fmt.Sprintf("  tls:\n  - {secretName: %s, hosts: [%s]}\n", secret, host))
+}
+
 func (s *scenario) applyIngressPort(ctx context.Context, name, host string, port int, service, address string) error {
 	return s.apply(ctx, ingress(name, "vtm", host, address, path{"/", service, port}))
 }

@@ -15,6 +15,7 @@ import (
 var resources = map[string]string{
 	"Namespace":    "/api/v1/namespaces",
 	"Service":      "/api/v1/namespaces/%s/services",
+	"Secret":       "/api/v1/namespaces/%s/secrets",
 	"Deployment":   "/apis/apps/v1/namespaces/%s/deployments",
 	"Ingress":      "/apis/networking.k8s.io/v1/namespaces/%s/ingresses",
 	"IngressClass": "/apis/networking.k8s.io/v1/ingressclasses",

@@ -22,6 +22,7 @@ type scenario struct {
 
 	writesBefore int               // when "I count the writes" was said
 	foreign      map[string]string // somebody's objects, as they were when made
+	certificates map[string][]byte // DER, of the Secrets that the scenario made
 	load         *load             // steady requests, if any
 	requests     int               // made so far: each has an actor of its own
 }
@@ -44,18 +45,23 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^a Deployment "([^"]*)" with (\d+) pods? behind a NodePort Service with externalTrafficPolicy Local$`: s.deploymentAndLocalService,
 
 		`^I apply$`: s.applyManifest,
-		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at (\S+)$`:                    s.applyIngress,
-		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to port (\d+) of Service "([^"]*)" at (\S+)$`:      s.applyIngressPort,
-		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to Service "([^"]*)" without an address$`:          s.applyIngressWithoutAddress,
-		`^I apply an Ingress "([^"]*)" of class "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at (\S+)$`: s.applyIngressOfClass,
-		`^I apply an Ingress "([^"]*)" for host "([^"]*)" with paths to Services at (\S+)$`:                  s.applyIngressWithPaths,
-		`^I delete Ingress "([^"]*)"$`:                       s.deleteIngress,
-		`^I delete Service "([^"]*)"$`:                       s.deleteService,
-		`^I scale Deployment "([^"]*)" to (\d+)$`:            s.scaleDeployment,
-		`^I restart Deployment "([^"]*)"$`:                   s.restartDeployment,
-		`^the rollout of Deployment "([^"]*)" is done$`:      s.rolloutDone,
-		`^the pods that were replaced have ended$`:           s.noPodEnding,
-		`^I turn Service "([^"]*)" into a NodePort Service$`: s.turnIntoNodePort,
+		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at (\S+)$`:                          s.applyIngress,
+		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to port (\d+) of Service "([^"]*)" at (\S+)$`:            s.applyIngressPort,
+		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to Service "([^"]*)" without an address$`:                s.applyIngressWithoutAddress,
+		`^I apply an Ingress "([^"]*)" of class "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at (\S+)$`:       s.applyIngressOfClass,
+		`^I apply an Ingress "([^"]*)" for host "([^"]*)" with paths to Services at (\S+)$`:                        s.applyIngressWithPaths,
+		`^I apply a TLS Ingress "([^"]*)" for host "([^"]*)" with Secret "([^"]*)" to Service "([^"]*)" at (\S+)$`: s.applyTLSIngress,
+		`^I delete Ingress "([^"]*)"$`:                                s.deleteIngress,
+		`^a TLS Secret "([^"]*)" for "([^"]*)"$`:                      s.tlsSecret,
+		`^a TLS Secret "([^"]*)" for "([^"]*)" with label "([^"]*)"$`: s.labelledTLSSecret,
+		`^I renew TLS Secret "([^"]*)" for "([^"]*)"$`:                s.tlsSecret,
+		`^I delete Secret "([^"]*)"$`:                                 s.deleteSecret,
+		`^I delete Service "([^"]*)"$`:                                s.deleteService,
+		`^I scale Deployment "([^"]*)" to (\d+)$`:                     s.scaleDeployment,
+		`^I restart Deployment "([^"]*)"$`:                            s.restartDeployment,
+		`^the rollout of Deployment "([^"]*)" is done$`:               s.rolloutDone,
+		`^the pods that were replaced have ended$`:                    s.noPodEnding,
+		`^I turn Service "([^"]*)" into a NodePort Service$`:          s.turnIntoNodePort,
 
 		`^Ingress "([^"]*)" has the address (\S+) with port (\d+) in its status$`: s.ingressHasAddress,
 		`^Ingress "([^"]*)" has no address in its status$`:                        s.ingressHasNoAddress,
@@ -69,6 +75,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^"([^"]*)" at (\S+) is answered by (\d+) different pods?$`:                 s.answeredByDifferentPods,
 		`^"([^"]*)" at (\S+) is answered with a text that (holds|lacks) "([^"]*)"$`: s.answeredWithText,
 		`^"([^"]*)" at (\S+) is redirected to "([^"]*)"$`:                           s.redirectedTo,
+		`^"([^"]*)" at (\S+) is answered with the certificate of Secret "([^"]*)"$`: s.answeredWithCertificate,
 		`^these are answered at (\S+)$`:                                             s.theseAreAnswered,
 		`^nobody listens at (\S+) on port (\d+)$`:                                   s.nobodyListens,
 		`^steady requests to "([^"]*)" at (\S+)$`:                                   s.steadyRequests,
@@ -80,6 +87,8 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^somebody deletes the Traffic IP Group "([^"]*)"$`:                                             s.foreignGroupDeleted,
 		`^nothing of ours is left on the traffic manager$`:                                              s.nothingLeft,
 		`^a (pool|virtual server|monitor|persistence class) of Ingress "([^"]*)" has (\S+)/(\S+) (.+)$`: s.resourceHas,
+		`^the traffic manager has the server keys? "([^"]*)"$`:                                          s.serverKeys,
+		`^at most (\d+) writes? (?:was|were) made, all of them to server keys$`:                         s.serverKeyWrites,
 		`^a pool for Ingress "([^"]*)" has the nodes of (\d+) pods?$`:                                   s.poolHasNodes,
 		`^I count the writes from now on$`:                                                              s.countWrites,
 		`^no write was made$`:                                                                           s.noWrite,
@@ -136,6 +145,7 @@ func (s *scenario) clusterOfVersion(ctx context.Context, version string, nodes i
 	}
 	s.env = env
 	s.foreign = map[string]string{}
+	s.certificates = map[string][]byte{}
 	s.kubernetes, err = kubeclient.New(env.World(), "scenario", env.KubernetesConfig())
 	return err
 }

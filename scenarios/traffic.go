@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type answer struct {
 	pod      string // the pod that answered, if it was one
 	location string // where to it redirects
 	body     string
+	// certificate that the server showed, DER; nil in the clear.
+	certificate []byte
 }
 
 // get requests a URL from the traffic manager that serves address, whatever the
@@ -39,11 +42,16 @@ func (s *scenario) get(ctx context.Context, actor, address, target string) (answ
 		return answer{}, err
 	}
 	port := 80
-	if u.Port() != "" {
+	switch {
+	case u.Port() != "":
 		port, _ = strconv.Atoi(u.Port())
+	case u.Scheme == "https":
+		port = 443
 	}
 	transport := &http.Transport{
 		DisableKeepAlives: true,
+		// Which certificate it is, is compared where a scenario asks for it.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Time: s.env.World().Clock().Now},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return s.env.Dial(ctx, actor, netip.AddrPortFrom(at, uint16(port)))
 		},
@@ -65,6 +73,9 @@ func (s *scenario) get(ctx context.Context, actor, address, target string) (answ
 		return answer{}, err
 	}
 	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), body: string(body)}
+	if response.TLS != nil {
+		a.certificate = response.TLS.PeerCertificates[0].Raw
+	}
 	var echo struct {
 		Pod string `json:"pod"`
 	}

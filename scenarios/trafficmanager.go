@@ -202,6 +202,39 @@ func (s *scenario) poolWrites(most int) error {
 	return nil
 }
 
+func (s *scenario) serverKeyWrites(most int) error {
+	writes := s.newWrites()
+	for _, w := range writes {
+		if w.Method != http.MethodPut || !strings.HasPrefix(w.Path, "ssl/server_keys/") {
+			return fmt.Errorf("not a change of a server key: %v", w)
+		}
+	}
+	if len(writes) > most || len(writes) == 0 {
+		return fmt.Errorf("%d writes were made, expected 1 to %d: %v", len(writes), most, writes)
+	}
+	return nil
+}
+
+// serverKeys waits until the server keys of ours are those, separated by commas.
+func (s *scenario) serverKeys(ctx context.Context, names string) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		found, err := s.ours(ctx)
+		if err != nil {
+			return err
+		}
+		var keys []string
+		for _, path := range found {
+			if name, ok := strings.CutPrefix(path, "ssl/server_keys/"); ok {
+				keys = append(keys, name)
+			}
+		}
+		if got := strings.Join(keys, ", "); got != names {
+			return fmt.Errorf("the server keys are %q", got)
+		}
+		return nil
+	})
+}
+
 // resyncPeriod is what lanes set resync_period to.
 const resyncPeriod = time.Second
 
