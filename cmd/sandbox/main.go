@@ -24,6 +24,7 @@ import (
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
 	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/node"
 	"vtm-ingress/sim/sandbox"
 )
 
@@ -33,6 +34,8 @@ type flags struct {
 	Controller        bool   `help:"Run the controller too." default:"true" negatable:""`
 	Strict            bool   `help:"Let the traffic manager refuse what a real one accepts although it can't work (dangling references, rules that don't compile)." default:"true" negatable:""`
 	Dir               string `help:"Folder for the kubeconfig and the controller's log; empty: a new one, removed at the end." type:"path"`
+
+	Image []string `help:"What containers of an image run: a pattern for the image without its tag, and a command of this machine. {PORT} in it is the port that it must listen on. May be repeated." placeholder:"PATTERN=COMMAND" sep:"none"`
 
 	// Addresses are what the documentation names; tests have their own.
 	Addresses sandbox.Addresses `kong:"-"`
@@ -76,6 +79,10 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 	if f.Nodes < 1 || f.Nodes > 200 {
 		return fmt.Errorf("--nodes=%d: between 1 and 200", f.Nodes)
 	}
+	images, err := imageTable(f.Image)
+	if err != nil {
+		return err
+	}
 	dir := f.Dir
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "vtm-ingress-sandbox-"); err != nil {
@@ -93,7 +100,7 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: outside.Real(), Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Addresses:         f.Addresses,
-		KubernetesVersion: f.KubernetesVersion, Nodes: f.Nodes, Strict: f.Strict, Progress: progress,
+		KubernetesVersion: f.KubernetesVersion, Nodes: f.Nodes, Strict: f.Strict, Images: images, Progress: progress,
 	})
 	if err != nil {
 		return err
@@ -152,6 +159,24 @@ func tellMappings(out io.Writer, box *sandbox.Sandbox, told map[netip.Addr]bool)
 		}
 		fmt.Fprintln(out)
 	}
+}
+
+// imageTable adds rows to the built-in table: "PATTERN=COMMAND", the command's words
+// separated by spaces.
+func imageTable(rows []string) (*node.Images, error) {
+	images := node.DefaultImages()
+	for _, row := range rows {
+		pattern, command, _ := strings.Cut(row, "=")
+		words := strings.Fields(command)
+		if pattern == "" || len(words) == 0 {
+			return nil, fmt.Errorf("--image=%q: want PATTERN=COMMAND, such as 'shop/*=/usr/local/bin/shop --port {PORT}'", row)
+		}
+		var err error
+		if images, err = images.WithCommand(pattern, words...); err != nil {
+			return nil, fmt.Errorf("--image=%q: pattern: %w", row, err)
+		}
+	}
+	return images, nil
 }
 
 // startController runs the controller in this process, as it would run beside it.

@@ -18,6 +18,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
 	"vtm-ingress/sim/sandbox"
 )
 
@@ -338,10 +343,53 @@ func TestAnEarlyEndIsNoError(t *testing.T) {
 	nothingIsLeft(t, at, temporary)
 }
 
+// A container's image may be a program of this machine.
+func TestImagesCanBeCommands(t *testing.T) {
+	at := addresses(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	program := filepath.Join(t.TempDir(), "app")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho port=$1\nexec sleep 60\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	box := startSandbox(t, flags{Nodes: 1, Addresses: at, Image: []string{"shop/*=" + program + " {PORT}"}})
+	config, err := clientcmd.BuildConfigFromFlags("", strings.TrimPrefix(box.commands[0], "export KUBECONFIG="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	pods := client.CoreV1().Pods("default")
+	_, err = pods.Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "app"},
+		Spec: corev1.PodSpec{TerminationGracePeriodSeconds: new(int64), Containers: []corev1.Container{{
+			Name: "app", Image: "shop/app:7", Ports: []corev1.ContainerPort{{ContainerPort: 80}},
+		}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := regexp.MustCompile(`port=[1-9][0-9]*`)
+	for {
+		log, err := pods.GetLogs("app", &corev1.PodLogOptions{}).DoRaw(ctx)
+		if err == nil && said.Match(log) {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("the program did not run: %q %v", log, err)
+		}
+	}
+}
+
 func TestWrongFlagsAreTold(t *testing.T) {
 	for want, f := range map[string]flags{
 		"--nodes=0":      {Nodes: 0},
 		"--nodes=201":    {Nodes: 201},
+		`--image="x="`:   {Nodes: 1, Image: []string{"x="}},
+		`--image="[=y"`:  {Nodes: 1, Image: []string{"[=y"}},
 		`version "1.17"`: {Nodes: 1, KubernetesVersion: "1.17", Addresses: addresses(t)},
 	} {
 		if err := run(t.Context(), f, io.Discard); err == nil || !strings.Contains(err.Error(), want) {

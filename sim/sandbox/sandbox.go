@@ -70,6 +70,8 @@ type Options struct {
 	// KubernetesVersion presented, as "1.20"; empty is the newest.
 	KubernetesVersion string
 	Nodes             int // at least 1
+	// Images says which image is which program; nil: the built-in ones.
+	Images *node.Images
 	// Strict makes the traffic manager refuse what a real one accepts although it
 	// cannot work.
 	Strict bool
@@ -107,6 +109,9 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 		return nil, err
 	}
 
+	if o.Images == nil {
+		o.Images = node.DefaultImages()
+	}
 	fabric := node.NewFabric()
 	s.Kubernetes, err = kube.Start(kube.Options{
 		World: o.World, Log: o.Log, Name: "kube-apiserver",
@@ -144,7 +149,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 				World: o.World, Log: o.Log, Actor: name, Name: name,
 				Config:  s.config("system:node:"+name, "kubelet"),
 				Address: nth(o.Addresses.Nodes, n), PodCIDR: fmt.Sprintf("10.244.%d.0/24", n),
-				Images: node.DefaultImages(), Fabric: fabric,
+				Images: o.Images, Fabric: fabric,
 			})
 		})
 	}
