@@ -85,8 +85,15 @@ func (t *TrafficManager) builtin() map[string]map[string]map[string]map[string]a
 
 // install reads the stored configuration, adds what is built in and missing, and
 // gives all of it to the data plane as one change, without a line in the log.
-func (t *TrafficManager) install() error {
-	if t.disk != nil {
+func (t *TrafficManager) install(m *member) error {
+	switch {
+	case m != nil && (m.loaded != nil || m.loadError != nil):
+		if m.loadError != nil {
+			return m.loadError
+		}
+		t.store.putAll(m.loaded)
+		m.loaded = nil
+	case t.disk != nil:
 		all, err := t.disk.load(t.schema)
 		if err != nil {
 			return err

@@ -68,6 +68,10 @@ type member struct {
 	gate    *gate
 	control *controlServer // nil with NoControl
 
+	// loaded is what its folder holds, read ahead by StartCluster; install takes it.
+	loaded    []*resource
+	loadError error
+
 	tm       *TrafficManager // guarded by Cluster.mu; nil while it is stopped
 	last     *TrafficManager // that ran before
 	starting bool            // guarded by Cluster.mu: part of the first start
@@ -105,6 +109,19 @@ func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
 		m.starting = true
 		c.members[m.o.Name] = m
 	}
+	var reading sync.WaitGroup // the members' folders all at once
+	for _, m := range c.members {
+		if m.o.Data == "" {
+			continue
+		}
+		reading.Go(func() {
+			var d *disk
+			if d, m.loadError = openDisk(m.o.Data, sch); m.loadError == nil {
+				m.loaded, m.loadError = d.load(sch)
+			}
+		})
+	}
+	reading.Wait()
 	for _, name := range c.Names() {
 		if err := c.startMember(c.members[name]); err != nil {
 			return nil, err
@@ -203,7 +220,7 @@ func (c *Cluster) exchange() {
 	for _, name := range c.Names() {
 		if tm := c.running(name); tm != nil {
 			tm.fellBehind(c.others(name)...)
-			tm.replicate(ctx)
+			tm.replicate(ctx, true)
 		}
 	}
 }

@@ -25,6 +25,7 @@ type replication struct {
 	// behind are the members that missed changes: they are compared as a whole.
 	// At most one entry a member.
 	behind map[string]*missed
+	delays uint64 // drawn so far
 }
 
 // missed says what is known of a member that is behind.
@@ -42,6 +43,9 @@ const (
 	// tombstoneAge is how long a tombstone is kept although everyone has it: longer
 	// than a write may take.
 	tombstoneAge = 2 * writeTimeout
+	// catchUpSpread bounds the pause before a member that is behind is given what it
+	// missed: members that notice at one instant do not act at one instant.
+	catchUpSpread = 10 * time.Millisecond
 )
 
 // noteChange records a change of this member's own to replicate. It is called
@@ -73,9 +77,10 @@ func (t *TrafficManager) fellBehind(names ...string) {
 	p := &t.replication
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	soon := t.soon()
 	for _, name := range names {
 		if name != t.o.Name && p.behind[name] == nil {
-			p.behind[name] = &missed{}
+			p.behind[name] = &missed{again: soon}
 		}
 	}
 	signal(p.wake)
@@ -86,10 +91,17 @@ func (t *TrafficManager) linkChanged() {
 	p := &t.replication
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	soon := t.soon()
 	for _, m := range p.behind {
-		m.again = time.Time{}
+		m.again = soon
 	}
 	signal(p.wake)
+}
+
+// soon is within catchUpSpread. replication.mu is held.
+func (t *TrafficManager) soon() time.Time {
+	t.replication.delays++
+	return t.o.World.Clock().Now().Add(t.o.World.Jitter("vtm/"+t.o.Name+"/catch-up", t.replication.delays, catchUpSpread))
 }
 
 func signal(c chan struct{}) {
@@ -139,7 +151,7 @@ func (t *TrafficManager) replicateLoop(ctx context.Context) {
 		due, any := t.replicationDue()
 		wait := due.Sub(clock.Now())
 		if any && wait <= 0 {
-			t.replicate(ctx)
+			t.replicate(ctx, false)
 			if ctx.Err() != nil {
 				return
 			}
@@ -173,13 +185,14 @@ func (t *TrafficManager) replicateNow(ctx context.Context) {
 		return
 	}
 	if lull, absolute, _ := t.replicateSettings(); min(lull, absolute) == 0 {
-		t.replicate(ctx)
+		t.replicate(ctx, false)
 	}
 }
 
 // replicate sends this member's changes to all others. Who cannot be reached or
-// refuses is behind from then on.
-func (t *TrafficManager) replicate(ctx context.Context) {
+// refuses is behind from then on; with all, those that are behind are not made to
+// wait.
+func (t *TrafficManager) replicate(ctx context.Context, all bool) {
 	p := &t.replication
 	select {
 	case p.working <- struct{}{}:
@@ -207,7 +220,7 @@ func (t *TrafficManager) replicate(ctx context.Context) {
 		m := p.behind[peer]
 		p.mu.Unlock()
 		reach := t.cluster.reach(t.o.Name, peer) && !t.cluster.held(t.o.Name)
-		if len(list) == 0 && (m == nil || !reach || now.Before(m.again)) {
+		if len(list) == 0 && (m == nil || !reach || !all && now.Before(m.again)) {
 			continue
 		}
 		send := list

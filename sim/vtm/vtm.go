@@ -183,7 +183,7 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 		World: dataWorld, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
 		Events: t.logEvent, PerClientTransports: o.PerClientTransports,
 	})
-	if err := t.install(); err != nil {
+	if err := t.install(m); err != nil {
 		_ = l.Close()
 		t.data.Close()
 		return nil, err
