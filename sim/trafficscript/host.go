@@ -77,6 +77,7 @@ type Transaction struct {
 	TLS           *TLS           // nil on a plain connection
 	DefaultPool   string         // the virtual server's pool
 	Node          string         // "ip:port" of the node that serves; "" in request rules
+	NodeLocal     netip.AddrPort // the address from which the node is connected to; invalid: not connected
 	Retries       int            // how often the request was sent again so far
 	Resendable    bool           // request.isResendable, request.retry: the whole request can be sent again
 

@@ -59,6 +59,7 @@ func newHost() *memoryHost {
 func (h *memoryHost) respond() *memoryHost {
 	h.tx.Phase = ts.ResponsePhase
 	h.tx.Node = "10.0.0.1:80"
+	h.tx.NodeLocal = netip.MustParseAddrPort("10.0.0.99:5555")
 	h.tx.Response = &ts.Response{Proto: "HTTP/1.1", Code: 404, Reason: "Nope", Header: http.Header{
 		"Content-Type": {"text/plain"}, "Content-Encoding": {"gzip"}, "Content-Length": {"9"},
 		"Set-Cookie": {"a=1; path=/", "b=2; secure"},

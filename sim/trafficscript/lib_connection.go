@@ -87,7 +87,7 @@ func (r *run) dest() netip.AddrPort {
 	return r.tx.Local
 }
 
-// requestFunctions are request.* and rule.*.
+// requestFunctions are request.*, the addresses of response.*, and rule.*.
 var requestFunctions = []function{
 	fact("request.getRemoteIP", remoteIP),
 	fact("request.getRemotePort", remotePort),
@@ -157,8 +157,18 @@ var requestFunctions = []function{
 		r.tx.Overrides.MaxTimedOutAttempts = clamp(r.toInt(a[0]), 1<<30)
 		return value{}
 	}).in(inRequest),
+	fact("response.getRemoteIP", func(r *run) value { return addrValue(r.node()) }),
+	fact("response.getRemotePort", func(r *run) value { return portValue(r.node()) }),
+	fact("response.getLocalIP", func(r *run) value { return addrValue(r.tx.NodeLocal) }),
+	fact("response.getLocalPort", func(r *run) value { return portValue(r.tx.NodeLocal) }),
 	fact("rule.getname", func(r *run) value { return stringValue(r.rule.name) }),
 	fact("rule.getstate", func(r *run) value { return stringValue(r.tx.Phase.String()) }),
+}
+
+// node is the address of the node that serves; invalid when there is none.
+func (r *run) node() netip.AddrPort {
+	node, _ := netip.ParseAddrPort(r.tx.Node) // the zero value when it is ""
+	return node
 }
 
 // seconds gives a duration of at most a year.

@@ -18,7 +18,7 @@ import (
 var encodingFunctions = []function{
 	textFn("string.base64encode", func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
 	textFn("string.base64decode", base64Decode),
-	textFn("string.hexencode", func(s string) string { return hex.EncodeToString([]byte(s)) }),
+	textFn("string.hexencode", func(s string) string { return strings.ToUpper(hex.EncodeToString([]byte(s))) }),
 	textFn("string.hexdecode", hexDecode),
 	textFn("string.htmlencode", htmlEncode),
 	textFn("string.htmldecode", html.UnescapeString),
@@ -27,7 +27,7 @@ var encodingFunctions = []function{
 		return percentEncode(s, func(c byte) bool { return isUnreserved(c) || isReserved(c) })
 	}),
 	textFn("string.escape", func(s string) string {
-		return percentEncode(s, func(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("\"<>%{}|\\^`", c) < 0 })
+		return percentEncode(s, func(c byte) bool { return c > ' ' && c != 0x7f && c != '%' })
 	}),
 	fn("string.unescape", 1, 1, stringUnescape),
 	textFn("string.hashMD5", md5Sum),

@@ -40,7 +40,7 @@ var httpResponseFunctions = append(headerFunctions("Response", afterNode, inResp
 		if reason == "" {
 			reason = http.StatusText(resp.Code)
 		}
-		return r.text(resp.Proto + " " + strconv.Itoa(resp.Code) + " " + reason + "\r\n" + r.responseHeaders().text() + "\r\n")
+		return r.text(resp.Proto + " " + strconv.Itoa(resp.Code) + " " + reason + "\r\n" + r.responseHeaders().text())
 	}).in(afterNode),
 	fn("http.getResponseBody", 0, 1, func(r *run, a []value) value {
 		return stringValue(r.responseBody(r.intArg(a, 0, 0)))

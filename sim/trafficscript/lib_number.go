@@ -23,9 +23,21 @@ var numberFunctions = []function{
 		return stringValue(fmt.Sprintf("%08x", uint64(r.toInt(a[0]))))
 	}),
 	fn("string.hexToInt", 1, 1, func(r *run, a []value) value {
-		s := strings.TrimSpace(r.toString(a[0]))
-		s = strings.TrimPrefix(strings.TrimPrefix(s, "0x"), "0X")
-		n, _ := hexAt(s, 0, 16)
+		s := r.toString(a[0])
+		at := strings.IndexAny(s, "0123456789abcdefABCDEF")
+		if at < 0 {
+			return intValue(0)
+		}
+		negative := at > 0 && s[at-1] == '-'
+		if s[at] == '0' && at+2 < len(s) && s[at+1]|32 == 'x' {
+			if _, width := hexAt(s, at+2, 1); width > 0 {
+				at += 2
+			}
+		}
+		n, _ := hexAt(s, at, 16)
+		if negative {
+			n = -n
+		}
 		return intValue(n)
 	}),
 	fn("string.intToBER", 1, 1, stringIntToBER),
@@ -62,8 +74,8 @@ var numberFunctions = []function{
 		}
 		return addr.String()
 	}),
-	textFn("string.extractHost", func(s string) string { host, _ := splitHostPort(s); return host }),
-	textFn("string.extractPort", func(s string) string { _, port := splitHostPort(s); return port }),
+	textFn("string.extractHost", func(s string) string { host, _ := hostAndPort(s); return host }),
+	textFn("string.extractPort", func(s string) string { _, port := hostAndPort(s); return port }),
 }
 
 // stringIntToBytes writes n in network order, in 4 bytes unless told.
@@ -133,6 +145,22 @@ func ipMaskMatch(ip, mask string) bool {
 	}
 	prefix, err := network.Prefix(length)
 	return err == nil && prefix.Contains(addr)
+}
+
+// hostAndPort gives "" for what is no address or host name, and no port.
+func hostAndPort(s string) (host, port string) {
+	host, port = splitHostPort(s)
+	if _, err := netip.ParseAddr(host); err != nil {
+		for i := range len(host) {
+			if c := host[i]; !isLetter(c) && !isDigit(c) && c != '-' && c != '.' {
+				return "", ""
+			}
+		}
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		port = ""
+	}
+	return host, port
 }
 
 // splitHostPort takes "host", "host:port", "[v6]:port" and a bare IPv6 address.

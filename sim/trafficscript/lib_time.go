@@ -23,7 +23,7 @@ var timeFunctions = []function{
 	timeFact("sys.time.year", func(t time.Time) int { return t.Year() }),
 	timeFact("sys.time.yearday", func(t time.Time) int { return t.YearDay() }),
 	fn("sys.timeToString", 0, 1, func(r *run, a []value) value {
-		return stringValue(r.moment(a, 0).UTC().Format(http.TimeFormat))
+		return stringValue(r.moment(a, 0).Format("[02/Jan/2006:15:04:05 -0700]"))
 	}),
 	fn("sys.gmtime.format", 1, 2, func(r *run, a []value) value {
 		return r.text(strftime(r.toString(a[0]), r.moment(a, 1).UTC()))

@@ -207,8 +207,9 @@ func (c *xmlCursor) xmlName() xml.Name {
 // LocalName returns the name without its prefix.
 func (c *xmlCursor) LocalName() string { return c.xmlName().Local }
 
-// Prefix is always "": prefixes are resolved.
-func (c *xmlCursor) Prefix() string { return "" }
+// Prefix returns the URL of the namespace: prefixes are resolved, and the library
+// takes a name without one for a name in no namespace only if this is not "".
+func (c *xmlCursor) Prefix() string { return c.xmlName().Space }
 
 // NamespaceURL returns the URL of the name's namespace.
 func (c *xmlCursor) NamespaceURL() string { return c.xmlName().Space }

@@ -69,7 +69,7 @@ var library = func() map[string]*function {
 		formFunctions, cookieFunctions, langFunctions, mathFunctions, poolFunctions, requestFunctions,
 		sslFunctions, stringFunctions, encodingFunctions, numberFunctions, regexFunctions, timeFunctions,
 		machineFunctions, classFunctions, jsonFunctions, xmlFunctions, networkFunctions, certificateFunctions,
-		recordFunctions, cipherFunctions,
+		recordFunctions, cipherFunctions, multipartFunctions,
 	} {
 		for _, f := range family {
 			all[strings.ToLower(f.name)] = &f

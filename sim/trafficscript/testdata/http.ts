@@ -50,7 +50,7 @@ test.eq(rule.getstate(), "RESPONSE"); test.eq(connection.getNode(), "10.0.0.1:80
 ---
 # response
 import test;
-test.eq(http.getResponse(), "HTTP/1.1 404 Nope\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\nContent-Type: text/plain\r\nSet-Cookie: a=1; path=/\r\nSet-Cookie: b=2; secure\r\n\r\n");
+test.eq(http.getResponse(), "HTTP/1.1 404 Nope\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\nContent-Type: text/plain\r\nSet-Cookie: a=1; path=/\r\nSet-Cookie: b=2; secure\r\n");
 test.eq(http.listResponseHeaderNames(), ["Content-Encoding", "Content-Length", "Content-Type", "Set-Cookie"]); $h = http.getResponseHeaders(); test.eq($h["Content-Type"], "text/plain");
 test.eq(http.getResponseHeaderNames(), "Content-Encoding Content-Length Content-Type Set-Cookie"); ### warning: deprecated
 http.setResponseHeader("x", 1); http.addResponseHeader("X", 2); test.eq(http.getResponseHeader("x"), "1, 2"); http.removeResponseHeader("X"); test.eq(http.responseHeaderExists("x"), 0);
@@ -60,3 +60,15 @@ http.setResponseCode(503); test.eq(http.getResponseCode(), 503); http.setRespons
 http.setResponseCode("nonsense"); ### run: 'nonsense' is no response code
 http.scrubResponseHeaders("content-type"); test.eq(http.listResponseHeaderNames(), ["Content-Length", "Content-Type"]);
 http.setHeader("X-Late", 1); test.eq(http.headerExists("X-Late"), 0);
+---
+# parts of a body
+import test;
+http.setHeader("Content-Type", 'multipart/form-data; boundary="B"');
+http.setBody("--B\r\nContent-Disposition: form-data; name=a\r\n\r\none\r\n--B\r\nContent-Type: text/html\r\nX-A: 1\r\n\r\ntwo\nlines\r\n--B--\r\n");
+test.eq(http.getMultipartAttachment(1), "two\nlines"); test.eq($1 . " " . $2, "text/html Content-Type: text/html\r\nX-A: 1\r\n"); test.eq(http.getMultipartAttachment(0) . $1, "one"); test.eq(http.getMultipartAttachment(2) . http.getMultipartAttachment(-1) . http.getMultipartAttachment(99999), "");
+http.setHeader("Content-Type", "text/plain"); test.eq(http.getMultipartAttachment(0), "");
+test.eq(response.getRemoteIP() . response.getRemotePort() . response.getLocalIP() . response.getLocalPort(), "00");
+---
+# response
+import test;
+test.eq(response.getRemoteIP() . ":" . response.getRemotePort() . " " . response.getLocalIP() . ":" . response.getLocalPort(), "10.0.0.1:80 10.0.0.99:5555");

@@ -17,6 +17,7 @@ $doc = '<?xml version="1.0" encoding="UTF-8"?>
 $ns = "xmlns:book=http://www.example.com/book xmlns:new=http://www.example.com/newitems";
 test.eq(xml.xpath.matchNodeCount($doc, $ns, "//book:mybook/new:item"), 2); test.eq(xml.xpath.matchNodeSet($doc, $ns, "//book:mybook/new:item/text()"), "Item 2Item 4"); test.eq(xml.xpath.matchNodeSet($doc, $ns, "//book:item[2]/@n"), "3"); test.eq(xml.xpath.matchNodeSet($doc, $ns, "//book:item[book:b]"), '<item xmlns="http://www.example.com/book" n="3">Item <b>3</b> &amp; more</item>');
 test.eq(xml.xpath.matchNodeSet($doc, $ns, "count(//*)"), "6"); test.eq(xml.xpath.matchNodeSet($doc, $ns, "string(//book:b/..)"), "Item 3 & more"); test.eq(xml.xpath.matchNodeSet("<a><b/></a>", "", "/a/b"), "<b></b>"); test.eq(xml.xpath.matchNodeCount("<a><b i='1'/><b/></a>", "", "//b[@i='1']/following-sibling::b"), 1); test.eq(xml.xpath.matchNodeCount("<a/>", "", "//nothing"), 0); test.eq(xml.xpath.matchNodeSet($doc, "", "//comment()"), " c ");
+test.eq(xml.xpath.matchNodeCount($doc, "", "//item"), 0); # a name without prefix is in no namespace
 test.eq(xml.xpath.matchNodeCount("<a>", "", "//a"), -1); ### run: the document is no XML
 test.eq(xml.xpath.matchNodeSet("<a/>", "", "//["), ""); ### run: the query '//\[' is wrong
 test.eq(xml.xpath.matchNodeCount("<a/>", "junk", "//a"), -1); ### run: 'junk' names no namespace
