@@ -175,3 +175,28 @@ func TestVariablePoolUseLetsAnyExpressionNameAPool(t *testing.T) {
 		t.Error("discard did not discard")
 	}
 }
+
+// TestHostileCallsEnd: functions that look at large things, again and again or
+// once for long, end by the limits of the run.
+func TestHostileCallsEnd(t *testing.T) {
+	for _, source := range []string{
+		`xml.xpath.matchNodeSet("<a>" . $x . "</a>", "", "concat(` + strings.Repeat("/,", 2000) + `/)");`,
+		`while (1) xml.xpath.matchNodeSet("<a>" . $x . "</a>", "", "normalize-space(/)");`,
+		`while (1) xml.xpath.matchNodeSet("<a/>", "", "` + strings.Repeat("(", 8000) + `");`,
+		`while (1) json.deserialize("[" . $x . "]");`,
+		`$a = [$x]; for ($i = 0; $i < 60; $i++) $a = [$a, $a]; json.serialize($a);`,
+		`while (1) string.regexmatch($x, '(?=a)a++b');`,
+		`while (1) string.regexsub($x, '(?=a)a', "bb", "g");`,
+		`while (1) string.regexmatch("a", "(?=a)" . $i++ . "(?:a{1000}){50}");`,
+		`while (1) string.encrypt($x, $x);`,
+		`while (1) http.request.get("http://h/", $x);`,
+		`while (1) event.emit("e", $x);`,
+	} {
+		h := newHost()
+		h.requestBody = strings.Repeat("a", 200<<10)
+		limits := ts.Limits{Instructions: 20_000, Memory: 16 << 20}
+		if result := compile(t, "$x = http.getBody(); "+source).Run(context.Background(), h, limits); result.End != ts.Aborted {
+			t.Errorf("%.60s: %+v", source, result)
+		}
+	}
+}

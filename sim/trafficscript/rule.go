@@ -40,7 +40,7 @@ func (ds Diagnostics) Errors() Diagnostics {
 type Limits struct {
 	Instructions int // global setting trafficscript!max_instr; default 100,000
 	Depth        int // nested calls of subs; default 200
-	RegexSteps   int // of the backtracking matcher in one match: trafficscript!regex_match_limit; default 10,000,000
+	RegexSteps   int // of the backtracking matcher in one call: trafficscript!regex_match_limit; default 10,000,000
 	Memory       int // bytes a run may allocate for values, all together, freed ones too; default 64 MiB
 }
 

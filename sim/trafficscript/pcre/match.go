@@ -9,6 +9,9 @@ var ErrLimit = errors.New("the regular expression needs too many steps")
 // maxStack bounds the places to come back to, 32 bytes each.
 const maxStack = 1 << 19
 
+// startSteps is what a search costs before it looks at anything.
+const startSteps = 16
+
 // frame is a place to come back to, or a slot's old value.
 type frame struct {
 	kind frameKind
@@ -41,6 +44,7 @@ type machine struct {
 // no match. It takes its steps out of *steps and ends with ErrLimit when they are
 // used up.
 func (re *Regexp) Match(s string, from int, steps *int) ([]int, error) {
+	*steps -= startSteps
 	m := &machine{re: re, s: s, from: from, slots: make([]int, re.slots), steps: steps}
 	for start := from; start <= len(s); start++ {
 		if re.anchor && start > 0 {
