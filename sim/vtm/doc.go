@@ -4,8 +4,9 @@
 // It owns what a client sees on the wire of the REST API 8.3: the tree of
 // folders, resource types with their keys, defaults and checks (all read from
 // internal/facts, none written here), methods, statuses, error bodies, users. It
-// owns the configuration of one traffic manager, and gives each change of it to
-// sim/dataplane before it answers. What the real product accepts, it accepts;
+// owns the configuration of a traffic manager, and gives each change of it to
+// sim/dataplane before it answers. It owns the cluster: who has told whom which
+// change, who hears whom, and who hosts which Traffic IP address. What the real product accepts, it accepts;
 // with Options.Strict it refuses what would not work.
 //
 // It never proxies traffic (sim/dataplane does), never runs rules
@@ -26,5 +27,26 @@
 //	status.go     status/: information, state, statistics
 //	apierror.go   one constructor for each error body
 //	eventlog.go   the event log and the record of writes
-//	fault.go      misbehaving on demand
+//	fault.go      one traffic manager misbehaves on demand
+//
+// The cluster:
+//
+//	cluster.go    members start, stop, join and leave
+//	version.go    version vectors; which of two concurrent changes is kept
+//	replicate.go  changes to the other members, and theirs taken in
+//	health.go     heartbeats: which machines work, and what this one raises
+//	place.go      who hosts which address: pure
+//	wire.go       the network segment: two machines that raise one address
+//	gate.go       what a member that stands still or is cut off holds back
+//	faultrule.go  faults as text
+//	faultset.go   which faults are set, and what they do
+//	control.go    the control API
+//	disk.go       the configuration in files
+//
+// # Locks
+//
+// A change holds TrafficManager.writing, a channel, until it is in effect; with
+// it held nothing waits for another member. Mutexes are held for look-ups and
+// never over a wait: replication.mu and health.mu before Cluster.mu and wire.mu.
+// Cluster.changing is held while members start and stop.
 package vtm
