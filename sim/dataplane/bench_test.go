@@ -89,7 +89,7 @@ func BenchmarkProxy(b *testing.B) {
 	}
 }
 
-// A change of one pool among 5,000 virtual servers.
+// A change of one pool, and of one Traffic IP Group, among 5,000 virtual servers.
 func BenchmarkApplyAmong5000(b *testing.B) {
 	d := New(Options{World: outside.Real(), Log: slog.New(slog.DiscardHandler), Name: "vtm", Address: "127.0.0.1"})
 	defer d.Close()
@@ -104,7 +104,14 @@ func BenchmarkApplyAmong5000(b *testing.B) {
 	}
 	d.Apply(u)
 	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		d.Apply(Update{Pools: map[string]*Pool{"pool77": aPool("127.0.0.1:1", fmt.Sprintf("127.0.0.1:%d", 2+i%2))}})
-	}
+	b.Run("pool", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			d.Apply(Update{Pools: map[string]*Pool{"pool77": aPool("127.0.0.1:1", fmt.Sprintf("127.0.0.1:%d", 2+i%2))}})
+		}
+	})
+	b.Run("group", func(b *testing.B) {
+		for b.Loop() {
+			d.Apply(Update{TrafficIPGroups: map[string]*TrafficIPGroup{"new": {Enabled: true, IPAddresses: []string{"127.0.0.9"}}}})
+		}
+	})
 }

@@ -76,6 +76,8 @@ type DataPlane struct {
 	servers     map[string]*vserver
 	monitors    map[string]*Monitor
 	monitoredBy map[string]map[string]bool // monitor -> pools
+	listeners   map[string]map[string]bool // Traffic IP Group -> virtual servers that name it
+	anywhere    map[string]bool            // virtual servers with listen_on_any
 	importers   map[string]map[string]bool // library -> rules that import it
 	endpoints   map[netip.AddrPort]*endpoint
 	generations map[*generation]struct{}
@@ -100,6 +102,8 @@ func New(o Options) *DataPlane {
 		servers:     make(map[string]*vserver),
 		monitors:    make(map[string]*Monitor),
 		monitoredBy: make(map[string]map[string]bool),
+		listeners:   make(map[string]map[string]bool),
+		anywhere:    make(map[string]bool),
 		importers:   make(map[string]map[string]bool),
 		endpoints:   make(map[netip.AddrPort]*endpoint),
 		generations: make(map[*generation]struct{}),
@@ -174,13 +178,8 @@ func (d *DataPlane) Apply(u Update) {
 		} else {
 			delete(d.groups, name)
 		}
-	}
-	if len(u.TrafficIPGroups) > 0 {
-		for name, v := range d.servers {
-			if v.listensOn(u.TrafficIPGroups) {
-				reclaim[name] = true
-			}
-		}
+		maps.Copy(reclaim, d.listeners[name])
+		maps.Copy(reclaim, d.anywhere)
 	}
 	for _, name := range sorted(u.VirtualServers) {
 		d.applyServer(name, u.VirtualServers[name])

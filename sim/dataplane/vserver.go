@@ -78,19 +78,30 @@ func enabledRules(names []string) []string {
 	return list
 }
 
-// listensOn tells whether the change of these groups concerns the server's
-// addresses.
-func (v *vserver) listensOn(groups map[string]*TrafficIPGroup) bool {
-	conf := v.conf.Load()
-	if conf == nil || conf.ListenOnAny {
-		return true
-	}
-	for _, name := range conf.ListenOnTrafficIPs {
-		if _, ok := groups[name]; ok {
-			return true
+// listensOn keeps the index of the virtual servers whose addresses a Traffic IP
+// Group's change concerns; conf nil leaves it as it is. The caller holds d.mu.
+func (d *DataPlane) listensOn(name string, conf *serverConf, on bool) {
+	switch {
+	case conf == nil:
+	case conf.ListenOnAny && on:
+		d.anywhere[name] = true
+	case conf.ListenOnAny:
+		delete(d.anywhere, name)
+	default:
+		for _, g := range conf.ListenOnTrafficIPs {
+			switch servers := d.listeners[g]; {
+			case on && servers == nil:
+				d.listeners[g] = map[string]bool{name: true}
+			case on:
+				servers[name] = true
+			default:
+				delete(servers, name)
+				if len(servers) == 0 {
+					delete(d.listeners, g)
+				}
+			}
 		}
 	}
-	return false
 }
 
 // applyServer stores a virtual server's configuration; nil deletes it. Its
@@ -109,6 +120,7 @@ func (d *DataPlane) applyServer(name string, vs *VirtualServer) {
 		d.uses.pool(v.usedPool, -1)
 	}
 	v.usedRules, v.usedPool = nil, ""
+	d.listensOn(name, v.conf.Load(), false)
 	if v.deleted = vs == nil; v.deleted {
 		return
 	}
@@ -146,6 +158,7 @@ func (d *DataPlane) applyServer(name string, vs *VirtualServer) {
 		}
 	}
 	v.conf.Store(conf)
+	d.listensOn(name, conf, true)
 	if conf.runs() {
 		v.start(conf)
 	} else {
