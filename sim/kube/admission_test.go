@@ -64,8 +64,8 @@ func TestIngressesWithoutAClassGetTheDefault(t *testing.T) {
 
 			class("plain", "false")
 			before := expect("no class is the default", nil, nil, nil)
-			class("zebra", "true")
-			expect("one default", nil, nil, ptr.To("zebra"))
+			class("alpha", "true")
+			expect("one default", nil, nil, ptr.To("alpha"))
 			expect("a class is named", ptr.To("plain"), nil, ptr.To("plain"))
 			expect("a class is named the old way", nil, map[string]string{"kubernetes.io/ingress.class": "x"}, nil)
 
@@ -75,14 +75,14 @@ func TestIngressesWithoutAClassGetTheDefault(t *testing.T) {
 				t.Errorf("an update got a class: %v %v", after, err)
 			}
 
-			class("newer", "true")
+			class("zulu", "true")
 			if version == "1.25" {
 				if _, err := create(nil, nil); !apierrors.IsForbidden(err) {
 					t.Errorf("two defaults on %s: %v", version, err)
 				}
 				return
 			}
-			expect("two defaults", nil, nil, ptr.To("newer"))
+			expect("two defaults", nil, nil, ptr.To("zulu"))
 		})
 	}
 }
