@@ -29,6 +29,12 @@ func FuzzTranslate(f *testing.F) {
 	f.Add(`{"metadata":{"namespace":"","name":"","uid":""},"spec":{"tls":[{}]}}`, `{}`)
 	f.Add(`{"metadata":{"namespace":"a","name":"`+strings.Repeat("x", 253)+`","uid":"u","annotations":{"kubernetes.io/ingress.class":"vtm","vtm.pulsesecure.net/shared-ip-address":"::ffff:10.0.0.9"}},"spec":{"defaultBackend":{"service":{"name":"s","port":{"number":80}}}}}`,
 		`{"metadata":{"namespace":"a","name":"s"},"spec":{"type":"LoadBalancer","ports":[{"port":80,"protocol":"SCTP","nodePort":30080},{"port":80,"nodePort":30081}]}}`)
+	f.Add(`{"metadata":{"namespace":"a","name":"x","uid":"u","annotations":{"kubernetes.io/ingress.class":"vtm","vtm.pulsesecure.net/ip-address":"10.0.0.1",
+		"vtm.pulsesecure.net/monitor":"{\"properties\":{\"basic\":{\"type\":\"http\",\"delay\":1e9},\"http\":{\"path\":\"\\u0000\"}}}","vtm.pulsesecure.net/persistence":"{\"properties\":{\"basic\":null}}",
+		"vtm.pulsesecure.net/pool-customization":"{\"properties\":{\"basic\":{\"monitors\":[1,null,{}],\"nodes_table\":[{}]}}}","vtm.pulsesecure.net/virtualserver-customization":"[[[[",
+		"vtm.pulsesecure.net/request-trafficscript":"\u0000}\"","ingress.kubernetes.io/ssl-redirect":"true"}},
+		"spec":{"tls":[{"hosts":["*.A.b",""],"secretName":"keys"},{"secretName":"none"}],"defaultBackend":{"service":{"name":"s","port":{"number":80}}}}}`,
+		`{"metadata":{"namespace":"a","name":"s"},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":30080}]}}`)
 	good := crowd(1)
 	alone := translate.New().Translate(good)
 	f.Fuzz(func(t *testing.T, ingressJSON, serviceJSON string) {
@@ -49,6 +55,7 @@ func FuzzTranslate(f *testing.F) {
 		in.Snapshot = &s
 		settings := *config.Default()
 		settings.DefaultTrafficIPGroup = "absent"
+		settings.VTMEnableCustomizations, settings.VTMEnableTrafficScript = true, true
 		in.Settings = &settings
 		result := translate.New().Translate(in)
 

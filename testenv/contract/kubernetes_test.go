@@ -385,7 +385,7 @@ func TestAnOutageEmptiesNothingAndIsToldOnce(t *testing.T) {
 			t.Errorf("error %v, want an UnavailableError", w.Err())
 		}
 		// One line for each kind of objects that can't be had.
-		if n := c.log.count("it is tried again"); n < 1 || n > 5 {
+		if n := c.log.count("it is tried again"); n < 1 || n > 6 {
 			t.Errorf("told %d times:\n%s", n, c.log.text.String())
 		}
 		c.server.Unavailable(false)
