@@ -52,10 +52,17 @@ const blocks = 48
 func claim() (sandbox.Addresses, func(), error) {
 	for n := range blocks {
 		part := byte(16 + n)
-		lock, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.254:9999", part))
+		lock, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.254:9", part))
 		if err != nil {
 			continue
 		}
+		// Somebody may be there who doesn't know of locks.
+		probe, err := net.Listen("tcp", fmt.Sprintf("127.%d.3.1:6443", part))
+		if err != nil {
+			lock.Close()
+			continue
+		}
+		probe.Close()
 		return sandbox.Addresses{
 			TrafficManagers: netip.AddrFrom4([4]byte{127, part, 1, 0}),
 			Nodes:           netip.AddrFrom4([4]byte{127, part, 2, 0}),
