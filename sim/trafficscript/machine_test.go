@@ -193,8 +193,8 @@ func TestHostileCallsEnd(t *testing.T) {
 		`while (1) event.emit("e", $x);`,
 	} {
 		h := newHost()
-		h.requestBody = strings.Repeat("a", 200<<10)
-		limits := ts.Limits{Instructions: 20_000, Memory: 16 << 20}
+		h.requestBody = strings.Repeat("a", 32<<10)
+		limits := ts.Limits{Instructions: 5_000, Memory: 4 << 20}
 		if result := compile(t, "$x = http.getBody(); "+source).Run(context.Background(), h, limits); result.End != ts.Aborted {
 			t.Errorf("%.60s: %+v", source, result)
 		}
