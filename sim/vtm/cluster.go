@@ -50,6 +50,7 @@ type Cluster struct {
 	// changing holds a token while members start, stop, join and leave: that takes
 	// its time, and under fake time only a wait on a channel lets time pass.
 	changing chan struct{}
+	closing  chan struct{} // closed by Close: nobody waits for changing any more
 
 	mu      sync.Mutex // guards all below; a leaf: nothing is called with it held
 	members map[string]*member
@@ -96,8 +97,8 @@ func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
 	}
 	c := &Cluster{
 		o: o, schema: sch, wire: newWire(o.World, o.AddressMap),
-		changing: make(chan struct{}, 1),
-		members:  make(map[string]*member), hits: make(map[int]uint64), next: 1,
+		changing: make(chan struct{}, 1), closing: make(chan struct{}),
+		members: make(map[string]*member), hits: make(map[int]uint64), next: 1,
 	}
 	defer func() {
 		if err != nil {
@@ -227,15 +228,14 @@ func (c *Cluster) exchange() {
 
 // Close ends all members and waits for them. A second call does nothing.
 func (c *Cluster) Close() {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		close(c.closing)
+	}
+	c.mu.Unlock()
 	c.changing <- struct{}{}
 	defer func() { <-c.changing }()
-	c.mu.Lock()
-	closed := c.closed
-	c.closed = true
-	c.mu.Unlock()
-	if closed {
-		return
-	}
 	for _, name := range c.Names() {
 		m := c.member(name)
 		m.gate.set(0)
@@ -244,6 +244,20 @@ func (c *Cluster) Close() {
 		}
 		c.stopMember(m)
 	}
+}
+
+// change waits for the token of changing.
+func (c *Cluster) change() error {
+	select {
+	case <-c.closing:
+	default:
+		select {
+		case c.changing <- struct{}{}:
+			return nil
+		case <-c.closing:
+		}
+	}
+	return errors.New("the cluster is closed")
 }
 
 // Names lists the members, those that are stopped too, in their order.
@@ -303,13 +317,14 @@ func (c *Cluster) stateOf(name string) machineState {
 // Join adds a member to the cluster: it takes over the configuration, and has an
 // entry in traffic_managers. It returns when it is part of the cluster.
 func (c *Cluster) Join() (*TrafficManager, error) {
-	c.changing <- struct{}{}
+	if err := c.change(); err != nil {
+		return nil, err
+	}
 	defer func() { <-c.changing }()
 	c.mu.Lock()
-	if c.closed || len(c.members) >= maxMembers {
-		n := len(c.members)
+	if len(c.members) >= maxMembers {
 		c.mu.Unlock()
-		return nil, fmt.Errorf("no traffic manager can join the cluster: it has %d of at most %d, or is closed", n, maxMembers)
+		return nil, fmt.Errorf("no traffic manager can join the cluster: it has %d, which is the most", maxMembers)
 	}
 	m := c.newMember()
 	c.members[m.o.Name] = m
@@ -332,7 +347,9 @@ func (c *Cluster) Join() (*TrafficManager, error) {
 // traffic_managers goes, and its folder, since the others have all that is in it;
 // Traffic IP Groups that name it stay as they are.
 func (c *Cluster) Leave(name string) error {
-	c.changing <- struct{}{}
+	if err := c.change(); err != nil {
+		return err
+	}
 	defer func() { <-c.changing }()
 	c.mu.Lock()
 	m := c.members[name]

@@ -32,13 +32,11 @@ func (c *Cluster) SetFaults(rules []FaultRule) error {
 			return fmt.Errorf("fault %q: there is no member %s", r, r.Arg)
 		}
 	}
-	c.changing <- struct{}{}
+	if err := c.change(); err != nil {
+		return err
+	}
 	defer func() { <-c.changing }()
 	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return errors.New("the cluster is closed")
-	}
 	before := c.faults
 	c.faults = slices.Clone(rules)
 	c.hits = make(map[int]uint64)
