@@ -52,7 +52,7 @@ const blocks = 48
 func claim() (sandbox.Addresses, func(), error) {
 	for n := range blocks {
 		part := byte(16 + n)
-		lock, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.254:9", part))
+		lock, err := net.Listen("tcp", fmt.Sprintf("127.%d.255.254:9999", part))
 		if err != nil {
 			continue
 		}
