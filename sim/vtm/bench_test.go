@@ -68,3 +68,32 @@ func BenchmarkREST(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkReplicatedPUT changes one pool among 20,000 resources of three
+// members, which all have the change when it is answered.
+func BenchmarkReplicatedPUT(b *testing.B) {
+	cluster, err := vtm.StartCluster(realCluster("", 3))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cluster.Close()
+	url := "http://" + cluster.Info()[0].REST + "/api/tm/8.3/config/active/pools/"
+	put := func(name, body string) {
+		req, _ := http.NewRequest("PUT", url+name, strings.NewReader(body))
+		req.SetBasicAuth("admin", "secret")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	for i := range 20_000 {
+		put(fmt.Sprint("pool-", i), `{"properties":{"basic":{"nodes_table":[{"node":"127.2.0.1:30000"}]}}}`)
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		put("pool-10000", fmt.Sprintf(`{"properties":{"basic":{"note":"%d"}}}`, n))
+	}
+}

@@ -61,6 +61,10 @@ func (t *TrafficManager) serve(w http.ResponseWriter, r *http.Request) {
 		writeError(w, &apiError{status: status, ID: "fault.injected", Text: "This answer was ordered by a test"})
 		return
 	}
+	if err := t.permitted(user, r.Method); err != nil {
+		writeError(w, err)
+		return
+	}
 	req := &request{Request: r, user: user, expert: make(shown)}
 	for key := range strings.SplitSeq(r.URL.Query().Get("expert_keys"), ",") {
 		if !strings.Contains(key, "/") {
@@ -106,6 +110,28 @@ func (t *TrafficManager) authenticate(r *http.Request) (string, bool) {
 	want, known := t.o.Users[user]
 	same := subtle.ConstantTimeCompare([]byte(password), []byte(want)) == 1
 	return user, given && known && same
+}
+
+// permitted refuses what a user's group does not allow. A group without a
+// permission "all" may read: that is the default level.
+func (t *TrafficManager) permitted(user, method string) *apiError {
+	name, set := t.o.Groups[user]
+	if !set {
+		return nil // Admin
+	}
+	level := "none" // of a group that does not exist
+	if group := t.store.get(t.schema.types["user_groups"], name); group != nil {
+		level = "ro"
+		for _, p := range group.table("basic", "permissions") {
+			if p.text("name") == "all" {
+				level = p.text("access_level")
+			}
+		}
+	}
+	if level == "full" || level == "ro" && (method == http.MethodGet || method == http.MethodHead) {
+		return nil
+	}
+	return errForbidden("The user's group '" + clip(name) + "' does not permit this")
 }
 
 // route follows the path from "/". A final slash is accepted everywhere and

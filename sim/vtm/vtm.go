@@ -39,8 +39,11 @@ type Options struct {
 	Address string
 	// RESTPort is the port of the REST API; 0 is 9070.
 	RESTPort int
-	// Users may use the REST API: name -> password. All are of the group Admin.
+	// Users may use the REST API: name -> password.
 	Users map[string]string
+	// Groups of users: user -> name of an entry of user_groups, whose permission
+	// "all" says what they may do. Users without one are of the group Admin.
+	Groups map[string]string
 	// Strict refuses what a real traffic manager accepts although it can't work:
 	// dangling references, rules that do not compile, keys that do not match their
 	// certificate, deletion of what is in use.
@@ -125,7 +128,7 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 	if o.Name == "" || o.Address == "" || o.World == nil || o.Log == nil {
 		return nil, errors.New("a traffic manager needs World, Log, Name and Address")
 	}
-	o.Users = maps.Clone(o.Users)
+	o.Users, o.Groups = maps.Clone(o.Users), maps.Clone(o.Groups)
 	t := &TrafficManager{
 		o: o, schema: sch, store: newStore(sch),
 		started: o.World.Clock().Now(),
