@@ -117,12 +117,14 @@ func (w *podWorker) run(ctx context.Context) {
 	for _, c := range w.containers {
 		supervisors.Go(func() { c.supervise(podContext, pod) })
 	}
-	w.tell(ctx)
+	w.changed()
 	for !w.stopping() {
 		select {
 		case <-ctx.Done():
 			return
+		case <-w.ending:
 		case <-w.wake:
+			w.settle(ctx)
 			w.tell(ctx)
 		}
 	}
@@ -181,22 +183,26 @@ func (w *podWorker) end(ctx context.Context, kill func(), supervisors *sync.Wait
 	for running := true; running; {
 		select {
 		case <-done:
-			running = false
 		case <-ctx.Done():
 			kill()
 			<-done
-			running = false
 		case <-deadline.C():
 			kill()
 			<-done
-			running = false
 		case <-w.wake:
-			if shorter := w.grace(); shorter < grace { // deleted again, with less patience
-				grace = shorter
-				deadline.Reset(max(0, began.Add(grace).Sub(w.agent.now())))
-			}
-			w.tell(ctx)
 		}
+		w.settle(ctx)
+		select {
+		case <-done:
+			running = false
+			continue
+		default:
+		}
+		if shorter := w.grace(); shorter < grace { // deleted again, with less patience
+			grace = shorter
+			deadline.Reset(max(0, began.Add(grace).Sub(w.agent.now())))
+		}
+		w.tell(ctx)
 	}
 	hooks.Wait()
 	if ctx.Err() == nil {
@@ -229,6 +235,16 @@ func (w *podWorker) release(ctx context.Context) {
 		if !w.agent.sleep(ctx, time.Second+w.agent.World.Jitter(w.actor()+"/release", attempt, time.Second)) {
 			return
 		}
+	}
+}
+
+// settle lets what happens at one instant become one status: else it would be chance
+// how much of it a status shows.
+func (w *podWorker) settle(ctx context.Context) {
+	w.agent.sleep(ctx, time.Millisecond/10+w.agent.World.Jitter(w.actor()+"/settle", 0, time.Millisecond))
+	select {
+	case <-w.wake: // what it stands for is looked at now
+	default:
 	}
 }
 

@@ -84,7 +84,7 @@ func TestAnUnknownImageIsWaitedFor(t *testing.T) {
 
 func TestReadinessIsUnderTheCallersControl(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
-		c.pod("a", `{image: "hello:1", ports: [{containerPort: 8080}], readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 2}}`, nil)
+		c.pod("a", `{image: "hello:1", ports: [{containerPort: 8080}], readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 3}}`, nil)
 		c.eventually("it to be ready", c.ready("a"))
 		port := c.service("a", "Cluster")
 		put := func(value string) {
@@ -97,8 +97,8 @@ func TestReadinessIsUnderTheCallersControl(t *testing.T) {
 		put("false")
 		began := time.Now()
 		c.eventually("it not to be ready", func() (bool, any) { ok, s := c.ready("a")(); return !ok, s })
-		if took := time.Since(began); took < 900*time.Millisecond || took > 2100*time.Millisecond {
-			t.Errorf("after %s; two failures, a second apart, were asked for", took)
+		if took := time.Since(began); took < 1900*time.Millisecond || took > 3100*time.Millisecond {
+			t.Errorf("after %s; three failures, a second apart, were asked for", took)
 		}
 		if p := c.get("a"); p.Status.Phase != corev1.PodRunning || state(p).RestartCount != 0 {
 			t.Errorf("%+v", p.Status)
@@ -126,7 +126,7 @@ func TestAFailedLivenessProbeRestarts(t *testing.T) {
 		if len(phases) != 1 || !phases[corev1.PodRunning] {
 			t.Errorf("phases %v: a pod that restarts is running all the time", phases)
 		}
-		if last := state(c.get("a")).LastTerminationState.Terminated; last == nil || !strings.Contains(last.Message, "liveness") ||
+		if last := state(c.get("a")).LastTerminationState.Terminated; last == nil || !strings.Contains(last.Message, "liveness") || last.ExitCode != 0 ||
 			last.FinishedAt.Sub(last.StartedAt.Time) < 3*time.Second {
 			t.Errorf("%+v", last)
 		}

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Endpoints are deprecated, and all that servers before 1.21 have.
+
 package node
 
 import (

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Endpoints are deprecated, and all that servers before 1.21 have.
+
 package controllers
 
 import (
@@ -331,9 +333,16 @@ func distribute(wanted []endpoint, slicesThere []*discoveryv1.EndpointSlice) []p
 		}
 		order = append(order, e.pod.Status.PodIP)
 	}
+	// More slices than are needed, as after groups became one: the last ones are
+	// emptied into the others.
+	needed := max(1, (len(wanted)+slicedAtMost-1)/slicedAtMost)
 	var parts []part
-	for _, s := range slicesThere {
+	for n, s := range slicesThere {
 		p := part{slice: s}
+		if n >= needed {
+			parts = append(parts, p)
+			continue
+		}
 		for _, old := range s.Endpoints {
 			if len(old.Addresses) == 0 {
 				continue
@@ -350,7 +359,7 @@ func distribute(wanted []endpoint, slicesThere []*discoveryv1.EndpointSlice) []p
 		if !ok {
 			continue
 		}
-		i := slices.IndexFunc(parts, func(p part) bool { return len(p.endpoints) < slicedAtMost })
+		i := slices.IndexFunc(parts[:min(needed, len(parts))], func(p part) bool { return len(p.endpoints) < slicedAtMost })
 		if i < 0 {
 			parts = append(parts, part{})
 			i = len(parts) - 1

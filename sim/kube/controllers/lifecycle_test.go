@@ -116,10 +116,20 @@ func TestANamespaceEndsWithAllItHolds(t *testing.T) {
 		if err := c.CoreV1().Namespaces().Delete(c.ctx, "shop", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		c.eventually("the last pod to be gone", func() (bool, any) { return len(pods()) == 0, pods() })
+		there := func() bool {
+			_, err := c.CoreV1().Namespaces().Get(c.ctx, "shop", metav1.GetOptions{})
+			return !gone(err)
+		}
+		c.eventually("the last pod to be gone", func() (bool, any) {
+			before := there()
+			left := len(pods())
+			if left > 0 && !before {
+				t.Fatalf("the namespace is gone before %d pods", left)
+			}
+			return left == 0, left
+		})
 		c.within(200*time.Millisecond, "the namespace to be gone with its last pod", func() (bool, any) {
-			n, err := c.CoreV1().Namespaces().Get(c.ctx, "shop", metav1.GetOptions{})
-			return gone(err), n
+			return !there(), nil
 		})
 		if _, err := c.AppsV1().Deployments("shop").Get(c.ctx, "app", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("the Deployment: %v", err)

@@ -60,3 +60,42 @@ func TestARunRepeatsExactly(t *testing.T) {
 		t.Error("another seed makes no difference")
 	}
 }
+
+// idle counts what is asked in an hour in which nothing happens.
+func idle(t *testing.T, services int) int {
+	var trace network.Trace
+	var began, ended int
+	inBubble(t, setup{nodes: 3, trace: &trace}, func(c *cluster) {
+		for range services {
+			s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{GenerateName: "idle-"}, Spec: corev1.ServiceSpec{
+				Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "app"}, Ports: []corev1.ServicePort{{Port: 80}},
+			}}
+			must[*corev1.Service](c)(c.CoreV1().Services(here).Create(c.ctx, s, metav1.CreateOptions{}))
+		}
+		c.app(nil)
+		c.eventually("the rollout", c.rolledOut)
+		time.Sleep(time.Minute)
+		requests := func() (n int) {
+			for line := range strings.SplitSeq(trace.Canonical(), "\n") {
+				if !strings.Contains(line, " dial ") && !strings.Contains(line, "/readiness/") {
+					n++
+				}
+			}
+			return n
+		}
+		began = requests()
+		time.Sleep(time.Hour)
+		ended = requests()
+	})
+	return ended - began
+}
+
+func TestIdleServicesCostNothing(t *testing.T) {
+	few, many := idle(t, 1), idle(t, 60)
+	// Each of three nodes renews its Lease and looks at its Node every ten seconds; the
+	// rest is watches that begin anew.
+	if few > 3*2*360+500 || many > few+20 {
+		t.Errorf("%d requests an hour with one Service, %d with 60", few, many)
+	}
+	t.Logf("%d requests an hour with one Service, %d with 60", few, many)
+}

@@ -69,23 +69,48 @@ func TestAPlaceIsFreeWhenItsPodIsGone(t *testing.T) {
 	})
 }
 
-func TestPreferredAntiAffinitySpreads(t *testing.T) {
+func TestPreferredAntiAffinityCountsMoreThanRoom(t *testing.T) {
 	inBubble(t, setup{nodes: 3}, func(c *cluster) {
-		// Others make two nodes full, so that counting pods would choose the third twice.
-		for _, name := range []string{"node-1", "node-1", "node-2", "node-2"} {
+		put := func(node, app string) {
 			must[*corev1.Pod](c)(c.CoreV1().Pods(here).Create(c.ctx, &corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{GenerateName: "other-"},
-				Spec:       corev1.PodSpec{NodeName: name, Containers: []corev1.Container{{Name: "c", Image: "hello"}}},
+				ObjectMeta: metav1.ObjectMeta{GenerateName: "other-", Labels: map[string]string{"app": app}},
+				Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "hello"}}},
 			}, metav1.CreateOptions{}))
 		}
+		for _, node := range []string{"node-1", "node-1", "node-1", "node-2", "node-2"} {
+			put(node, "quiet")
+		}
+		put("node-3", "noisy")
+		time.Sleep(time.Second) // for the scheduler to see them
+		noisy := besideItsKind
+		noisy.LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "noisy"}}
 		c.app(func(d *appsv1.Deployment) {
-			d.Spec.Replicas = ptr.To[int32](4)
+			d.Spec.Replicas = ptr.To[int32](1)
 			d.Spec.Template.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
-				PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{Weight: 100, PodAffinityTerm: besideItsKind}},
+				PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{Weight: 1, PodAffinityTerm: noisy}},
 			}}
 		})
-		c.eventually("all four to run", c.rolledOut)
-		if got := c.perNode(); got["node-1"] != 1 || got["node-2"] != 1 || got["node-3"] != 2 {
+		c.eventually("the rollout", c.rolledOut)
+		if got := c.perNode(); got["node-2"] != 1 {
+			t.Errorf("the emptiest node without noise is node-2: %v", got)
+		}
+		// Preferred is not required.
+		for _, node := range []string{"node-1", "node-2"} {
+			c.node(node, `{"spec":{"unschedulable":true}}`)
+		}
+		c.template("2")
+		c.eventually("the second rollout", func() (bool, any) {
+			ok, status := c.rolledOut()
+			return ok && c.perNode()["node-3"] == 1, status
+		})
+	})
+}
+
+func TestPodsOfOneOwnerSpread(t *testing.T) {
+	inBubble(t, setup{nodes: 3}, func(c *cluster) {
+		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](6) })
+		c.eventually("the rollout", c.rolledOut)
+		if got := c.perNode(); got["node-1"] != 2 || got["node-2"] != 2 || got["node-3"] != 2 {
 			t.Errorf("%v", got)
 		}
 	})
@@ -100,6 +125,7 @@ func TestPodsStayAwayFromNodesThatDoNotTakeThem(t *testing.T) {
 		c.app(func(d *appsv1.Deployment) { d.Spec.Template.Spec.NodeSelector = map[string]string{"disk": "fast"} })
 		c.event("FailedScheduling", "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, "+
 			"1 node(s) had untolerated taint {for: others}, 1 node(s) were unschedulable.")
+		time.Sleep(time.Second)
 		if got := c.perNode(); got[""] != 3 {
 			t.Fatalf("%v", got)
 		}
