@@ -49,11 +49,13 @@ type told struct {
 // long those that became live took.
 func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *translate.Result, seen time.Time, problem *translate.Reason) (live []time.Duration) {
 	var entries []report.Entry
+	waiting := map[types.NamespacedName]struct{}{} // those that are looked at next time, too
 	for name := range l.untoldNames(result) {
 		before, verdict := l.told[name], result.Verdicts[name]
 		if l.observed == nil && (verdict == nil || verdict.Outcome == translate.Rejected) {
 			// Without knowledge of the traffic manager verdicts are incomplete, and a
-			// rejection may be wrong. All is looked at again when it is read.
+			// rejection may be wrong.
+			waiting[name] = struct{}{}
 			continue
 		}
 		if verdict == nil {
@@ -69,6 +71,9 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			now.since = before.since
 		}
 		now.live, now.problems = l.outcome(verdict, result, problem)
+		if !now.live && verdict.Outcome != translate.Rejected {
+			waiting[name] = struct{}{}
+		}
 		if before != nil && before.verdict == verdict && before.live == now.live && slices.Equal(before.problems, now.problems) {
 			continue
 		}
@@ -82,7 +87,7 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 		}
 		entries = append(entries, report.Entry{Ingress: ingress, Verdict: verdict, Live: now.live, Problems: now.problems})
 	}
-	l.untold.nothing() // who isn't live needs what is in l.unsettled
+	l.untold = touched[types.NamespacedName]{keys: waiting}
 	l.prune(result)
 	slices.SortFunc(entries, func(a, b report.Entry) int {
 		if c := strings.Compare(a.Ingress.Namespace, b.Ingress.Namespace); c != 0 {
