@@ -66,6 +66,7 @@ func TestScalingDownTakesWhatServesNobodyFirst(t *testing.T) {
 		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
 		c.eventually("the rollout", c.rolledOut)
 		first := c.pods()
+		time.Sleep(2 * time.Second) // ages are in whole seconds
 		c.patch(`{"spec":{"replicas":4}}`)
 		c.eventually("four pods", c.rolledOut)
 		// The oldest would stay, were it not unready.
