@@ -169,7 +169,7 @@ func imageTable(rows []string) (*node.Images, error) {
 		pattern, command, _ := strings.Cut(row, "=")
 		words := strings.Fields(command)
 		if pattern == "" || len(words) == 0 {
-			return nil, fmt.Errorf("--image=%q: want PATTERN=COMMAND, such as 'shop/*=/usr/local/bin/shop --port {PORT}'", row)
+			return nil, fmt.Errorf("--image=%q: want PATTERN=COMMAND, such as 'shop/*=/usr/local/bin/shop --port {PORT}', or PATTERN=builtin:echo", row)
 		}
 		var err error
 		if images, err = images.WithCommand(pattern, words...); err != nil {

@@ -26,6 +26,9 @@ func DefaultImages() *Images {
 	return images
 }
 
+// BuiltinEcho, as a command, stands for the built-in echo server.
+const BuiltinEcho = "builtin:echo"
+
 // WithCommand returns a table in which images that match pattern run a command of
 // this machine, before everything that the table said so far. pattern is of
 // path.Match form and is held against the image without its tag, and against its
@@ -36,7 +39,11 @@ func (i *Images) WithCommand(pattern string, command ...string) (*Images, error)
 	if _, err := path.Match(pattern, ""); err != nil {
 		return nil, err
 	}
-	rows := append([]imageRow{{pattern, process{command}}}, i.rows...)
+	var program Program = process{command}
+	if len(command) == 1 && command[0] == BuiltinEcho {
+		program = echo{}
+	}
+	rows := append([]imageRow{{pattern, program}}, i.rows...)
 	return &Images{rows: rows}, nil
 }
 

@@ -78,3 +78,13 @@ func TestALogKeepsItsEnd(t *testing.T) {
 		t.Errorf("%d %v", n, err)
 	}
 }
+
+func TestAnImageCanBeTheBuiltinEcho(t *testing.T) {
+	images, err := DefaultImages().WithCommand("shop/*", BuiltinEcho)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := images.find("shop/till:2").(echo); !ok {
+		t.Errorf("%T, want the built-in echo server", images.find("shop/till:2"))
+	}
+}
