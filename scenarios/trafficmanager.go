@@ -189,11 +189,13 @@ func (s *scenario) noWrite() error {
 	return nil
 }
 
-func (s *scenario) poolWrites(most int) error {
+// writesTo checks that from one to most writes were made, all of them to resources
+// of one folder.
+func (s *scenario) writesTo(folder string, most int) error {
 	writes := s.newWrites()
 	for _, w := range writes {
-		if w.Method != http.MethodPut || !strings.HasPrefix(w.Path, "pools/") {
-			return fmt.Errorf("not a change of a pool: %v", w)
+		if w.Method != http.MethodPut || !strings.HasPrefix(w.Path, folder) {
+			return fmt.Errorf("not a change of %s: %v", folder, w)
 		}
 	}
 	if len(writes) > most || len(writes) == 0 {
@@ -202,18 +204,9 @@ func (s *scenario) poolWrites(most int) error {
 	return nil
 }
 
-func (s *scenario) serverKeyWrites(most int) error {
-	writes := s.newWrites()
-	for _, w := range writes {
-		if w.Method != http.MethodPut || !strings.HasPrefix(w.Path, "ssl/server_keys/") {
-			return fmt.Errorf("not a change of a server key: %v", w)
-		}
-	}
-	if len(writes) > most || len(writes) == 0 {
-		return fmt.Errorf("%d writes were made, expected 1 to %d: %v", len(writes), most, writes)
-	}
-	return nil
-}
+func (s *scenario) poolWrites(most int) error { return s.writesTo("pools/", most) }
+
+func (s *scenario) serverKeyWrites(most int) error { return s.writesTo("ssl/server_keys/", most) }
 
 // serverKeys waits until the server keys of ours are those, separated by commas.
 func (s *scenario) serverKeys(ctx context.Context, names string) error {

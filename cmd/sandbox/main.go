@@ -24,6 +24,7 @@ import (
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
 	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/dataplane"
 	"vtm-ingress/sim/node"
 	"vtm-ingress/sim/sandbox"
 )
@@ -284,7 +285,7 @@ func absolute(path string) string {
 func bindablePort(address netip.Addr, port uint16) uint16 {
 	listener, err := outside.Real().Listen("sandbox", "tcp", netip.AddrPortFrom(address, port).String())
 	if errors.Is(err, syscall.EACCES) {
-		return port + 8000 // as sim/dataplane moves it
+		return dataplane.MovedPort(port)
 	}
 	if err == nil {
 		listener.Close()

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"vtm-ingress/internal/spell"
 )
 
 // The prefixes under which annotations are ours.
@@ -96,31 +98,10 @@ func nearest(name string) string {
 	best, least := "", -1
 	for _, names := range spellings {
 		for _, known := range names {
-			if d := distance(name, known); least < 0 || d < least {
+			if d := spell.Distance(name, known); least < 0 || d < least {
 				best, least = names[0], d
 			}
 		}
 	}
 	return best
-}
-
-// distance is the number of bytes to insert, delete or replace to get from a to b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

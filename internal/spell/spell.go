@@ -1,6 +1,6 @@
 // Package spell finds the known word that somebody may have meant.
 //
-// It owns that one question, for settings, annotations and function names alike,
+// It owns that question, for settings, annotations and function names alike,
 // and decides nothing about the answer. Everything may import it; it imports
 // nothing of the project.
 package spell
@@ -23,7 +23,7 @@ func Nearest(word string, known []string) (nearest string, ok bool) {
 		if max(len(to)-len(from), len(from)-len(to)) >= best {
 			continue
 		}
-		if d := distance(from, to); d < best {
+		if d := Distance(from, to); d < best {
 			best, nearest, ok = d, candidate, true
 		}
 	}
@@ -34,8 +34,10 @@ func fold(word string) string {
 	return strings.ReplaceAll(strings.ToLower(word), "-", "_")
 }
 
-// distance is the optimal string alignment distance of two strings of bytes.
-func distance(a, b string) int {
+// Distance is the optimal string alignment distance of two strings of bytes: how
+// many must be inserted, left out, changed or swapped with their neighbour to get
+// from a to b. Its cost is the product of their lengths.
+func Distance(a, b string) int {
 	// Three rows of the table suffice: the one in the making and the two above.
 	above2, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range above {

@@ -158,8 +158,8 @@ func (m *AddressMap) free(a netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// movedPort is where a port below 1024 goes when it cannot be bound.
-func movedPort(port uint16) uint16 { return port + 8000 }
+// MovedPort is where a port below 1024 goes when it cannot be bound.
+func MovedPort(port uint16) uint16 { return port + 8000 }
 
 // movePort records that to, not its own port, is bound to the mapped address.
 func (m *AddressMap) movePort(at netip.AddrPort, to uint16) {

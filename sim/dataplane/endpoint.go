@@ -256,7 +256,7 @@ func (d *DataPlane) listen(at netip.AddrPort, owner *vserver) (*socket, error) {
 	to := m.MapPort(at)
 	ln, err := d.options.World.Listen(actor, "tcp", to.String())
 	if err != nil && errors.Is(err, syscall.EACCES) && to.Port() < 1024 {
-		moved := netip.AddrPortFrom(to.Addr(), movedPort(to.Port()))
+		moved := netip.AddrPortFrom(to.Addr(), MovedPort(to.Port()))
 		var again error
 		if ln, again = d.options.World.Listen(actor, "tcp", moved.String()); again == nil {
 			m.movePort(to, moved.Port())

@@ -7,7 +7,7 @@
 // bodies and pools come from the Host.
 //
 // It never decides what a decision means: choosing nodes, sending answers and
-// writing the event log belong to the data plane. It imports internal/facts and its
+// writing the event log belong to the data plane. It imports internal/ and its
 // own package pcre, and nothing else of the project.
 //
 // # Files

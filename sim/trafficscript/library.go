@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"vtm-ingress/internal/facts"
+	"vtm-ingress/internal/spell"
 )
 
 // function is a built-in function. All of it is constant.
@@ -117,7 +118,7 @@ func (c *compiler) suggest(key string) string {
 	slices.Sort(names)
 	best, bestDistance := "", max(2, len(key)/4)+1
 	for _, name := range names {
-		if d := distance(key, strings.ToLower(name), bestDistance); d < bestDistance {
+		if d := spell.Distance(key, strings.ToLower(name)); d < bestDistance {
 			best, bestDistance = name, d
 		}
 	}
@@ -125,30 +126,6 @@ func (c *compiler) suggest(key string) string {
 		return ""
 	}
 	return ": did you mean " + best + "?"
-}
-
-// distance is the Levenshtein distance of a and b, or at least limit.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // Arguments. A missing optional one is "".

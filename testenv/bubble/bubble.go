@@ -20,6 +20,9 @@ import (
 	"vtm-ingress/testenv"
 )
 
+// Repeats says whether a run with the same seed repeats in this build.
+const Repeats = network.Repeats
+
 // Prepare makes this process fit for bubbles; call it in TestMain. client-go
 // remembers when it last saw an error, process-wide and in real time, and would
 // sleep until that is past: for 26 years, in a bubble that begins in 2000.
@@ -49,7 +52,7 @@ func (Lane) Test(t *testing.T, name string, f func(*testing.T)) {
 
 // Start brings a system up on a network of its own.
 func (l Lane) Start(ctx context.Context, o testenv.Options) (testenv.Env, error) {
-	seedChance(o.Seed)
+	network.SeedChance(o.Seed)
 	n := network.New(network.Options{Seed: o.Seed, Trace: l.Trace})
 	return testenv.StartSystem(ctx, testenv.Surroundings{
 		World: n.World(), Addresses: sandbox.DefaultAddresses(), Simulated: true,

@@ -15,7 +15,7 @@ import (
 // restarts, and a namespace's end.
 func story(t *testing.T, seed uint64) string {
 	var trace network.Trace
-	seedChance(seed)
+	network.SeedChance(seed)
 	inBubble(t, setup{nodes: 3, seed: seed, trace: &trace}, func(c *cluster) {
 		c.service(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort })
 		c.service(func(s *corev1.Service) { s.Name = "second" })
@@ -40,7 +40,7 @@ func story(t *testing.T, seed uint64) string {
 }
 
 func TestARunRepeatsExactly(t *testing.T) {
-	if !repeats {
+	if !network.Repeats {
 		t.Skip("client-go's jitter is random in this build: make test, which sets -tags hashedrand")
 	}
 	first := strings.Split(story(t, 7), "\n")

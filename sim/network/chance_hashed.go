@@ -1,17 +1,16 @@
 //go:build hashedrand
 
-package bubble
+package network
 
 import (
 	"math/rand"
 	"sync/atomic"
 	"time"
 	_ "unsafe" // for go:linkname
-
-	"vtm-ingress/sim/network"
 )
 
-// Repeats says whether a run with the same seed repeats in this build.
+// Repeats says whether a run with the same seed repeats in this build, whatever
+// draws from math/rand.
 const Repeats = true
 
 // client-go draws jitter from the global generator of math/rand, from several
@@ -24,12 +23,14 @@ var globalRandGenerator atomic.Pointer[rand.Rand]
 type hashedSource struct{ seed uint64 }
 
 func (s hashedSource) Uint64() uint64 {
-	return network.Hash(s.seed, "math/rand", uint64(time.Now().UnixNano()))
+	return Hash(s.seed, "math/rand", uint64(time.Now().UnixNano()))
 }
 func (s hashedSource) Int63() int64 { return int64(s.Uint64() >> 1) }
 func (s hashedSource) Seed(int64)   {}
 
-// seedChance must be called before anything of a run draws.
-func seedChance(seed uint64) {
+// SeedChance makes all that math/rand gives a function of seed and fake time. It
+// changes the whole process: call it in test binaries alone, before anything of a
+// run draws.
+func SeedChance(seed uint64) {
 	globalRandGenerator.Store(rand.New(hashedSource{seed}))
 }

@@ -1,7 +1,0 @@
-//go:build !hashedrand
-
-package controllers_test
-
-const repeats = false
-
-func seedChance(uint64) {}
