@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"net/url"
 	"slices"
@@ -20,6 +21,7 @@ type builder struct {
 	given    map[string]value
 	sources  Sources
 	mistakes []Mistake
+	files    [sha256.Size]byte // see Settings
 }
 
 // build makes Settings of normalized values and defaults, reads the files that
@@ -34,11 +36,11 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 	s := &Settings{
 		EnableIngctrl: b.bool("enable_ingctrl"),
 
-		K8sConfigPath: b.path("k8s_config_path"),
+		K8sConfigPath: b.lasting("k8s_config_path"),
 		K8sEndpoint:   b.text("k8s_endpoint"),
 		K8sToken:      NewSecret(b.text("k8s_token")),
 		K8sTokenFile:  b.path("k8s_token_file"),
-		K8sCAFile:     b.path("k8s_ca_file"),
+		K8sCAFile:     b.lasting("k8s_ca_file"),
 		K8sVerifySSL:  b.bool("k8s_verify_ssl"),
 
 		VTMEndpoints:     b.members("vtm_endpoints"),
@@ -66,9 +68,11 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 		RenewDeadline:  b.duration("renew_deadline"),
 		RetryPeriod:    b.duration("retry_period"),
 
+		SettingsSource: b.text("settings_source"),
 		LogFormat:      b.text("log_format"),
 		MetricsAddress: b.text("metrics_address"),
 	}
+	s.files = b.files
 	b.derive(s)
 	if s.EnableIngctrl {
 		b.required(s)
@@ -239,6 +243,14 @@ func (b *builder) completeMember(key, text string) string {
 // path of a file that will be read later; it must be readable now.
 func (b *builder) path(key string) string {
 	b.content(key)
+	return b.text(key)
+}
+
+// lasting is path of a file that whoever reads it later reads once: its content
+// is part of the settings.
+func (b *builder) lasting(key string) string {
+	sum := sha256.Sum256(b.content(key))
+	b.files = sha256.Sum256(append(b.files[:], sum[:]...))
 	return b.text(key)
 }
 

@@ -96,7 +96,7 @@ func TestEverySettingReachesSettings(t *testing.T) {
 		"vtm_enable_customizations": "true", "vtm_enable_trafficscript": "true", "controller_id": "other",
 		"watch_namespace": "shop", "ingress_class_names": "b, a", "default_traffic_ip_group": "Web IPs", "secret_label_selector": "a in (b, c)",
 		"node_address_type": "ExternalIP", "resync_period": "1h", "lease_namespace": "here", "lease_name": "this",
-		"lease_duration": "20s", "renew_deadline": "8s", "retry_period": "1s", "log_format": "json", "metrics_address": ":9100",
+		"lease_duration": "20s", "renew_deadline": "8s", "retry_period": "1s", "settings_source": "vtm", "log_format": "json", "metrics_address": ":9100",
 	}
 	// What else must be there for a key to be accepted.
 	company := map[string]string{
@@ -124,7 +124,7 @@ func TestEverySettingReachesSettings(t *testing.T) {
 		changed := 0
 		for i := range before.NumField() {
 			name := before.Type().Field(i).Name
-			if name != "EnableIngctrl" && !reflect.DeepEqual(before.Field(i).Interface(), reflect.ValueOf(*got).Field(i).Interface()) {
+			if before.Type().Field(i).IsExported() && name != "EnableIngctrl" && !reflect.DeepEqual(before.Field(i).Interface(), reflect.ValueOf(*got).Field(i).Interface()) {
 				changed++
 			}
 		}
@@ -273,6 +273,84 @@ current-context: x
 	s.K8sConfigPath = filepath.Join(dir, "none")
 	if _, err = KubernetesConfig(s); err == nil || !strings.Contains(err.Error(), "k8s_config_path") {
 		t.Errorf("missing kubeconfig: %v", err)
+	}
+}
+
+func TestTheTrafficManagerOverrulesTheFileAndIsOverruledByTheRest(t *testing.T) {
+	from := Sources{
+		File: "f", Environment: []string{"VTM_INGRESS_RETRY_PERIOD=1s"}, Flags: map[string]string{"renew_deadline": "8s"},
+		ReadFile: files(map[string]string{"f": enough + "resync_period: 1m\nlease_duration: 20s\n"}),
+		TrafficManager: map[string][]string{
+			"resync_period": {"2m"}, "retry_period": {"3s"}, "renew_deadline": {"12s"}, "ingress_class_names": {"b", "a"}, "watch_namespace": {""}, "vtm_verbose": {"true"},
+		},
+	}
+	s, err := Load(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.ResyncPeriod != 2*time.Minute || s.RetryPeriod != time.Second || s.RenewDeadline != 8*time.Second || s.LeaseDuration != 20*time.Second ||
+		!s.VTMVerbose || !reflect.DeepEqual(s.IngressClassNames, []string{"a", "b"}) {
+		t.Errorf("%+v", s)
+	}
+	if warnings := Warnings(from); len(warnings) > 0 {
+		t.Errorf("warnings about nothing: %v", warnings)
+	}
+}
+
+func TestWhatTheTrafficManagerKeepsIsTakenWithCare(t *testing.T) {
+	_, err := Load(Sources{File: "f", ReadFile: files(map[string]string{"f": enough}), TrafficManager: map[string][]string{
+		"vtm_endpoints": {"https://10.9.9.9"}, "resync_perod": {"1m"}, "vtm_verbose": {"perhaps"},
+	}})
+	for _, text := range []string{
+		"traffic manager: vtm_endpoints: is never kept there", "traffic manager: resync_perod: no such setting: did you mean resync_period?", "traffic manager: vtm_verbose: ",
+	} {
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("not told: %s: %v", text, err)
+		}
+	}
+	inline := Sources{File: "f", ReadFile: files(map[string]string{"f": enough}), TrafficManager: map[string][]string{
+		"k8s_token": {"hunter2"}, "k8s_endpoint": {"https://10.0.0.1:6443"},
+	}}
+	s, err := Load(inline)
+	if err != nil || s.K8sToken.Reveal() != "hunter2" {
+		t.Errorf("an inline secret does not work: %v", err)
+	}
+	if w := Warnings(inline); len(w) != 1 || !strings.Contains(w[0], "k8s_token_file") || strings.Contains(w[0], "hunter2") {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestHowKubernetesIsReachedComesFromOneSource(t *testing.T) {
+	load := func(local string, kept map[string][]string) *Settings {
+		t.Helper()
+		s, err := Load(Sources{File: "f", ReadFile: files(map[string]string{"f": enough + local, "token": "t"}), TrafficManager: kept})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	kept := map[string][]string{"k8s_endpoint": {"https://theirs:6443"}, "k8s_verify_ssl": {"false"}, "k8s_token": {"theirs"}, "vtm_verbose": {"true"}}
+	s := load("k8s_endpoint: https://ours:6443\nk8s_token_file: token\n", kept)
+	if s.K8sEndpoint != "https://ours:6443" || !s.K8sVerifySSL || s.K8sToken.IsSet() || !s.VTMVerbose {
+		t.Errorf("local: %+v", s)
+	}
+	s = load("k8s_verify_ssl: false\n", map[string][]string{"k8s_endpoint": {"https://theirs:6443"}, "k8s_token": {"theirs"}})
+	if s.K8sEndpoint != "https://theirs:6443" || !s.K8sVerifySSL {
+		t.Errorf("the traffic manager's: %+v", s)
+	}
+}
+
+func TestSettingsDifferWhenAFileTheyNameDoes(t *testing.T) {
+	load := func(content string) *Settings {
+		t.Helper()
+		s, err := Load(Sources{File: "f", ReadFile: files(map[string]string{"f": enough + "k8s_config_path: k\n", "k": content})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if a := load("a"); !a.Equal(load("a")) || a.Equal(load("b")) {
+		t.Error("settings are equal where they differ, or the reverse")
 	}
 }
 

@@ -15,8 +15,9 @@ import (
 )
 
 // Sources are what settings are read from. Flags overrule the environment, the
-// environment overrules the file, the file overrules defaults. Values in the
-// first two are texts; a list is separated by commas.
+// environment overrules what the traffic manager keeps, that overrules the file,
+// the file overrules defaults. Values of flags and environment are texts; a list
+// is separated by commas.
 type Sources struct {
 	// Flags given, by key (with underscores).
 	Flags map[string]string
@@ -24,6 +25,9 @@ type Sources struct {
 	// given, and so do those by which Kubernetes tells Pods of a Service named
 	// vtm-ingress….
 	Environment []string
+	// TrafficManager is what the traffic manager keeps, by key: a list of values, of
+	// one for a setting that is no list. Settings that are Local are refused there.
+	TrafficManager map[string][]string
 	// File is the path of the settings file; "" if there is none.
 	File string
 	// ReadFile reads a file; nil is os.ReadFile.
@@ -55,19 +59,22 @@ func Load(from Sources) (*Settings, error) {
 			given[s.Key] = v
 		}
 	}
+	var file map[string]value
 	if from.File != "" {
 		values, found, ok := fromFile(settings, from)
-		readable = ok
+		file, readable = values, ok
 		mistakes = append(mistakes, found...)
+	}
+	kept, found := fromTrafficManager(settings, from.TrafficManager)
+	mistakes = append(mistakes, found...)
+	environment, found := fromEnvironment(settings, from.Environment)
+	mistakes = append(mistakes, found...)
+	flags, found := fromFlags(settings, from.Flags)
+	mistakes = append(mistakes, found...)
+	kubernetesFromOneSource(kept, file, environment, flags)
+	for _, values := range []map[string]value{file, kept, environment, flags} {
 		add(values)
 	}
-	values, found := fromEnvironment(settings, from.Environment)
-	mistakes = append(mistakes, found...)
-	add(values)
-	values, found = fromFlags(settings, from.Flags)
-	mistakes = append(mistakes, found...)
-	add(values)
-
 	result, found := build(given, from)
 	for _, mistake := range found {
 		// What is missing may well be in the file that can't be read.
@@ -106,6 +113,62 @@ func fromFlags(settings []Setting, flags map[string]string) (map[string]value, [
 		}
 	}
 	return values, mistakes
+}
+
+func fromTrafficManager(settings []Setting, kept map[string][]string) (map[string]value, []Mistake) {
+	values, mistakes := map[string]value{}, []Mistake(nil)
+	for _, key := range slices.Sorted(maps.Keys(kept)) {
+		at := origin{source: ofTrafficManager, where: "traffic manager"}
+		i := slices.IndexFunc(settings, func(s Setting) bool { return s.Key == key })
+		texts := slices.DeleteFunc(slices.Clone(kept[key]), func(text string) bool { return text == "" })
+		switch {
+		case i < 0:
+			mistakes = append(mistakes, at.mistake("", "%s: no such setting%s", printable(key), didYouMean(key, settings, func(s Setting) string { return s.Key })))
+		case settings[i].Local:
+			mistakes = append(mistakes, at.mistake(key, "is never kept there, as it is needed to get there or concerns one process: use %s or the settings file",
+				settings[i].Environment()))
+		case len(texts) == 0: // a field left empty
+		default:
+			values[key] = value{origin: at, texts: texts, isList: len(texts) > 1}
+		}
+	}
+	return values, mistakes
+}
+
+// kubernetesFromOneSource leaves of the settings that say how to reach Kubernetes
+// either those that the traffic manager keeps or those given locally: a token
+// must not go to an endpoint, nor past a verification, that somebody else chose.
+func kubernetesFromOneSource(kept map[string]value, local ...map[string]value) {
+	ofKubernetes := func(key string, _ value) bool { return strings.HasPrefix(key, "k8s_") }
+	for _, values := range local {
+		for _, key := range []string{"k8s_config_path", "k8s_endpoint", "k8s_token", "k8s_token_file"} {
+			if _, ok := values[key]; ok {
+				maps.DeleteFunc(kept, ofKubernetes)
+				return
+			}
+		}
+	}
+	for key := range kept {
+		if ofKubernetes(key, value{}) {
+			for _, values := range local {
+				maps.DeleteFunc(values, ofKubernetes)
+			}
+			return
+		}
+	}
+}
+
+// Warnings tell what works in what the traffic manager keeps and should not be
+// there: everybody who may read its REST API sees it.
+func Warnings(from Sources) []string {
+	var warnings []string
+	for _, s := range All() {
+		if s.Type == "secret" && len(from.TrafficManager[s.Key]) > 0 {
+			warnings = append(warnings, fmt.Sprintf(
+				"traffic manager: %s: a secret that every user of the REST API can read: remove it there, change it, and name a file that holds it by %s_file", s.Key, s.Key))
+		}
+	}
+	return warnings
 }
 
 // serviceVariable matches what Kubernetes puts into the environment of Pods for

@@ -9,7 +9,8 @@ import (
 
 // Mistake is one thing that is wrong with the settings. It never holds a secret.
 type Mistake struct {
-	// Where it is: "settings.yaml:12", "environment VTM_INGRESS_X", "flag --x";
+	// Where it is: "settings.yaml:12", "traffic manager", "environment
+	// VTM_INGRESS_X", "flag --x";
 	// "" for what is given nowhere.
 	Where string
 	// Key of the setting concerned; "" if none is.
@@ -20,8 +21,8 @@ type Mistake struct {
 	order order
 }
 
-// order sorts mistakes as a user goes through them: file by line, environment,
-// flags, then what is missing.
+// order sorts mistakes as a user goes through them: file by line, traffic
+// manager, environment, flags, then what is missing.
 type order struct {
 	source source
 	line   int
@@ -32,6 +33,7 @@ type source int
 
 const (
 	ofFile source = iota
+	ofTrafficManager
 	ofEnvironment
 	ofFlag
 	ofNowhere

@@ -20,6 +20,9 @@ type Setting struct {
 	Max      string   `json:"max"`
 	Example  string   `json:"example"`
 	Meaning  string   `json:"meaning"`
+	// Local: never kept on the traffic manager, since it concerns one process, or how
+	// the traffic manager is reached.
+	Local bool `json:"local"`
 }
 
 const environmentPrefix = "VTM_INGRESS_"

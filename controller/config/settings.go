@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"crypto/sha256"
+	"reflect"
+	"time"
+)
 
 // Settings of the controller, validated; fields are named after their keys. What
 // each means is said in internal/facts/settings.json. Immutable.
@@ -43,9 +47,18 @@ type Settings struct {
 	RenewDeadline  time.Duration
 	RetryPeriod    time.Duration
 
+	SettingsSource string // local or vtm
 	LogFormat      string // text or json
 	MetricsAddress string // host:port; "": nothing listens
+
+	// files is a digest of what the files hold that are named above and read later by
+	// others, so that settings differ when such a file does.
+	files [sha256.Size]byte
 }
+
+// Equal reports whether two settings mean the same, down to what the files hold
+// that they name.
+func (s *Settings) Equal(other *Settings) bool { return reflect.DeepEqual(s, other) }
 
 // Default returns the settings that nobody changed. They lack what is required:
 // endpoints and password of the traffic manager. Each call gives a new value.

@@ -28,7 +28,7 @@ var TrafficScriptFunctions []byte
 // order of the documentation, each with key, type (bool, string, names, secret,
 // file, url, urls, duration, address), meaning, and where they apply default (as
 // text), required, enum, pattern with expects (the pattern in words), min, max
-// and example.
+// and example. Those marked local are never kept on the traffic manager.
 //
 //go:embed settings.json
 var Settings []byte

@@ -33,8 +33,9 @@ var types = []struct{ name, words string }{
 type setting struct {
 	Key, Type, Default, Pattern, Expects, Min, Max, Example, Meaning string
 
-	Required bool
-	Enum     []string
+	Required, Local bool
+
+	Enum []string
 }
 
 // TestTheSettingsPageTellsAllSettings compares docs/settings.md with what the
@@ -69,7 +70,10 @@ func settingsPage(t *testing.T) string {
 
 A setting can be given as a flag, in the environment, or in a YAML file, one
 ` + "`key: value`" + ` a line; where it is given twice, the flag wins over the environment, and
-the environment over the file. ` + "`--config FILE`" + ` or ` + "`VTM_INGRESS_CONFIG`" + ` names the file. An
+the environment over the file. With [settings_source](#settings_source) ` + "`vtm`" + ` the traffic
+manager keeps settings too, except those marked local; they win over the file. All are
+looked at again every ten seconds, and a change takes effect without a restart; only
+log_format and metrics_address are those of the start. ` + "`--config FILE`" + ` or ` + "`VTM_INGRESS_CONFIG`" + ` names the file. An
 unknown key is a mistake. All mistakes are told at once, each with its line, and end
 the program with status 2.
 
@@ -106,6 +110,9 @@ the program with status 2.
 		}
 		if s.Example != "" {
 			add("for example ", code(s.Example))
+		}
+		if s.Local {
+			add("", "local")
 		}
 		fmt.Fprintf(&b, "Type: %s.\n", strings.Join(facts, "; "))
 		if s.Type != "secret" {
