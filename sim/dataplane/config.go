@@ -19,6 +19,9 @@ type Update struct {
 	Monitors        map[string]*Monitor
 	Rules           map[string]*Rule
 	ServerKeys      map[string]*ServerKey
+	CAs             map[string]*File // certificate authorities, PEM
+	ExtraFiles      map[string]*File
+	TicketKeys      map[string]*TicketKey
 }
 
 // Global is what concerns the data plane in global_settings. Until the first
@@ -33,6 +36,9 @@ type Global struct {
 	// MaxInstructions is after how many instructions a rule is ended
 	// (trafficscript!max_instr, 100000).
 	MaxInstructions int
+
+	TLS      GlobalTLS
+	WebCache GlobalCache
 }
 
 // TrafficIPGroup is an entry of traffic_ip_groups.
@@ -51,7 +57,7 @@ type TrafficIPGroup struct {
 type VirtualServer struct {
 	Enabled  bool
 	Port     int
-	Protocol string // "http" is carried out; others stay down with an event
+	Protocol string // of the schema's enumeration; see modeOf
 	Pool     string // default pool; "discard" drops the connection
 
 	ListenOnAny        bool
@@ -59,8 +65,16 @@ type VirtualServer struct {
 	ListenOnHosts      []string // addresses of this machine
 
 	// Names in their order; a leading '/' means that the use is disabled.
-	RequestRules  []string
-	ResponseRules []string
+	RequestRules   []string
+	ResponseRules  []string
+	RulesOnConnect bool // client_first: request rules do not wait for data
+
+	MaxConcurrentConnections int // 0: no limit
+
+	// PROXY protocol from clients: a connection that does not begin with its
+	// header is dropped, or taken as it is if that is optional.
+	ProxyProtocol         bool
+	ProxyProtocolOptional bool
 
 	// Durations; 0 means no limit.
 	ConnectTimeout         time.Duration // until complete request headers
@@ -82,7 +96,23 @@ type VirtualServer struct {
 	LocationRewrite       string // http!location_rewrite: always, if_host_matches, never
 	LocationRegex         string // http!location_regex, http!location_replace
 	LocationReplace       string
-	HTTP2Enabled          bool   // http2!enabled; over TLS, by ALPN
+	UpgradeProtocols      []string // http!auto_upgrade_protocols; none: all
+	MimeDetect            bool     // http!mime_detect
+	MimeDefault           string   // http!mime_default
+	ErrorFile             string   // connection_errors!error_file: "Default" or an extra file
+	ServerFirstBanner     string   // connection!server_first_banner
+	Nagle                 bool     // tcp!nagle
+	CloseWithRST          bool     // tcp!close_with_rst
+	ProxyClose            bool     // tcp!proxy_close: a client's FIN is passed on
+	LogClientFailures     bool     // log!client_connection_failures
+	LogServerFailures     bool     // log!server_connection_failures
+	LogSSLFailures        bool     // log!ssl_failures
+	HTTP2                 HTTP2
+	TLS                   ServerTLS
+	Gzip                  Gzip
+	WebCache              WebCache
+	Cookie                Cookie
+	UDP                   UDP
 	SSLDecrypt            bool   // basic!ssl_decrypt
 	ServerCertDefault     string // ssl!server_cert_default: name of a server key
 	ServerCertAlt         []string

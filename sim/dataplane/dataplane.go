@@ -62,6 +62,8 @@ type DataPlane struct {
 	pools     sync.Map // name -> *pool
 	rules     sync.Map // name -> *rule
 	keys      sync.Map // name -> *serverKey
+	cas       sync.Map // name -> *File: certificate authorities
+	files     sync.Map // name -> *File: extra files
 	data      *trafficscript.Store
 	localData *trafficscript.Store
 
@@ -109,7 +111,7 @@ func New(o Options) *DataPlane {
 		generations: make(map[*generation]struct{}),
 		uses:        newUsage(),
 	}
-	d.global.Store(&Global{IdleTimeout: 10 * time.Second, MaxInstructions: 100_000})
+	d.global.Store(defaultGlobal())
 	d.tasks.spawn(d.rebindLoop)
 	return d
 }
@@ -150,6 +152,8 @@ func (d *DataPlane) Apply(u Update) {
 	for _, name := range sorted(u.ServerKeys) {
 		d.applyServerKey(name, u.ServerKeys[name])
 	}
+	storeFiles(&d.cas, u.CAs)
+	storeFiles(&d.files, u.ExtraFiles)
 	for _, name := range sorted(u.Monitors) {
 		if m := u.Monitors[name]; m != nil {
 			d.monitors[name] = m
@@ -213,6 +217,26 @@ func (d *DataPlane) Apply(u Update) {
 			p.setMonitors()
 		}
 	}
+}
+
+// storeFiles takes changes of uploaded files into use.
+func storeFiles(m *sync.Map, changes map[string]*File) {
+	for name, f := range changes {
+		if f == nil {
+			m.Delete(name)
+		} else {
+			m.Store(name, f)
+		}
+	}
+}
+
+// file returns the content of an uploaded file, and false if there is none.
+func file(m *sync.Map, name string) (string, bool) {
+	f, ok := m.Load(name)
+	if !ok {
+		return "", false
+	}
+	return f.(*File).Content, true
 }
 
 func (d *DataPlane) applyGlobal(g *Global, touched map[string]bool) {

@@ -96,7 +96,7 @@ func aServer(port int, pool string, change ...func(*VirtualServer)) *VirtualServ
 		ConnectTimeout: 10 * time.Second, Timeout: 300 * time.Second,
 		Keepalive: true, KeepaliveTimeout: 10 * time.Second,
 		AddClusterIP: true, StripXForwardedProto: true, AutodetectUpgrade: true,
-		LocationRewrite: "if_host_matches", HTTP2Enabled: true, MaxClientBuffer: 64 << 10,
+		LocationRewrite: "if_host_matches", HTTP2: HTTP2{Enabled: true}, MaxClientBuffer: 64 << 10,
 	}
 	for _, f := range change {
 		f(vs)

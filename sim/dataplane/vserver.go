@@ -212,7 +212,7 @@ func (c *serverConf) clientBuffer() int {
 // start makes the generation that conf needs, if it is not the present one. The
 // one before goes on with its connections until they end. The caller holds d.mu.
 func (v *vserver) start(conf *serverConf) {
-	t := timings{conf.ConnectTimeout, conf.KeepaliveTimeout, conf.clientBuffer(), conf.SSLDecrypt, conf.HTTP2Enabled}
+	t := timings{conf.ConnectTimeout, conf.KeepaliveTimeout, conf.clientBuffer(), conf.SSLDecrypt, conf.HTTP2.Enabled}
 	old := v.gen.Load()
 	if old != nil && old.timings == t {
 		return

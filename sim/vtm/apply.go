@@ -42,6 +42,18 @@ func put(u *dataplane.Update, path, name string, r *resource) bool {
 		set(&u.ServerKeys, name, r, func(r *resource) *dataplane.ServerKey {
 			return &dataplane.ServerKey{Public: r.text("basic", "public"), Private: r.text("basic", "private")}
 		})
+	case "ssl/cas":
+		set(&u.CAs, name, r, file)
+	case "extra_files":
+		set(&u.ExtraFiles, name, r, file)
+	case "ssl/ticket_keys":
+		set(&u.TicketKeys, name, r, func(r *resource) *dataplane.TicketKey {
+			return &dataplane.TicketKey{
+				Key:   r.text("basic", "key"),
+				Begin: time.Unix(key[int64](r, "basic", "validity_start"), 0),
+				End:   time.Unix(key[int64](r, "basic", "validity_end"), 0),
+			}
+		})
 	default:
 		return false
 	}
@@ -59,11 +71,28 @@ func set[T any](m *map[string]*T, name string, r *resource, typed func(*resource
 	(*m)[name] = typed(r)
 }
 
+func file(r *resource) *dataplane.File { return &dataplane.File{Content: string(r.content)} }
+
 func globalSettings(r *resource) *dataplane.Global {
 	return &dataplane.Global{
 		IdleTimeout:     r.seconds("connection", "idle_timeout"),
 		VariablePoolUse: r.flag("trafficscript", "variable_pool_use"),
 		MaxInstructions: r.number("trafficscript", "max_instr"),
+		TLS: dataplane.GlobalTLS{
+			TLS10:        r.flag("ssl", "support_tls1"),
+			TLS11:        r.flag("ssl", "support_tls1_1"),
+			TLS12:        r.flag("ssl", "support_tls1_2"),
+			TLS13:        r.flag("ssl", "support_tls1_3"),
+			Tickets:      r.flag("ssl", "tickets_enabled"),
+			CipherSuites: r.text("ssl", "cipher_suites"),
+			Curves:       r.list("ssl", "elliptic_curves"),
+		},
+		WebCache: dataplane.GlobalCache{
+			Size:           r.text("web_cache", "size"),
+			MaxFileSize:    r.text("web_cache", "max_file_size"),
+			MaxFiles:       r.number("web_cache", "max_file_num"),
+			NormalizeQuery: r.flag("web_cache", "normalize_query"),
+		},
 	}
 }
 
@@ -74,49 +103,6 @@ func trafficIPGroup(r *resource) *dataplane.TrafficIPGroup {
 		Machines:    r.list("basic", "machines"),
 		Slaves:      r.list("basic", "slaves"),
 	}
-}
-
-func virtualServer(r *resource) *dataplane.VirtualServer {
-	vs := &dataplane.VirtualServer{
-		Enabled:  r.flag("basic", "enabled"),
-		Port:     r.number("basic", "port"),
-		Protocol: r.text("basic", "protocol"),
-		Pool:     r.text("basic", "pool"),
-
-		ListenOnAny:        r.flag("basic", "listen_on_any"),
-		ListenOnTrafficIPs: r.list("basic", "listen_on_traffic_ips"),
-		ListenOnHosts:      r.list("basic", "listen_on_hosts"),
-
-		RequestRules:  r.list("basic", "request_rules"),
-		ResponseRules: r.list("basic", "response_rules"),
-
-		ConnectTimeout:         r.seconds("basic", "connect_timeout"),
-		Timeout:                r.seconds("connection", "timeout"),
-		Keepalive:              r.flag("connection", "keepalive"),
-		KeepaliveTimeout:       r.seconds("connection", "keepalive_timeout"),
-		MaxTransactionDuration: r.seconds("connection", "max_transaction_duration"),
-
-		MaxClientBuffer: r.number("connection", "max_client_buffer"),
-
-		AddClusterIP:         r.flag("http", "add_cluster_ip"),
-		AddXForwardedFor:     r.flag("http", "add_x_forwarded_for"),
-		AddXForwardedProto:   r.flag("http", "add_x_forwarded_proto"),
-		StripXForwardedProto: r.flag("http", "strip_x_forwarded_proto"),
-		AutodetectUpgrade:    r.flag("http", "autodetect_upgrade_headers"),
-		LocationRewrite:      r.text("http", "location_rewrite"),
-		LocationRegex:        r.text("http", "location_regex"),
-		LocationReplace:      r.text("http", "location_replace"),
-		HTTP2Enabled:         r.flag("http2", "enabled"),
-		SSLDecrypt:           r.flag("basic", "ssl_decrypt"),
-		ServerCertDefault:    r.text("ssl", "server_cert_default"),
-		ServerCertAlt:        r.list("ssl", "server_cert_alt_certificates"),
-	}
-	for _, m := range r.table("ssl", "server_cert_host_mapping") {
-		vs.ServerCertHostMapping = append(vs.ServerCertHostMapping, dataplane.HostMapping{
-			Host: m.text("host"), Certificate: m.text("certificate"), AltCertificates: m.list("alt_certificates"),
-		})
-	}
-	return vs
 }
 
 func pool(r *resource) *dataplane.Pool {

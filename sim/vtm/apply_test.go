@@ -22,6 +22,7 @@ func TestEverySettingReachesTheDataPlane(t *testing.T) {
 		"pools":             func(u dataplane.Update) any { return u.Pools["x"] },
 		"monitors":          func(u dataplane.Update) any { return u.Monitors["x"] },
 		"ssl/server_keys":   func(u dataplane.Update) any { return u.ServerKeys["x"] },
+		"ssl/ticket_keys":   func(u dataplane.Update) any { return u.TicketKeys["x"] },
 	} {
 		kind := s.types[path]
 		plain := &resource{kind: kind, name: "x"}
@@ -39,14 +40,7 @@ func TestEverySettingReachesTheDataPlane(t *testing.T) {
 			return reflect.ValueOf(section(u)).Elem()
 		}
 		a, b := typed(plain), typed(other)
-		for i := range a.NumField() {
-			if a.Type().Field(i).Name == "Raise" {
-				continue // what the cluster decides, not a key
-			}
-			if reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
-				t.Errorf("%s: no key reaches %s", path, a.Type().Field(i).Name)
-			}
-		}
+		unreached(t, path, a, b)
 		// Rows as well: a field of a row that nothing fills stays zero.
 		for i := range b.NumField() {
 			f := b.Field(i)
@@ -59,6 +53,23 @@ func TestEverySettingReachesTheDataPlane(t *testing.T) {
 					t.Errorf("%s: no column reaches %s.%s", path, a.Type().Field(i).Name, row.Type().Field(j).Name)
 				}
 			}
+		}
+	}
+}
+
+// unreached reports the fields that are the same in both, those of nested
+// sections too.
+func unreached(t *testing.T, path string, a, b reflect.Value) {
+	t.Helper()
+	for i := range a.NumField() {
+		f := a.Type().Field(i)
+		if f.Name == "Raise" {
+			continue // what the cluster decides, not a key
+		}
+		if f.Type.Kind() == reflect.Struct && f.Type.PkgPath() == a.Type().PkgPath() {
+			unreached(t, path+" "+f.Name, a.Field(i), b.Field(i))
+		} else if reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			t.Errorf("%s: no key reaches %s", path, f.Name)
 		}
 	}
 }
