@@ -23,14 +23,35 @@ import (
 // group measures some figures and reports each.
 type group func(ctx context.Context, report func(figure)) error
 
-var groups = map[string]group{"skeleton": skeleton}
+var groups = map[string]group{"skeleton": skeleton, "vtm": vtmGroup}
 
 // figure is one number and what it must reach.
 type figure struct {
-	name  string
-	value float64
-	unit  string
-	most  float64 // limit; a figure must not be above it
+	name    string
+	value   float64
+	unit    string
+	limit   float64
+	atLeast bool // the limit is the least that the value may be, not the most
+}
+
+func atMost(name string, value float64, unit string, limit float64) figure {
+	return figure{name: name, value: value, unit: unit, limit: limit}
+}
+
+func atLeast(name string, value float64, unit string, limit float64) figure {
+	return figure{name: name, value: value, unit: unit, limit: limit, atLeast: true}
+}
+
+// line is what is printed of a figure, and whether it reaches its limit.
+func (f figure) line(group string) (string, bool) {
+	ok, relation, verdict := f.value <= f.limit, "<=", "SHORT"
+	if f.atLeast {
+		ok, relation = f.value >= f.limit, ">="
+	}
+	if ok {
+		verdict = "ok"
+	}
+	return fmt.Sprintf("figure\t%s/%s\t%s\t%s\t%s%s\t%s", group, f.name, number(f.value), f.unit, relation, number(f.limit), verdict), ok
 }
 
 func main() {
@@ -55,11 +76,9 @@ func main() {
 	short := false
 	for _, name := range names {
 		err := groups[name](ctx, func(f figure) {
-			verdict := "ok"
-			if f.value > f.most {
-				verdict, short = "SHORT", true
-			}
-			fmt.Printf("figure\t%s/%s\t%s\t%s\t<=%s\t%s\n", name, f.name, number(f.value), f.unit, number(f.most), verdict)
+			line, ok := f.line(name)
+			short = short || !ok
+			fmt.Println(line)
 		})
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "figures: %s: %v\n", name, err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -10,10 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,85 +33,37 @@ func skeleton(ctx context.Context, report func(figure)) error {
 
 // sandboxFigures starts the sandbox as a user does.
 func sandboxFigures(ctx context.Context, report func(figure)) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	command := exec.CommandContext(ctx, filepath.Join(filepath.Dir(self), "sandbox"))
-	command.Stderr = os.Stderr
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
-	out, err := command.StdoutPipe()
+	begin := time.Now()
+	box, err := startProgram(ctx, "sandbox")
 	if err != nil {
 		return err
 	}
-	begin := time.Now()
-	if err := command.Start(); err != nil {
-		return fmt.Errorf("%w (make build makes it)", err)
+	defer box.stop()
+	if err := box.says("ready"); err != nil {
+		return err
 	}
-	defer func() { cancel(); command.Wait() }()
-	ready := false
-	for lines := bufio.NewScanner(out); !ready && lines.Scan(); {
-		ready = strings.HasPrefix(lines.Text(), "ready")
-	}
-	if !ready {
-		return fmt.Errorf("the sandbox ended before it was ready")
-	}
-	report(figure{"sandbox_ready", round(time.Since(begin).Seconds(), 2), "s", 5})
-	go io.Copy(io.Discard, out)
+	report(atMost("sandbox_ready", round(time.Since(begin).Seconds(), 2), "s", 5))
 
 	time.Sleep(5 * time.Second) // what starting left behind settles
-	before, err := cpuSeconds(command.Process.Pid)
+	before, err := box.cpuSeconds()
 	if err != nil {
 		return err
 	}
 	const window = 20 * time.Second
 	time.Sleep(window)
-	after, err := cpuSeconds(command.Process.Pid)
+	after, err := box.cpuSeconds()
 	if err != nil {
 		return err
 	}
-	rss, err := rssMegabytes(command.Process.Pid)
+	rss, err := box.rssMegabytes()
 	if err != nil {
 		return err
 	}
-	report(figure{"sandbox_idle_rss", round(rss, 1), "MB", 200})
-	report(figure{"sandbox_idle_cpu", round((after-before)/window.Seconds()*100, 2), "% of a core", 2})
+	report(atMost("sandbox_idle_rss", round(rss, 1), "MB", 200))
+	report(atMost("sandbox_idle_cpu", round((after-before)/window.Seconds()*100, 2), "% of a core", 2))
 	return nil
-}
-
-// cpuSeconds is what a process has used so far (proc(5), stat, fields 14 and 15,
-// in ticks of 10 ms).
-func cpuSeconds(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	var user, system float64
-	fmt.Sscan(fields[11], &user)
-	fmt.Sscan(fields[12], &system)
-	return (user + system) / 100, nil
-}
-
-func rssMegabytes(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			var kilobytes float64
-			fmt.Sscan(value, &kilobytes)
-			return kilobytes / 1024, nil
-		}
-	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
 }
 
 // bench is a running system with one Deployment, and Ingresses that all lead to it.
@@ -286,9 +234,9 @@ func latencyFigures(ctx context.Context, report func(figure)) error {
 	if err != nil {
 		return err
 	}
-	report(figure{"new_ingress_live_p50_with_10", milliseconds(withFew), "ms", 30})
-	report(figure{"new_ingress_live_p50_with_1000", milliseconds(withMany), "ms", 30})
-	report(figure{"new_ingress_live_1000_to_10", round(withMany.Seconds()/withFew.Seconds(), 2), "times", 1.5})
+	report(atMost("new_ingress_live_p50_with_10", milliseconds(withFew), "ms", 30))
+	report(atMost("new_ingress_live_p50_with_1000", milliseconds(withMany), "ms", 30))
+	report(atMost("new_ingress_live_1000_to_10", round(withMany.Seconds()/withFew.Seconds(), 2), "times", 1.5))
 	return nil
 }
 
@@ -309,7 +257,7 @@ func startFigure(ctx context.Context, report func(figure)) error {
 	if err := b.allServed(ctx, ingresses); err != nil {
 		return err
 	}
-	report(figure{"start_with_1000_new", round(time.Since(begin).Seconds(), 2), "s", 10})
+	report(atMost("start_with_1000_new", round(time.Since(begin).Seconds(), 2), "s", 10))
 	return nil
 }
 
@@ -347,10 +295,10 @@ func writeFigures(ctx context.Context, report func(figure)) error {
 	}
 	time.Sleep(time.Second) // a second write would be here by now
 	// Exactly one: above and below both fall short.
-	report(figure{"endpoint_change_writes_beside_1", math.Abs(float64(len(b.Writes())-before) - 1), "writes", 0})
+	report(atMost("endpoint_change_writes_beside_1", math.Abs(float64(len(b.Writes())-before)-1), "writes", 0))
 	before = len(b.Writes())
 	time.Sleep(10*time.Second + 500*time.Millisecond)
-	report(figure{"ten_resyncs_writes", float64(len(b.Writes()) - before), "writes", 0})
+	report(atMost("ten_resyncs_writes", float64(len(b.Writes())-before), "writes", 0))
 	return nil
 }
 

@@ -1,0 +1,31 @@
+package main
+
+import "testing"
+
+func TestAFigureIsOkOnItsSideOfTheLimitAlone(t *testing.T) {
+	for _, tc := range []struct {
+		figure figure
+		want   string
+		ok     bool
+	}{
+		{atMost("p50", 2, "ms", 2), "figure\tg/p50\t2\tms\t<=2\tok", true},
+		{atMost("p50", 2.01, "ms", 2), "figure\tg/p50\t2.01\tms\t<=2\tSHORT", false},
+		{atLeast("rate", 1000, "/s", 1000), "figure\tg/rate\t1000\t/s\t>=1000\tok", true},
+		{atLeast("rate", 999.5, "/s", 1000), "figure\tg/rate\t999.5\t/s\t>=1000\tSHORT", false},
+	} {
+		if line, ok := tc.figure.line("g"); line != tc.want || ok != tc.ok {
+			t.Errorf("%+v gives %q, %t; want %q, %t", tc.figure, line, ok, tc.want, tc.ok)
+		}
+	}
+}
+
+func TestEachResourceToLoadIsAnother(t *testing.T) {
+	seen := make(map[string]bool)
+	for i := range loaded {
+		path, body := loadedResource(i)
+		if seen[path] || body == "" {
+			t.Fatalf("resource %d is %s again, or empty", i, path)
+		}
+		seen[path] = true
+	}
+}
