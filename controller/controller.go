@@ -15,7 +15,6 @@ import (
 	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/reconcile"
 	"vtm-ingress/controller/report"
-	"vtm-ingress/controller/vtm"
 	"vtm-ingress/internal/kubeclient"
 	"vtm-ingress/internal/outside"
 )
@@ -57,21 +56,25 @@ func (s *Status) Writing() bool { return s.writing.Load() }
 // end, gives the Lease up and returns nil. An error means that it could not even
 // start; what fails later is told and tried again.
 func Run(ctx context.Context, o Options) error {
+	metrics, err := newMetrics(o.Metrics)
+	if err != nil {
+		return err
+	}
+	return run(ctx, o, metrics)
+}
+
+func run(ctx context.Context, o Options, metrics *metrics) error {
 	if o.Status == nil {
 		o.Status = &Status{}
 	}
 	log := slog.New(report.EventLog(o.Log.Handler(), o.Settings.VTMVerbose))
+	o.Log = log
 	if !o.Settings.EnableIngctrl {
 		log.Info("switched off by enable_ingctrl")
 		o.Status.ready.Store(true)
 		<-ctx.Done()
 		return nil
 	}
-	metrics, err := newMetrics(o.Metrics)
-	if err != nil {
-		return err
-	}
-
 	watcher, err := kube.New(kube.Options{
 		World: o.World, Log: log, Config: o.KubernetesConfig, Settings: o.Settings, Actor: o.Actor + "/kube",
 	})
@@ -91,12 +94,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	client, err := vtm.NewClient(vtm.Options{
-		World: o.World, Log: log, Actor: o.Actor + "/vtm", Endpoints: endpoints(o.Settings),
-		Username: o.Settings.VTMUsername, Password: o.Settings.VTMPassword.Reveal(),
-		TLS:     vtm.TLS{CA: o.Settings.VTMCA, Fingerprint: o.Settings.VTMFingerprint, Insecure: !o.Settings.VTMVerifySSLCert},
-		Observe: metrics.request,
-	})
+	client, err := newClient(o, o.Settings, o.Actor+"/vtm", metrics.request)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^the IngressClass "([^"]*)" of this controller$`:                        s.ownClass,
 		`^the IngressClass "([^"]*)" of controller "([^"]*)"$`:                   s.class,
 		`^the setting (\S+) is "([^"]*)"$`:                                       s.setting,
+		`^the traffic manager keeps the settings$`:                               s.keptSettings,
 		`^the controller runs$`:                                                  s.controllerRuns,
 		`^the controller stops$`:                                                 s.controllerStops,
 		`^the controller is ready$`:                                              s.controllerIsReady,

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cucumber/godog"
+
 	"vtm-ingress/testenv"
 )
 
@@ -75,6 +77,24 @@ func (s *scenario) foreignUnchanged(ctx context.Context, kind, name string) erro
 
 func (s *scenario) foreignGroupDeleted(ctx context.Context, name string) error {
 	return s.rest(ctx, http.MethodDelete, foreignPath["Traffic IP Group"]+name, "", nil)
+}
+
+// keptSettings puts settings where the page System > Ingress Controller of a
+// traffic manager does; of several values each is one of a list.
+func (s *scenario) keptSettings(ctx context.Context, table *godog.Table) error {
+	type row struct {
+		Name  string   `json:"name"`
+		Value []string `json:"value"`
+	}
+	var rows []row
+	for _, r := range table.Rows {
+		rows = append(rows, row{r.Cells[0].Value, strings.Split(r.Cells[1].Value, ",")})
+	}
+	body, err := json.Marshal(map[string]any{"properties": map[string]any{"basic": map[string]any{"string_lists": rows}}})
+	if err != nil {
+		return err
+	}
+	return s.rest(ctx, http.MethodPut, "custom/vtm-ingress-controller", string(body), nil)
 }
 
 // ours lists the resources on the traffic manager whose names begin as ours do.

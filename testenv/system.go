@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
@@ -38,11 +40,13 @@ type Surroundings struct {
 
 // system is the Env of lanes that run everything in this process.
 type system struct {
-	around   Surroundings
-	sandbox  *sandbox.Sandbox
-	rest     *http.Client
+	around  Surroundings
+	sandbox *sandbox.Sandbox
+	rest    *http.Client
+	log     lockedBuffer
+
+	mu       sync.Mutex // guards settings: a controller that runs looks at them
 	settings map[string]string
-	log      lockedBuffer
 
 	controller *running // nil: stopped
 	starts     int
@@ -143,14 +147,31 @@ func (s *system) Fault(f Fault) {
 	}[f])
 }
 
-func (s *system) Set(name, value string) { s.settings[name] = value }
+func (s *system) Set(name, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settings[name] = value
+}
+
+// sources give the settings as a settings file, which may change at any time.
+func (s *system) sources() config.Sources {
+	const file = "settings.yaml"
+	return config.Sources{File: file, ReadFile: func(path string) ([]byte, error) {
+		if path != file {
+			return nil, fs.ErrNotExist
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return yaml.Marshal(s.settings)
+	}}
+}
 
 func (s *system) StartController(ctx context.Context) error {
 	if s.controller != nil {
 		return errors.New("the controller runs already")
 	}
-	settings, err := config.Load(config.Sources{Environment: environment(s.settings)})
-	if err != nil {
+	sources := s.sources()
+	if _, err := config.Load(sources); err != nil {
 		return err
 	}
 	s.starts++
@@ -162,28 +183,17 @@ func (s *system) StartController(ctx context.Context) error {
 	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: level}))
 	go func() {
 		defer close(r.done)
-		err := controller.Run(ctx, controller.Options{
-			World: s.around.World, Log: log, Settings: settings,
+		err := controller.Serve(ctx, controller.Options{
+			World: s.around.World, Log: log,
 			KubernetesConfig: s.sandbox.KubernetesConfig("vtm-ingress"),
 			Actor:            fmt.Sprintf("controller/a%d", s.starts), Status: status,
-		})
+		}, sources)
 		if err != nil {
 			log.Error("controller ended", "error", err)
 		}
 	}()
 	s.controller = r
 	return nil
-}
-
-// environment gives settings as a process gets them.
-func environment(settings map[string]string) []string {
-	var list []string
-	for _, setting := range config.All() {
-		if value, ok := settings[setting.Key]; ok {
-			list = append(list, setting.Environment()+"="+value)
-		}
-	}
-	return list
 }
 
 func (s *system) StopController() {

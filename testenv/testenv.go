@@ -64,8 +64,8 @@ type Env interface {
 	// Fault makes the traffic manager's REST API misbehave until the next Fault.
 	Fault(f Fault)
 
-	// Set sets a setting of the controller, by its name in a settings file, for its
-	// next start.
+	// Set sets a setting of the controller, by its name in its settings file. One that
+	// runs finds it when it looks at the file again.
 	Set(name, value string)
 	// StartController starts the controller; StopController ends it in an orderly
 	// way and waits until it has.

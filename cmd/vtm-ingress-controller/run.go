@@ -77,28 +77,27 @@ func (r *runCommand) given() map[string]string {
 // wrongSettings are settings with which the controller can't start.
 type wrongSettings struct{ error }
 
-func (r *runCommand) load(environment []string) (*config.Settings, error) {
+// sources are what settings are read from.
+func (r *runCommand) sources(environment []string) config.Sources {
 	file := r.Config
 	for _, variable := range environment {
 		if path, ok := strings.CutPrefix(variable, config.FileVariable+"="); ok && file == "" {
 			file = path
 		}
 	}
-	settings, err := config.Load(config.Sources{Flags: r.given(), Environment: environment, File: file})
-	if err != nil {
-		return nil, &wrongSettings{err}
-	}
-	return settings, nil
+	return config.Sources{Flags: r.given(), Environment: environment, File: file}
 }
 
 // Run runs the controller.
 func (r *runCommand) Run(s *surroundings) error {
-	settings, err := r.load(s.environment)
+	sources := r.sources(s.environment)
+	settings, err := config.Load(sources)
 	if err != nil {
-		return err
+		return &wrongSettings{err}
 	}
-	kubernetes, err := config.KubernetesConfig(settings)
-	if err != nil && settings.EnableIngctrl {
+	// What the traffic manager keeps may say how to reach Kubernetes, or that nobody
+	// is to.
+	if _, err := config.KubernetesConfig(settings); err != nil && settings.EnableIngctrl && settings.SettingsSource != "vtm" {
 		return &wrongSettings{err}
 	}
 	var handler slog.Handler = slog.NewTextHandler(s.stderr, nil)
@@ -124,9 +123,8 @@ func (r *runCommand) Run(s *surroundings) error {
 			return err
 		}
 	}
-	err = controller.Run(s.context, controller.Options{
-		World: world, Log: log, Settings: settings, KubernetesConfig: kubernetes,
-		Actor: host, Status: status, Metrics: metrics,
-	})
+	err = controller.Serve(s.context, controller.Options{
+		World: world, Log: log, Actor: host, Status: status, Metrics: metrics,
+	}, sources)
 	return errors.Join(err, stopServing())
 }
