@@ -78,6 +78,7 @@ type Transaction struct {
 	DefaultPool   string         // the virtual server's pool
 	Node          string         // "ip:port" of the node that serves; "" in request rules
 	NodeLocal     netip.AddrPort // the address from which the node is connected to; invalid: not connected
+	NodeTLS       bool           // the connection to the node is encrypted
 	Retries       int            // how often the request was sent again so far
 	Resendable    bool           // request.isResendable, request.retry: the whole request can be sent again
 
@@ -100,9 +101,21 @@ type Transaction struct {
 	LocalData      *Store // data.local.*
 	ConnectionData *Store // connection.data.*: of the connection
 
+	// What generic protocols carry instead of Request and Response, which are
+	// then empty but not nil; nil for HTTP.
+
+	ClientData *Data // request.get and its like
+	ServerData *Data // response.get and its like; nil in request rules
+
+	// Ways to the client and to others while the rule runs. nil: there is none.
+
+	Streamer Streamer // http.stream.*
+	Cache    Cache    // http.cache.exists, http.cache.respondIfCached
+	Sockets  *Sockets // tcp.*: those of the client's connection
+
 	// Decisions. Their zero value means that no rule decided. The Host acts on
-	// Answer, Close and Discard when Run returns Decided; the others
-	// stay until changed.
+	// Answer, Close, Discard, FromCache and Streamed when Run returns Decided; the
+	// others stay until changed.
 
 	Pool            string           // pool.use, pool.select: always a pool that PoolNodes knows, or "discard"
 	PoolNode        netip.AddrPort   // pool.use, pool.select with host and port: this machine, with the pool's settings
@@ -119,9 +132,22 @@ type Transaction struct {
 	Discard         bool             // connection.discard, pool.use("discard"): close without a word
 	Retry           bool             // request.retry: balance and send the request again
 	Excluded        []netip.AddrPort // request.avoidNode: nodes not to use
+	FromCache       bool             // http.cache.respondIfCached: Cache has the answer
+	Streamed        StreamEnd        // http.stream.finishResponse, http.stream.continueFromBackend
+	Compress        *bool            // http.compress.enable, .disable; nil: as the virtual server is set
+	NoCache         bool             // http.cache.disable: neither look up nor store
+	CacheKey        string           // http.cache.setkey: further part of the cache's key
+	NodeServerName  string           // ssl.setTLSServerName: SNI towards the node; "": the pool's
+
+	RequestQuality  Quality // of the traffic to the node
+	ResponseQuality Quality // of the traffic to the client
+	Kerberos        Kerberos
+
+	streaming streaming
 
 	// Facts that rules may change. The Host fills them before the first rule.
 
+	NodeCloseAlert    bool   // whether the node gets a TLS close alert
 	ServiceLevelClass string // a class that Machine knows; "" for none
 	RequestLog        Marking
 	RecentConnections Marking
@@ -177,6 +203,8 @@ type TLS struct {
 	CertName   string // name of the server key in use
 	SessionID  string
 	Cipher     string
+
+	CloseAlert bool // whether the client gets a close alert; rules may change it
 
 	ServerCert  *x509.Certificate   // the certificate in use; nil: not known
 	ClientChain []*x509.Certificate // what the client showed and was verified, its own first

@@ -2,6 +2,8 @@ package trafficscript_test
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"time"
@@ -20,10 +22,15 @@ type memoryHost struct {
 	now          time.Time
 	random       uint64
 	slept        time.Duration
+
+	streamed *ts.Answer // by http.stream.startResponse
+	written  string
+	unread   []string // pieces of the body that http.stream reads
 }
 
 func newHost() *memoryHost {
-	return &memoryHost{
+	h := &memoryHost{
+		unread: []string{"yes and ", "no\nyes\n--", "-\nlast"},
 		tx: ts.Transaction{
 			VirtualServer: "shop",
 			Remote:        netip.MustParseAddrPort("192.0.2.7:4711"),
@@ -39,8 +46,8 @@ func newHost() *memoryHost {
 			},
 			Started: time.Date(2026, 11, 23, 14, 5, 8, 0, time.UTC), QueueTime: 5 * time.Millisecond,
 			RequestLog: ts.Marking{Enabled: true, Marked: true}, RecentConnections: ts.Marking{Enabled: true},
-			Machine: newMachine(),
-			Data:    ts.NewStore(1 << 20), LocalData: ts.NewStore(1 << 20), ConnectionData: ts.NewStore(1 << 20),
+			Machine: newMachine(), Sockets: new(ts.Sockets), Cache: memoryCache{},
+			Data: ts.NewStore(1 << 20), LocalData: ts.NewStore(1 << 20), ConnectionData: ts.NewStore(1 << 20),
 		},
 		requestBody: "line one\r\nline two\n",
 		pools: map[string][]ts.PoolNode{
@@ -53,7 +60,65 @@ func newHost() *memoryHost {
 		},
 		now: time.Date(2026, 11, 23, 14, 5, 9, 250_000_000, time.UTC),
 	}
+	h.tx.Streamer = h
+	return h
 }
+
+// pieces is what comes from one end, piece by piece.
+func pieces(first string, more ...string) *ts.Data {
+	d := &ts.Data{Bytes: []byte(first)}
+	d.More = func(context.Context) ([]byte, error) {
+		if len(more) == 0 {
+			return nil, io.EOF
+		}
+		next := more[0]
+		more = more[1:]
+		return []byte(next), nil
+	}
+	return d
+}
+
+// generic makes the transaction one of a generic protocol.
+func (h *memoryHost) generic() *memoryHost {
+	h.tx.Request, h.tx.Response = new(ts.Request), nil
+	h.tx.ClientData = pieces("LOGIN a", "da\nPASS x\n", "QUIT")
+	if h.tx.Phase == ts.ResponsePhase {
+		h.tx.Response = new(ts.Response)
+		h.tx.ServerData = pieces("+OK", " hello\n+OK bye\n")
+		h.tx.ServerData.Flush = func(_ context.Context, b []byte) error {
+			h.written += string(b)
+			return nil
+		}
+	}
+	return h
+}
+
+func (h *memoryHost) StartResponse(_ context.Context, a *ts.Answer, length int64) error {
+	h.streamed = a
+	h.written += fmt.Sprintf("%d %d|", a.Code, length)
+	return nil
+}
+
+func (h *memoryHost) WriteResponse(_ context.Context, data string) error {
+	h.written += data
+	return nil
+}
+
+func (h *memoryHost) ReadResponse(_ context.Context, max int) (string, error) {
+	if len(h.unread) == 0 {
+		return "", nil
+	}
+	piece := head(h.unread[0], max)
+	if h.unread[0] = h.unread[0][len(piece):]; h.unread[0] == "" {
+		h.unread = h.unread[1:]
+	}
+	return piece, nil
+}
+
+// memoryCache has the answer for pool "web" alone.
+type memoryCache struct{}
+
+func (memoryCache) Has(pool string) bool { return pool == "" || pool == "web" }
 
 // respond takes the transaction to its response rules.
 func (h *memoryHost) respond() *memoryHost {

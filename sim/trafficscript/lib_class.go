@@ -63,7 +63,9 @@ func rateUse(r *run, a []value) value {
 		r.noRate(class)
 		return intValue(0)
 	}
+	done := r.waits()
 	known, err := rates.Wait(r.ctx, class, context)
+	done()
 	switch {
 	case err != nil:
 		r.abort("rate.use: %s", waitError(err))

@@ -46,6 +46,7 @@ var connectionFunctions = []function{
 	fn("connection.sleep", 1, 1, func(r *run, a []value) value {
 		const longest = int64(24 * time.Hour / time.Millisecond)
 		ms := min(max(r.toInt(a[0]), 0), longest)
+		defer r.waits()()
 		if err := r.host.Sleep(r.ctx, time.Duration(ms)*time.Millisecond); err != nil {
 			r.abort("connection.sleep: %s", waitError(err))
 		}

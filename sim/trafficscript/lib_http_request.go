@@ -42,8 +42,7 @@ var httpRequestFunctions = append(headerFunctions("", anyPhase, inRequest, (*run
 	fn("http.setRawQueryString", 1, 1, setQuery(func(s string) string { return s })).in(inRequest),
 	textFn("http.normalizePath", normalizePath),
 	fact("http.getRequest", func(r *run) value {
-		req := r.tx.Request
-		return r.text(req.Method + " " + req.Target + " " + req.Proto + "\r\n" + r.requestHeaders().text() + "\r\n")
+		return r.text(r.requestText())
 	}),
 	fn("http.getBody", 0, 1, func(r *run, a []value) value { return stringValue(r.requestBody(r.intArg(a, 0, 0))) }).in(inRequest),
 	fn("http.getBodyLines", 0, 1, func(r *run, a []value) value {
@@ -57,6 +56,12 @@ var httpRequestFunctions = append(headerFunctions("", anyPhase, inRequest, (*run
 	}).in(inRequest),
 	fn("http.setIdempotent", 1, 1, setIdempotent).in(inRequest),
 )
+
+// requestText is the request's head with the empty line at its end.
+func (r *run) requestText() string {
+	req := r.tx.Request
+	return req.Method + " " + req.Target + " " + req.Proto + "\r\n" + r.requestHeaders().text() + "\r\n"
+}
 
 // hostName returns a Host header's name, in lower case, without port and
 // trailing dot.
@@ -185,7 +190,9 @@ func (r *run) requestBody(n int64) string {
 	if b := r.tx.Request.Body; b != nil {
 		return firstBytes(*b, n)
 	}
+	done := r.waits()
 	body, err := r.host.RequestBody(r.ctx, clamp(n, r.limits.Memory))
+	done()
 	return r.received("request", body, err)
 }
 
@@ -198,6 +205,7 @@ func (r *run) received(what, body string, err error) string {
 	if !r.alloc(len(body)) {
 		return ""
 	}
+	r.buffered(len(body))
 	return body
 }
 

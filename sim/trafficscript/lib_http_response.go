@@ -32,15 +32,7 @@ var httpResponseFunctions = append(headerFunctions("Response", afterNode, inResp
 		return stringValue(r.tx.Response.Proto)
 	}).in(afterNode),
 	fact("http.getResponse", func(r *run) value {
-		resp := r.tx.Response
-		if resp == nil {
-			return value{}
-		}
-		reason := resp.Reason
-		if reason == "" {
-			reason = http.StatusText(resp.Code)
-		}
-		return r.text(resp.Proto + " " + strconv.Itoa(resp.Code) + " " + reason + "\r\n" + r.responseHeaders().text())
+		return r.text(r.responseText())
 	}).in(afterNode),
 	fn("http.getResponseBody", 0, 1, func(r *run, a []value) value {
 		return stringValue(r.responseBody(r.intArg(a, 0, 0)))
@@ -59,6 +51,20 @@ var httpResponseFunctions = append(headerFunctions("Response", afterNode, inResp
 	fn("http.changeSite", 1, 1, changeSite).in(inRequest),
 )
 
+// responseText is the response's head without the empty line at its end; "" when
+// there is no response.
+func (r *run) responseText() string {
+	resp := r.tx.Response
+	if resp == nil {
+		return ""
+	}
+	reason := resp.Reason
+	if reason == "" {
+		reason = http.StatusText(resp.Code)
+	}
+	return resp.Proto + " " + strconv.Itoa(resp.Code) + " " + reason + "\r\n" + r.responseHeaders().text()
+}
+
 func (r *run) responseBody(n int64) string {
 	if r.tx.Response == nil {
 		return ""
@@ -66,7 +72,9 @@ func (r *run) responseBody(n int64) string {
 	if b := r.tx.Response.Body; b != nil {
 		return firstBytes(*b, n)
 	}
+	done := r.waits()
 	body, err := r.host.ResponseBody(r.ctx, clamp(n, r.limits.Memory))
+	done()
 	return r.received("response", body, err)
 }
 
@@ -102,6 +110,10 @@ func (r *run) statusCode(v value) (code int, reason string) {
 
 // answer decides the response, and ends this rule and all later ones.
 func (r *run) answer(a Answer) value {
+	if r.tx.streaming.begun {
+		r.streamError("a response was begun by http.stream.startResponse: no other one can be sent")
+		return value{}
+	}
 	if r.ended == Finished {
 		r.tx.Answer = &a
 		r.stop(Decided)
@@ -112,11 +124,17 @@ func (r *run) answer(a Answer) value {
 // sendResponse: code, type, body, and further header lines joined by \r\n.
 func sendResponse(r *run, a []value) value {
 	code, reason := r.statusCode(a[0])
-	answer := Answer{Code: code, Reason: reason, Header: make(http.Header), Body: r.toString(a[2])}
+	answer := Answer{Code: code, Reason: reason, Header: r.headerLines(r.toString(a[3])), Body: r.toString(a[2])}
 	if contentType := oneLine(r.toString(a[1])); contentType != "" {
 		answer.Header.Set("Content-Type", contentType)
 	}
-	for line := range strings.SplitSeq(r.toString(a[3]), "\n") {
+	return r.answer(answer)
+}
+
+// headerLines reads lines joined by \r\n, but for those that rules cannot write.
+func (r *run) headerLines(text string) http.Header {
+	h := make(http.Header)
+	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimSuffix(line, "\r")
 		if line == "" {
 			continue
@@ -127,10 +145,10 @@ func sendResponse(r *run, a []value) value {
 			continue
 		}
 		if name, ok := r.writable(strings.TrimSpace(name)); ok {
-			answer.Header.Add(name, strings.TrimSpace(oneLine(text)))
+			h.Add(name, strings.TrimSpace(oneLine(text)))
 		}
 	}
-	return r.answer(answer)
+	return h
 }
 
 // changeSite redirects to the same place of another site: [scheme://]host[:port]

@@ -62,7 +62,9 @@ func resolveHost(r *run, v value, ipv6 bool) value {
 	if resolver == nil || host == "" {
 		return value{}
 	}
+	done := r.waits()
 	addr, err := resolver.LookupHost(r.ctx, host, ipv6)
+	done()
 	if !r.alive() || err != nil {
 		return value{}
 	}
@@ -75,7 +77,9 @@ func resolveIP(r *run, a []value) value {
 		return value{}
 	}
 	if resolver := r.machine().Resolver; resolver != nil {
+		done := r.waits()
 		host, err := resolver.LookupAddress(r.ctx, addr)
+		done()
 		if r.alive() && err == nil {
 			return r.text(strings.TrimSuffix(host, "."))
 		}
@@ -163,7 +167,9 @@ func authQuery(r *run, a []value) value {
 	}
 	answer := map[string]string{"Error": "authenticator '" + name + "' does not exist"}
 	if ask := r.machine().Authenticate; ask != nil {
+		done := r.waits()
 		answer = ask(r.ctx, name, user, password)
+		done()
 		r.alive()
 	}
 	if !r.alloc((len(answer) + 2) * valueSize) {
@@ -223,7 +229,9 @@ func (r *run) fetch(method string, target value, body *value, options []value, c
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, timeout)
 	defer cancel()
+	done := r.waits()
 	answer, err := fetcher.Fetch(ctx, f, min(maxFetch, r.limits.Memory-r.memory))
+	done()
 	if !r.alive() {
 		return value{}
 	}

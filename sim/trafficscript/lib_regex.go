@@ -224,8 +224,8 @@ func (r *run) find(x *regex, s string, limit int) *matches {
 		}
 	}
 	used := steps - max(left, 0)
-	if warn := r.limits.RegexSteps / 100 * regexWarnPercent; used > warn && r.ended == Finished {
-		r.warn("rulelogmsgwarn", "matching a regular expression took %d steps, more than %d%% of trafficscript!regex_match_limit", used, regexWarnPercent)
+	if warn := r.limits.RegexSteps / 100 * r.limits.RegexWarnPercent; used > warn && r.ended == Finished {
+		r.warn("rulelogmsgwarn", "matching a regular expression took %d steps, more than %d%% of trafficscript!regex_match_limit", used, r.limits.RegexWarnPercent)
 	}
 	r.use(used / stepsPerInstruction)
 	return m

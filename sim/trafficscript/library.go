@@ -70,7 +70,8 @@ var library = func() map[string]*function {
 		formFunctions, cookieFunctions, langFunctions, mathFunctions, poolFunctions, requestFunctions,
 		sslFunctions, stringFunctions, encodingFunctions, numberFunctions, regexFunctions, timeFunctions,
 		machineFunctions, classFunctions, jsonFunctions, xmlFunctions, networkFunctions, certificateFunctions,
-		recordFunctions, cipherFunctions, multipartFunctions,
+		recordFunctions, cipherFunctions, multipartFunctions, rawFunctions, streamFunctions, socketFunctions,
+		contentFunctions, qualityFunctions, kerberosFunctions,
 	} {
 		for _, f := range family {
 			all[strings.ToLower(f.name)] = &f

@@ -2,6 +2,7 @@ package trafficscript
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -35,6 +36,17 @@ type Machine struct {
 	// Authenticate asks an authenticator about a user; a nil password is not
 	// checked. The result has the fields OK and Error beside the user's own.
 	Authenticate func(ctx context.Context, authenticator, user string, password *string) map[string]string
+
+	// BandwidthClass tells whether there is a bandwidth class of this name.
+	BandwidthClass func(class string) bool
+
+	// PoolHasRoom tells whether a node of the pool would take one more connection
+	// without a queue; known is false if there is no such pool.
+	PoolHasRoom func(pool string) (room, known bool)
+
+	// Dial opens connections for tcp.* and udp.*: network is "tcp" or "udp",
+	// address "ip:port".
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Rates    RateClasses
 	Resolver Resolver

@@ -3,6 +3,7 @@ package trafficscript_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -49,8 +50,32 @@ func newMachine() *ts.Machine {
 			}
 			return nil
 		},
-		Rates: &rates{left: 2}, Resolver: resolver{}, Fetcher: fetcher{},
+		BandwidthClass: func(class string) bool { return class == "gold" },
+		PoolHasRoom:    func(pool string) (room, known bool) { return pool == "web", pool == "web" || pool == "api" },
+		Dial:           dialEcho,
+		Rates:          &rates{left: 2}, Resolver: resolver{}, Fetcher: fetcher{},
 	}
+}
+
+// dialEcho connects 192.0.2.1:7 to an end that sends each piece back once, and
+// then closes; nobody else answers.
+func dialEcho(ctx context.Context, network, address string) (net.Conn, error) {
+	switch address {
+	case "192.0.2.1:7":
+	case "192.0.2.1:9":
+		return nil, context.DeadlineExceeded
+	default:
+		return nil, errors.New("connection\nrefused")
+	}
+	near, far := net.Pipe()
+	go func() {
+		defer far.Close()
+		var b [64]byte
+		if n, err := far.Read(b[:]); err == nil && network == "tcp" {
+			_, _ = far.Write(b[:n])
+		}
+	}()
+	return near, nil
 }
 
 // rates lets class "few" through twice; then it waits for ever.

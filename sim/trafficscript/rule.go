@@ -1,6 +1,9 @@
 package trafficscript
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Severity tells an error, which keeps a rule from running, from a warning.
 type Severity uint8
@@ -36,12 +39,17 @@ func (ds Diagnostics) Errors() Diagnostics {
 	return errs
 }
 
-// Limits bound one run. Zero values mean the traffic manager's defaults.
+// Limits bound one run. Zero values mean the traffic manager's defaults, but for
+// warnings, of which there are then none.
 type Limits struct {
-	Instructions int // global setting trafficscript!max_instr; default 100,000
+	Instructions int // without waiting in between: global setting trafficscript!max_instr; default 100,000
 	Depth        int // nested calls of subs; default 200
 	RegexSteps   int // of the backtracking matcher in one call: trafficscript!regex_match_limit; default 10,000,000
 	Memory       int // bytes a run may allocate for values, all together, freed ones too; default 64 MiB
+
+	RegexWarnPercent int           // of RegexSteps: trafficscript!regex_match_warn_percentage; default 5
+	MemoryWarning    int           // bytes of a message that a rule keeps in memory, before a warning: trafficscript!memory_warning
+	TimeWarning      time.Duration // that a rule runs, waiting not counted, before a warning: trafficscript!execution_time_warning
 }
 
 // End tells how a run ended.

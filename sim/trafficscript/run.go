@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 )
 
 const (
@@ -34,8 +35,11 @@ type run struct {
 	ctx  context.Context
 
 	limits    Limits
-	steps     int
+	steps     int // instructions since the rule last waited
+	total     int // instructions before that
 	nextCheck int // steps at which the limits are looked at again
+	waited    time.Duration
+	bigBuffer bool // rulebufferlarge was told
 	memory    int
 	depth     int
 	warnings  int
@@ -72,13 +76,59 @@ func (r *Rule) Run(ctx context.Context, h Host, limits Limits) Result {
 		limits.RegexSteps = defaultRegexSteps
 	}
 	x := &run{rule: r, host: h, tx: h.Transaction(), ctx: ctx, limits: limits, unit: r.main, line: 1}
+	if limits.RegexWarnPercent <= 0 {
+		x.limits.RegexWarnPercent = regexWarnPercent
+	}
 	x.nextCheck = min(checkEvery, limits.Instructions)
 	x.locals = x.frame(r.slots)
+	var began time.Time
+	if limits.TimeWarning > 0 {
+		began = h.Now()
+	}
 	r.body(x)
 	if x.ended == endedByBreak {
 		x.ended = Finished
 	}
-	return Result{End: x.ended, Err: x.err, Instructions: min(x.steps, limits.Instructions)}
+	if limits.TimeWarning > 0 {
+		x.tellTime(h.Now().Sub(began) - x.waited)
+	}
+	return Result{End: x.ended, Err: x.err, Instructions: x.total + min(x.steps, limits.Instructions)}
+}
+
+// tellTime warns of a rule that kept the processor for long.
+func (r *run) tellTime(took time.Duration) {
+	if took <= r.limits.TimeWarning {
+		return
+	}
+	r.host.Log(Event{Level: LevelWarn, Tag: "ruleoverrun", Rule: r.rule.name, Line: 1, Message: printable(fmt.Sprintf(
+		"WARNING: Rule %s: it ran for %d ms, more than trafficscript!execution_time_warning (%d ms)",
+		r.rule.name, took.Milliseconds(), r.limits.TimeWarning.Milliseconds()))})
+}
+
+// waits begins a wait of the rule for something else, and returns what ends it.
+// Time that passes in it is not the rule's, and after it the rule may use as many
+// instructions again: the limit is on those without yielding.
+func (r *run) waits() func() {
+	began := r.host.Now()
+	return func() {
+		passed := r.host.Now().Sub(began)
+		if passed <= 0 {
+			return
+		}
+		r.waited += passed
+		r.total += r.steps
+		r.steps = 0
+		r.nextCheck = min(checkEvery, r.limits.Instructions)
+	}
+}
+
+// buffered warns, once, that the rule made the traffic manager keep much of a
+// message in memory.
+func (r *run) buffered(n int) {
+	if limit := r.limits.MemoryWarning; limit > 0 && n > limit && !r.bigBuffer {
+		r.bigBuffer = true
+		r.warn("rulebufferlarge", "the rule buffers %d bytes of data, more than trafficscript!memory_warning (%d)", n, limit)
+	}
 }
 
 // frame returns n empty locals. release gives them back.

@@ -24,8 +24,9 @@ import (
 //	### abort: p     expects that the rule is aborted on this line
 //
 // and a program whose first line is "# response" runs as a response rule,
-// "# completion" as one after the transaction lost its node. Other
-// programs of the file are its rule libraries under the name in their first
+// "# generic request" and "# generic response" as rules of a generic protocol,
+// "# completion" as one after the transaction lost its node. Behind these words a
+// colon and a title may stand. Other programs of the file are its rule libraries under the name in their first
 // line, "# library NAME".
 
 type chunk struct {
@@ -151,12 +152,16 @@ func runChunk(t *testing.T, c chunk, all []chunk, load func(string) ([]byte, boo
 	}
 	if rule != nil {
 		h := newHost()
-		if c.first == "# response" {
+		switch kind, _, _ := strings.Cut(c.first, ":"); kind {
+		case "# response":
 			h.respond()
-		}
-		if c.first == "# completion" {
+		case "# completion":
 			h.respond()
 			h.tx.Phase, h.tx.Completion = ts.CompletionPhase, "NODE_LOST"
+		case "# generic request":
+			h.generic()
+		case "# generic response":
+			h.respond().generic()
 		}
 		result := rule.Run(context.Background(), h, ts.Limits{})
 		for _, e := range h.events {
