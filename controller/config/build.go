@@ -59,6 +59,10 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 		IngressClassNames:       b.names("ingress_class_names"),
 		SecretLabelSelector:     b.selector("secret_label_selector"),
 		DefaultTrafficIPGroup:   b.text("default_traffic_ip_group"),
+		DefaultCertificate:      b.text("default_certificate"),
+		DefaultSSLRedirect:      b.bool("default_ssl_redirect"),
+		AllowedAddresses:        b.addresses("allowed_addresses"),
+		AllowedHosts:            b.hosts("allowed_hosts"),
 		NodeAddressType:         b.text("node_address_type"),
 		ResyncPeriod:            b.duration("resync_period"),
 

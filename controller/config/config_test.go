@@ -12,10 +12,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +97,7 @@ func TestEverySettingReachesSettings(t *testing.T) {
 		"vtm_fingerprint": strings.Repeat("ab:", 31) + "cd", "vtm_verify_ssl_cert": "false", "vtm_verbose": "true",
 		"vtm_enable_customizations": "true", "vtm_enable_trafficscript": "true", "controller_id": "other",
 		"watch_namespace": "shop", "ingress_class_names": "b, a", "default_traffic_ip_group": "Web IPs", "secret_label_selector": "a in (b, c)",
+		"default_certificate": "shop/cert", "default_ssl_redirect": "true", "allowed_addresses": "shop=10.0.2.0/24,*=10.9.0.1", "allowed_hosts": "shop=shop.example,*=*",
 		"node_address_type": "ExternalIP", "resync_period": "1h", "lease_namespace": "here", "lease_name": "this",
 		"lease_duration": "20s", "renew_deadline": "8s", "retry_period": "1s", "settings_source": "vtm", "log_format": "json", "metrics_address": ":9100",
 	}
@@ -372,4 +375,21 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("accepted without what is required: %+v", s)
 		}
 	})
+}
+
+func TestWhoMayUseAddressesAndHostsIsRead(t *testing.T) {
+	s := load(t, enough+"allowed_addresses: [shop=10.0.2.7/24, '*=2001:db8::1']\nallowed_hosts: [shop=shop.example, 'edge=*']\n")
+	wantAddresses := []AllowedAddresses{{"shop", netip.MustParsePrefix("10.0.2.0/24")}, {"*", netip.MustParsePrefix("2001:db8::1/128")}}
+	wantHosts := []AllowedHosts{{"shop", "shop.example"}, {"edge", ""}}
+	if !slices.Equal(s.AllowedAddresses, wantAddresses) || !slices.Equal(s.AllowedHosts, wantHosts) {
+		t.Errorf("addresses %v, hosts %v", s.AllowedAddresses, s.AllowedHosts)
+	}
+	for _, bad := range []string{"allowed_addresses: [shop=10.0.2.256]", "allowed_addresses: [shop=10.0.2.0/33]", "allowed_addresses: [10.0.0.1]", "allowed_addresses: ['shop=::ffff:1.2.3.4']",
+		"allowed_hosts: [shop]", "allowed_hosts: ['shop=*.a']", "allowed_hosts: [shop=A.example]", "default_certificate: cert"} {
+		_, err := Load(Sources{File: "f", ReadFile: files(map[string]string{"f": enough + bad})})
+		key, _, _ := strings.Cut(bad, ":")
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
 }

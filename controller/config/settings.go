@@ -37,7 +37,11 @@ type Settings struct {
 	IngressClassNames       []string // sorted, each once; empty: all with our controller name
 	SecretLabelSelector     string   // of Secrets with server keys; "": all
 	DefaultTrafficIPGroup   string   // "": none
-	NodeAddressType         string   // InternalIP or ExternalIP (corev1.NodeAddressType)
+	DefaultCertificate      string   // namespace/name of a Secret; "": none
+	DefaultSSLRedirect      bool
+	AllowedAddresses        []AllowedAddresses // empty: every address for everybody
+	AllowedHosts            []AllowedHosts     // empty: every host for everybody
+	NodeAddressType         string             // InternalIP or ExternalIP (corev1.NodeAddressType)
 	ResyncPeriod            time.Duration
 
 	// Who writes.
