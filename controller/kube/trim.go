@@ -26,9 +26,14 @@ func trim(object any) (any, error) {
 	case *corev1.Service:
 		trimMeta(&o.ObjectMeta)
 		o.ResourceVersion, o.Annotations = "", nil
+		selects := len(o.Spec.Selector) > 0
 		o.Spec = corev1.ServiceSpec{
 			Type: o.Spec.Type, Ports: o.Spec.Ports, ExternalName: o.Spec.ExternalName,
 			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy,
+		}
+		if selects {
+			// What it selects does not matter here, that it selects does.
+			o.Spec.Selector = map[string]string{"": ""}
 		}
 		o.Status = corev1.ServiceStatus{}
 	case *corev1.Node:

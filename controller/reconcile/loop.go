@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -200,10 +201,20 @@ func (l *Loop) round(ctx context.Context) {
 	}
 
 	result := l.translate(snapshot)
-	plan := l.diff(result)
-	l.dropFutile(plan)
-	plan = l.brake(ctx, plan)
-	plan = l.postpone(plan)
+	plan := l.plan(ctx, result)
+	if l.observedAt.Before(began) {
+		switch found, err := l.lookBeforeCreating(ctx, plan); {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			l.enterTrouble(err)
+			l.tellTrouble(ctx, snapshot)
+			return
+		case found:
+			result = l.translate(snapshot)
+			plan = l.plan(ctx, result)
+		}
+	}
 	applied := l.apply(ctx, plan)
 	if applied.snapshot != nil {
 		snapshot = applied.snapshot // result is of this one now
@@ -245,6 +256,13 @@ func (l *Loop) round(ctx context.Context) {
 		Began: began, Ended: l.now(), Writing: true, Result: result,
 		Writes: applied.writes, Failed: applied.failed, Live: live,
 	})
+}
+
+// plan is what is to be sent now, as far as nothing holds it back.
+func (l *Loop) plan(ctx context.Context, result *translate.Result) *Plan {
+	plan := l.diff(result)
+	l.dropFutile(plan)
+	return l.postpone(l.brake(ctx, plan))
 }
 
 func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
@@ -344,23 +362,65 @@ func (l *Loop) reread(ctx context.Context) bool {
 		return false
 	}
 	for _, id := range ids {
-		delete(l.settled, id)
-		l.unsettled.add(id)
 		l.failures[id].unsure = false
-		r := read[id]
-		if r == nil {
-			l.observed.remove(id)
-			continue
-		}
-		mark, ok := r.Mark()
-		if !ok || mark.ID != l.o.Settings.ControllerID {
-			l.observed.remove(id)
-			l.observed.Clashes[id] = true
-			continue
-		}
-		l.observed.put(r)
+		l.learn(id, read[id])
 	}
 	return true
+}
+
+// learn notes what was just read of one resource, nil if there is none.
+func (l *Loop) learn(id vtm.ID, r *vtm.Resource) {
+	delete(l.settled, id)
+	l.unsettled.add(id)
+	if r != nil {
+		if mark, ok := r.Mark(); ok && mark.ID == l.o.Settings.ControllerID && types.UID(mark.Cluster) == l.cluster {
+			l.observed.put(r)
+			return
+		}
+		l.observed.Clashes[id] = true
+	}
+	l.observed.remove(id)
+}
+
+// fewCreated is up to how many resources of a type are asked for one by one.
+const fewCreated = 16
+
+// lookBeforeCreating asks the traffic manager whether what plan creates is there
+// by now: a PUT would overwrite what somebody made under that name since all was
+// read. It reports whether anything was found, which is known then.
+func (l *Loop) lookBeforeCreating(ctx context.Context, plan *Plan) (found bool, err error) {
+	byType := map[vtm.Type][]vtm.ID{}
+	for i := range plan.Steps {
+		if s := &plan.Steps[i]; s.Action == Create {
+			byType[s.ID.Type] = append(byType[s.ID.Type], s.ID)
+		}
+	}
+	var ask []vtm.ID
+	for _, t := range vtm.Types {
+		ids := byType[t]
+		if len(ids) > fewCreated {
+			names, err := l.o.Client.List(ctx, t) // sorted
+			if err != nil {
+				return false, err
+			}
+			ids = slices.DeleteFunc(ids, func(id vtm.ID) bool {
+				_, there := slices.BinarySearch(names, id.Name)
+				return !there
+			})
+		}
+		ask = append(ask, ids...)
+	}
+	read, err := readAll(ctx, l.o.Client, ask)
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ask {
+		if r := read[id]; r != nil {
+			l.learn(id, r)
+			found = true
+		}
+	}
+	return found, nil
 }
 
 // enterTrouble notes that the traffic manager can't be used, tells it if that is

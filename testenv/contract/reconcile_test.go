@@ -380,6 +380,31 @@ func TestWhatIsNotOursIsNotTouchedThoughItHasOurName(t *testing.T) {
 	})
 }
 
+func TestWhatGotOurNameSinceTheLastReadingIsNotOverwritten(t *testing.T) {
+	for _, count := range []int{3, 30} { // few are asked for one by one, many by their list
+		withManager(t, func(t *testing.T, m *manager) {
+			b := newBench(t, m)
+			b.hold(shopOf(1))
+			stop := b.start(m.world)
+			defer stop()
+			settle(5 * time.Second)
+			const name = "k8s_shop_web-001_web-001_80"
+			put(t, m.client, vtm.New(vtm.Pools, name, vtm.Properties{"basic": {"note": "by hand"}}))
+			b.hold(shopOf(count))
+			settle(5 * time.Second)
+			if r, err := m.client.Get(t.Context(), vtm.ID{Type: vtm.Pools, Name: name}); err != nil || r.Properties["basic"]["note"] != "by hand" {
+				t.Errorf("changed: %v, %v", r, err)
+			}
+			if live, problems := b.last("web-001"); live || !strings.Contains(problems, name) {
+				t.Errorf("live %v, told %q", live, problems)
+			}
+			if live, problems := b.last("web-002"); !live {
+				t.Errorf("the other one isn't served: %s", problems)
+			}
+		})
+	}
+}
+
 func TestAnotherClustersResourcesStopAllWrites(t *testing.T) {
 	withManager(t, func(t *testing.T, m *manager) {
 		mark := vtm.Mark{ID: "k8s", Cluster: "cluster-2", Kind: "Ingress", Namespace: "a", Name: "b", UID: "u"}
