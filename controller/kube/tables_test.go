@@ -102,7 +102,7 @@ func TestOnlyWhatMattersAsksForWork(t *testing.T) {
 	service := func() *corev1.Service {
 		return &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
-			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}}},
+			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}}},
 		}
 	}
 	for _, c := range []struct {
@@ -134,6 +134,7 @@ func TestOnlyWhatMattersAsksForWork(t *testing.T) {
 		{"a node's label", node(), func(o metav1.Object) { o.SetLabels(map[string]string{"zone": "b"}) }, loud},
 		{"a node's address", node(), func(o metav1.Object) { o.(*corev1.Node).Status.Addresses[0].Address = "10.0.0.2" }, loud},
 		{"a Service's selector", service(), func(o metav1.Object) { o.(*corev1.Service).Spec.Selector = map[string]string{"a": "b"} }, none},
+		{"a Service without a selector any more", service(), func(o metav1.Object) { o.(*corev1.Service).Spec.Selector = nil }, loud},
 		{"a Service's node port", service(), func(o metav1.Object) { o.(*corev1.Service).Spec.Ports[0].NodePort = 30081 }, loud},
 		{"a Service's policy", service(), func(o metav1.Object) { o.(*corev1.Service).Spec.ExternalTrafficPolicy = "Local" }, loud},
 	} {
