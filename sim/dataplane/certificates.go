@@ -116,8 +116,10 @@ func (v *vserver) tlsConfig(http2 bool) *tls.Config {
 			v.choose(clientOf(hello.Conn), hello)
 			return nil, nil
 		},
+		VerifyConnection: v.countHandshake,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if c := clientOf(hello.Conn); c.cert != nil {
+				v.d.stats.countSignature(c.cert)
 				return c.cert, nil
 			}
 			v.d.event(Event{Level: "WARN", Section: "vservers/" + v.name, Tag: "sslfail", Text: "SSL handshake failed: " + errNoCertificate.Error()})

@@ -70,6 +70,8 @@ type DataPlane struct {
 	buffers  buffers
 	proxyLog *log.Logger // where net/http writes what clients and nodes do wrong: level debug
 
+	stats globalStats
+
 	rebind chan struct{} // an endpoint could not be bound: try again later
 
 	mu          sync.Mutex // serialises Apply, State and Close

@@ -94,7 +94,11 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
+		location := res.Header.Get("Location")
 		t.rewriteLocation(res)
+		if res.Header.Get("Location") != location {
+			t.v.stats.inc(vsRewriteLocation)
+		}
 		again, err := t.responseRules(res)
 		if err != nil {
 			res.Body.Close()
@@ -102,7 +106,7 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 		}
 		if !again {
 			t.responding.Store(true)
-			t.v.stats.response(res.StatusCode)
+			t.v.stats.response(res.StatusCode, t.by)
 			if res.StatusCode == http.StatusSwitchingProtocols {
 				t.client.idle.Store(int64(t.conf.Timeout))
 			} else if res.Body != http.NoBody {
@@ -177,14 +181,18 @@ func (t *transaction) balance(out *http.Request) (*http.Response, error) {
 		}
 		t.node = n
 		t.tries = append(t.tries, n)
+		p.stats.add(poolTries, 1)
+		began := t.v.d.now()
 		res, err := t.try(out, n, conf)
 		if t.ctx.Err() != nil && err != nil {
 			return nil, context.Cause(t.ctx)
 		}
 		mayRepeat := (attempts == 0 || len(t.tries) < attempts) && t.body.replayable()
 		if err == nil {
+			t.answeredBy(n, p, res.StatusCode, began)
 			p.tried(n, true, "")
 			if res.StatusCode == http.StatusServiceUnavailable && mayRepeat && t.idempotent() && p.has(skip) {
+				p.stats.add(pool503Retries, 1)
 				res.Body.Close()
 				t.retries++
 				continue
@@ -195,6 +203,7 @@ func (t *transaction) balance(out *http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("%w: %w", errBody, err)
 		}
 		p.tried(n, false, err.Error())
+		n.stats.add(nodeErrors, 1)
 		var connect *connectError
 		var timeout net.Error
 		unsent := errors.As(err, &connect)
@@ -341,6 +350,17 @@ func (t *transaction) replyWithin(transport *http.Transport, req *http.Request, 
 		return nil, context.DeadlineExceeded
 	}
 	return res, err
+}
+
+// answeredBy counts a node's response.
+func (t *transaction) answeredBy(n *node, p *pool, code int, began time.Time) {
+	now := t.v.d.now()
+	n.stats.response.measured(now, now.Sub(began))
+	p.stats.response(code)
+	if code >= http.StatusInternalServerError {
+		t.v.d.stats.add(gBackendErrors, 1)
+	}
+	t.by = byServer
 }
 
 // rewrite makes the request that nodes get of the client's.

@@ -23,8 +23,9 @@ type node struct {
 	requests atomic.Int64 // under way
 	total    atomic.Int64 // tries ever
 	failures atomic.Int64 // failed tries ever
-	removed  atomic.Bool  // no longer in the pool: drains
-	suspect  atomic.Bool  // a try failed since the last good one
+	stats    nodeStats
+	removed  atomic.Bool // no longer in the pool: drains
+	suspect  atomic.Bool // a try failed since the last good one
 
 	// Under pool.mu.
 
@@ -152,8 +153,10 @@ func (n *node) dial(ctx context.Context, actor string, limit time.Duration) (net
 	defer stop()
 	conn, err := d.options.World.Dial(ctx, actor, "tcp", to)
 	if err != nil {
+		n.stats.add(nodeConnectFailed, 1)
 		return nil, &connectError{cause: err, timeout: ctx.Err() != nil && d.ctx.Err() == nil}
 	}
+	n.stats.add(nodeNewConn, 1)
 	c := &nodeConn{Conn: conn, node: n}
 	n.mu.Lock()
 	gone := n.gone
@@ -187,6 +190,20 @@ func (n *node) closeAll() {
 type nodeConn struct {
 	net.Conn
 	node *node
+}
+
+func (c *nodeConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.node.stats.add(nodeBytesFrom, int64(n))
+	c.node.pool.stats.add(poolBytesIn, int64(n))
+	return n, err
+}
+
+func (c *nodeConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.node.stats.add(nodeBytesTo, int64(n))
+	c.node.pool.stats.add(poolBytesOut, int64(n))
+	return n, err
 }
 
 func (c *nodeConn) Close() error {

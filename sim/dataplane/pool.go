@@ -14,8 +14,9 @@ import (
 // changes of configuration keep the nodes that stay, with all that is known
 // about them.
 type pool struct {
-	d    *DataPlane
-	name string
+	d     *DataPlane
+	name  string
+	stats poolStats
 
 	// For requests, without a lock.
 

@@ -454,7 +454,7 @@ func TestAPoolChangeKeepsWhatIsKnownAboutNodes(t *testing.T) {
 		t.Errorf("the failed node is forgotten: %+v", s)
 	}
 	stats, _ := p.PoolStatistics("app")
-	if stats[0].Tries != 1 || stats[1].Tries != 1 {
+	if stats.Nodes[0].Counts["total_conn"] != 1 || stats.Nodes[1].Counts["total_conn"] != 1 {
 		t.Errorf("counts are forgotten: %+v", stats)
 	}
 }

@@ -29,13 +29,13 @@ func TestRequestsGoRoundTheNodes(t *testing.T) {
 		p.want(client, at(port, "/"), 200, want)
 	}
 	stats, _ := p.PoolStatistics("app")
-	for _, n := range stats {
-		if n.Tries != 2 || n.Failures != 0 {
-			t.Errorf("node %s: %d tries, %d failures; want 2 and 0", n.Node, n.Tries, n.Failures)
+	for _, n := range stats.Nodes {
+		if n.Counts["total_conn"] != 2 || n.Counts["failures"] != 0 {
+			t.Errorf("node %s: %v; want 2 tries and no failure", n.Node, n.Counts)
 		}
 	}
-	if s, ok := p.ServerStatistics("web"); !ok || s.Requests != 6 || s.Responses[2] != 6 || s.TotalConnections != 1 {
-		t.Errorf("statistics of web: %+v", s)
+	if s, ok := p.ServerStatistics("web"); !ok || s["total_requests"] != 6 || s["http2xx_responses"] != 6 || s["max_conn"] != 1 {
+		t.Errorf("statistics of web: %v", s)
 	}
 }
 
@@ -318,7 +318,7 @@ func TestTheDiscardPoolClosesWithoutAWord(t *testing.T) {
 	if got, err := io.ReadAll(conn); len(got) != 0 {
 		t.Errorf("got %q, %v; want nothing", got, err)
 	}
-	if s, _ := p.ServerStatistics("web"); s.Discarded != 1 {
+	if s, _ := p.ServerStatistics("web"); s["discard"] != 1 {
 		t.Errorf("statistics: %+v", s)
 	}
 }
@@ -379,7 +379,7 @@ func TestAStalledBodyEndsThatRequestAlone(t *testing.T) {
 		t.Errorf("got %v, %v; want 408 and the end of the connection", res, err)
 	}
 	p.want(testClient(t), at(port, "/"), 200, "")
-	if stats, _ := p.PoolStatistics("app"); stats[0].Failures != 0 {
+	if stats, _ := p.PoolStatistics("app"); stats.Nodes[0].Counts["failures"] != 0 {
 		t.Errorf("the node is blamed: %+v", stats)
 	}
 }
@@ -395,7 +395,7 @@ func TestKeepaliveOffClosesAfterEachResponse(t *testing.T) {
 	client := testClient(t)
 	p.want(client, at(port, "/"), 200, "b")
 	p.want(client, at(port, "/"), 200, "b")
-	if s, _ := p.ServerStatistics("web"); s.TotalConnections != 2 {
-		t.Errorf("%d connections for two requests", s.TotalConnections)
+	if n := p.GlobalStatistics()["total_conn"]; n != 2 {
+		t.Errorf("%d connections for two requests", n)
 	}
 }

@@ -11,6 +11,7 @@ import (
 type rule struct {
 	name string
 
+	stats    ruleStats
 	compiled atomic.Pointer[trafficscript.Rule] // nil: it has errors, and is skipped
 
 	// Under DataPlane.mu.

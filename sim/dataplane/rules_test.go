@@ -217,7 +217,7 @@ func TestWhatARuleMakesInvalidIsNotSent(t *testing.T) {
 		if status, body := get(testClient(t), at(port, "/")); strings.Contains(body, "muggled: b") {
 			t.Errorf("%s: got %d %q", rule, status, body)
 		}
-		if s, _ := p.PoolStatistics("app"); s[0].Failures != 0 {
+		if s, _ := p.PoolStatistics("app"); s.Nodes[0].Counts["failures"] != 0 {
 			t.Errorf("%s: the node is blamed", rule)
 		}
 	}

@@ -49,7 +49,10 @@ func (t *transaction) runRules(names []string) {
 		if compiled == nil {
 			continue
 		}
-		if compiled.Run(t.ctx, t, limits).End == trafficscript.Decided {
+		before := t.script.Pool
+		end := compiled.Run(t.ctx, t, limits).End
+		r.stats.ran(end, t.script, before)
+		if end == trafficscript.Decided {
 			return
 		}
 	}
@@ -86,6 +89,7 @@ func (t *transaction) responseRules(res *http.Response) (again bool, err error) 
 			return false, errors.New("a rule answers with a status that is none")
 		}
 		res.Body.Close()
+		t.by = generated
 		res.StatusCode, res.Header, res.Trailer = a.Code, a.Header.Clone(), nil
 		setBody(res, a.Body)
 		res.Header.Del("Content-Encoding")

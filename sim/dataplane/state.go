@@ -35,6 +35,8 @@ type ServerState struct {
 	Pool string // default pool
 	// Listening are the configured addresses that it gets connections of.
 	Listening []netip.AddrPort
+	// Throughput is how many bytes its clients sent and got in the last full second.
+	Throughput int64
 	// RulePools are the pools that its rules name.
 	RulePools []string
 }
@@ -59,13 +61,7 @@ func (d *DataPlane) State() State {
 	var s State
 	fail := func(format string, args ...any) { s.Errors = append(s.Errors, fmt.Sprintf(format, args...)) }
 	d.poolStates(&s, fail)
-	for _, name := range sorted(d.groups) {
-		g := d.groups[name]
-		raised := d.raisedText(g)
-		for _, ip := range g.IPAddresses {
-			s.TrafficIPs = append(s.TrafficIPs, TrafficIPState{name, ip, slices.Contains(raised, ip)})
-		}
-	}
+	s.TrafficIPs = d.trafficIPs()
 	for _, name := range sorted(d.servers) {
 		d.serverState(d.servers[name], &s, fail)
 	}
@@ -84,6 +80,25 @@ func (d *DataPlane) State() State {
 	slices.Sort(s.Errors)
 	s.Errors = slices.Compact(s.Errors) // a rule may be used by several servers
 	return s
+}
+
+// TrafficIPs lists the addresses of all Traffic IP Groups, by group.
+func (d *DataPlane) TrafficIPs() []TrafficIPState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.trafficIPs()
+}
+
+func (d *DataPlane) trafficIPs() []TrafficIPState {
+	var list []TrafficIPState
+	for _, name := range sorted(d.groups) {
+		g := d.groups[name]
+		raised := d.raisedText(g)
+		for _, ip := range g.IPAddresses {
+			list = append(list, TrafficIPState{name, ip, slices.Contains(raised, ip)})
+		}
+	}
+	return list
 }
 
 func (d *DataPlane) poolStates(s *State, fail func(string, ...any)) {
@@ -144,7 +159,7 @@ func (d *DataPlane) serverState(v *vserver, s *State, fail func(string, ...any))
 	if conf.problem != "" {
 		fail("Virtual server '%s' cannot start: %s", v.name, conf.problem)
 	}
-	vs := ServerState{Name: v.name, Port: conf.Port, Pool: conf.Pool}
+	vs := ServerState{Name: v.name, Port: conf.Port, Pool: conf.Pool, Throughput: v.stats.throughput.last(d.now())}
 	if conf.Pool != discard && d.pool(conf.Pool) == nil {
 		fail("Virtual server '%s': pool '%s' does not exist", v.name, conf.Pool)
 	}

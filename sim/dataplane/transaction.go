@@ -43,6 +43,7 @@ type transaction struct {
 
 	tries   []*node // on which this request was tried, since it was last balanced
 	node    *node   // that has the request now
+	by      origin  // of the response that the client gets
 	retries int     // after request.retry and failed tries
 
 	response responseBody
@@ -76,7 +77,13 @@ func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			c.end()
 		}
 	}()
-	v.stats.requests.Add(1)
+	v.countRequest(c, r.ProtoMajor)
+	defer v.d.stats.add(gTransactions, 1)
+	c.busy.Add(1)
+	defer func() {
+		c.fresh.Store(false)
+		c.busy.Add(-1)
+	}()
 	t := &transaction{v: v, conf: v.conf.Load(), client: c, w: w, host: r.Host, number: int(c.requests.Add(1))}
 	t.ctx, t.cancel = context.WithCancelCause(r.Context())
 	defer t.end()
@@ -143,7 +150,7 @@ func (t *transaction) requestRules() bool {
 		t.closeWith(*s.Close)
 		return true
 	case s.Answer != nil:
-		t.v.stats.direct.Add(1)
+		t.v.stats.inc(vsDirectReplies)
 		t.answer(s.Answer)
 		return true
 	case s.Pool == "" && t.conf.Pool == discard:
@@ -233,6 +240,12 @@ func (t *transaction) limitDuration() {
 // abort ends the transaction from another goroutine: what waits for the node,
 // and what waits for the client.
 func (t *transaction) abort(why error) {
+	switch why {
+	case errIdle:
+		t.v.stats.inc(vsDataTimedOut)
+	case errTooLong:
+		t.v.stats.inc(vsMaxDurationTimedOut)
+	}
 	t.cancel(why)
 	control := http.NewResponseController(t.w)
 	now := t.v.d.now()
@@ -268,7 +281,7 @@ func (t *transaction) watch() {
 
 // drop ends the connection without a word.
 func (t *transaction) drop() bool {
-	t.v.stats.discarded.Add(1)
+	t.v.stats.inc(vsDiscard)
 	panic(http.ErrAbortHandler)
 }
 
@@ -300,7 +313,7 @@ func (t *transaction) answer(a *trafficscript.Answer) {
 		h.Set("Content-Length", itoa(len(a.Body)))
 	}
 	t.keepalive()
-	t.v.stats.response(a.Code)
+	t.v.stats.response(a.Code, generated)
 	t.w.WriteHeader(a.Code)
 	_, _ = io.WriteString(t.w, a.Body)
 }
@@ -324,7 +337,7 @@ func (t *transaction) errorPage(code int) {
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Length", itoa(len(page)))
 	t.keepalive()
-	t.v.stats.response(code)
+	t.v.stats.response(code, generated)
 	t.w.WriteHeader(code)
 	if t.r.Method != http.MethodHead {
 		_, _ = io.WriteString(t.w, page)
@@ -361,12 +374,15 @@ func (t *transaction) proxyError(_ http.ResponseWriter, _ *http.Request, err err
 	case errors.Is(err, errCloseWith):
 		t.closeWith(*t.script.Close)
 	case errors.Is(err, errNoNode):
+		t.v.stats.inc(vsConnectionFailures)
 		t.errorPage(http.StatusServiceUnavailable)
 	case errors.Is(err, errNoReply), errors.Is(err, errTooLong):
+		t.v.stats.inc(vsConnectionFailures)
 		t.errorPage(http.StatusGatewayTimeout)
 	case errors.Is(err, errIdle):
 		t.errorPage(http.StatusRequestTimeout)
 	case errors.Is(err, errBody):
+		t.v.stats.inc(vsConnectionErrors)
 		t.errorPage(http.StatusBadRequest)
 	case errors.Is(err, context.Canceled):
 		panic(http.ErrAbortHandler) // the client has gone

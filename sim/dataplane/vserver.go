@@ -331,7 +331,7 @@ func (v *vserver) serve(at netip.AddrPort, conn net.Conn) {
 			continue // another generation has just begun
 		}
 		c.gen = g
-		v.stats.opened()
+		c.opened()
 		var top net.Conn = c
 		if g.timings.tls {
 			top = tls.Server(c, g.tls)
@@ -366,6 +366,7 @@ type client struct {
 	idle atomic.Int64
 
 	clientState
+	clientStats
 }
 
 // clientOf finds the client below a connection of an http.Server.
@@ -379,21 +380,21 @@ func clientOf(c net.Conn) *client {
 // end is called once, when nobody uses the connection any more.
 func (c *client) end() {
 	c.closeTransports()
-	c.server.stats.closed()
+	c.closed()
 	c.gen.clients.leave()
 }
 
 func (c *client) Read(b []byte) (int, error) {
 	c.touch()
 	n, err := c.Conn.Read(b)
-	c.server.stats.bytesIn.Add(int64(n))
+	c.received(n, err)
 	return n, err
 }
 
 func (c *client) Write(b []byte) (int, error) {
 	c.touch()
 	n, err := c.Conn.Write(b)
-	c.server.stats.bytesOut.Add(int64(n))
+	c.sent(n)
 	return n, err
 }
 

@@ -102,6 +102,12 @@ func (s *Store) memory() (used, free int) {
 	return s.used, s.max - s.used
 }
 
+// Usage returns how many keys there are, and the bytes of keys and values.
+func (s *Store) Usage() (keys, bytes int) {
+	used, _ := s.memory()
+	return s.len(), used
+}
+
 // Keys returns the keys, sorted.
 func (s *Store) Keys() []string {
 	if s == nil {

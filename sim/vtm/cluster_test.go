@@ -279,7 +279,7 @@ func (f *fleet) answers(actor, address string) string {
 		for _, m := range f.Names() {
 			if tm := f.Member(m); tm != nil {
 				s, _ := tm.DataPlane().ServerStatistics("web")
-				counts[m] = s.Requests
+				counts[m] = s["total_requests"]
 			}
 		}
 		return counts

@@ -42,6 +42,21 @@ type record struct {
 	mu     sync.Mutex // guards all below
 	events ring[Event]
 	writes ring[Write]
+	counts map[target]int64 // event types: matched; actions: processed
+}
+
+// seen is how many lines the event log has had.
+func (r *record) seen() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.events.total
+}
+
+// countOf is how often an event type matched, or an action was carried out.
+func (r *record) countOf(t target) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.counts[t]
 }
 
 func (r *record) event(e Event) {
