@@ -10,9 +10,8 @@ import (
 // connection.data.set do. It may be used from several goroutines. A nil Store
 // is empty and full.
 type Store struct {
-	max int // bytes of keys and values
-
 	mu      sync.Mutex
+	max     int               // bytes of keys and values
 	entries map[string]string // value encoded by encodeStored
 	used    int
 }
@@ -21,6 +20,13 @@ type Store struct {
 // values.
 func NewStore(max int) *Store {
 	return &Store{max: max, entries: make(map[string]string)}
+}
+
+// Resize changes how many bytes it holds at most. What is there stays.
+func (s *Store) Resize(max int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.max = max
 }
 
 func (s *Store) get(key string) (string, bool) {
@@ -99,7 +105,7 @@ func (s *Store) memory() (used, free int) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.used, s.max - s.used
+	return s.used, max(s.max-s.used, 0)
 }
 
 // Usage returns how many keys there are, and the bytes of keys and values.
