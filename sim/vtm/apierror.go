@@ -143,3 +143,9 @@ func errDisk(err error) *apiError {
 func errMemberAway(name string) *apiError {
 	return &apiError{status: http.StatusServiceUnavailable, ID: "resource.unavailable", Text: fmt.Sprintf("The traffic manager '%s' cannot be reached", clip(name))}
 }
+
+// errHeader answers a request whose header is larger than the settings let it be.
+func errHeader(limit int) *apiError {
+	return &apiError{status: http.StatusRequestHeaderFieldsTooLarge, ID: "request.header_too_large",
+		Text: fmt.Sprintf("The header of the request is larger than %d bytes (rest_api!http_max_header_length)", limit)}
+}

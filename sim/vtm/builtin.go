@@ -60,9 +60,6 @@ func (t *TrafficManager) builtin() map[string]map[string]map[string]map[string]a
 	} {
 		eventTypes[name] = sections{"basic": {"built_in": true}}
 	}
-	group := func(description, level string) sections {
-		return sections{"basic": {"description": description, "permissions": []any{map[string]any{"name": "all", "access_level": level}}}}
-	}
 	global := sections{}
 	if t.o.ReplicateAtOnce {
 		global["rest_api"] = map[string]any{"replicate_lull": 0}
@@ -74,12 +71,12 @@ func (t *TrafficManager) builtin() map[string]map[string]map[string]map[string]a
 		"traffic_managers": {t.o.Name: {}},
 		"monitors":         monitors,
 		"event_types":      eventTypes,
-		"user_groups": {
-			"Admin":      group("Full access to all pages", "full"),
-			"Demo":       group("Read access to all pages", "ro"),
-			"Guest":      group("Read access to all pages", "ro"),
-			"Monitoring": group("Read access to all pages", "ro"),
+		"user_groups":      groups(),
+		"log_export":       logExports(),
+		"aptimizer/profiles": {
+			"Express": {}, "Basic": {}, "Advanced": {},
 		},
+		"aptimizer/scopes": {"Any hostname or path": {}},
 	}
 }
 
@@ -120,6 +117,17 @@ func (t *TrafficManager) install(m *member) error {
 				r.stamp = nextStamp(t.store.last(r.kind, name), t.started, name)
 			}
 			if err := t.commit(r); err != nil {
+				return err
+			}
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(builtinFiles)) {
+		for _, name := range slices.Sorted(maps.Keys(builtinFiles[path])) {
+			kind := t.schema.types[path]
+			if t.store.get(kind, name) != nil {
+				continue
+			}
+			if err := t.commit(&resource{kind: kind, name: name, builtin: true, content: []byte(builtinFiles[path][name])}); err != nil {
 				return err
 			}
 		}

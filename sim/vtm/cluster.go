@@ -191,7 +191,7 @@ func (t *TrafficManager) join(m *member) {
 		t.uuid, t.certificate = last.uuid, last.certificate
 		t.record.events, t.record.writes = last.record.events, last.record.writes
 		if t.disk == nil {
-			t.store = last.store
+			t.store, t.shelf = last.store, last.shelf
 		}
 		// Whoever knows the address must find it there again.
 		if at, err := netip.ParseAddrPort(last.RESTAddress()); err == nil {

@@ -32,6 +32,9 @@ func (t *TrafficManager) config(r *request, path []string) (answer, *apiError) {
 		at, path = next, r.enter(path)
 	}
 	kind := at.kind
+	if err := r.permitted(kind.path); err != nil {
+		return answer{}, err
+	}
 	switch {
 	case kind.class == singleton && len(path) == 0:
 		return t.resource(r, kind, "")
@@ -127,7 +130,7 @@ func (t *TrafficManager) putJSON(r *request, kind *resourceType, name string) (a
 	if err := r.mediaType("application/json", "application/octet-stream"); err != nil {
 		return answer{}, err
 	}
-	body, err := r.readBody(maxJSONBody)
+	body, err := r.readBody(int64(t.restLimit("http_max_resource_body_length", maxJSONBody)))
 	if err != nil {
 		return answer{}, err
 	}
@@ -232,13 +235,10 @@ func (t *TrafficManager) changeHere(ctx context.Context, r *request, decide func
 // commit puts a change into the store. It fails only where the configuration is
 // kept in files; then nothing is changed.
 func (t *TrafficManager) commit(r *resource) error {
-	if t.disk != nil {
-		if err := t.disk.write(r); err != nil {
-			return err
-		}
-	}
 	old := t.store.get(r.kind, r.name)
-	t.store.put(r)
+	if err := t.put(r); err != nil {
+		return err
+	}
 	if t.strict != nil {
 		if r.deleted {
 			if old != nil {
@@ -248,6 +248,18 @@ func (t *TrafficManager) commit(r *resource) error {
 			t.strict.changed(old, r)
 		}
 	}
+	return nil
+}
+
+// put stores a resource or a tombstone, on the disk first. When it fails nothing
+// is changed.
+func (t *TrafficManager) put(r *resource) error {
+	if t.disk != nil {
+		if err := t.disk.write(r); err != nil {
+			return err
+		}
+	}
+	t.store.put(r)
 	return nil
 }
 

@@ -68,6 +68,10 @@ func (k specKey) fallback() any {
 
 // sample is a valid value that is not the default; name is the key's.
 func (k specKey) sample(name string) any {
+	switch name {
+	case "http_max_header_length", "http_max_resource_body_length":
+		return float64(1 << 20) // what is in effect while the test goes on
+	}
 	switch k.Type {
 	case "bool":
 		return k.Default != true
@@ -111,6 +115,8 @@ func text(name string) string {
 		return "192.0.2.1"
 	case "node":
 		return "192.0.2.1:80"
+	case "access":
+		return "127.0.0.0/8" // who is not on the list is let in no more
 	}
 	return "sample"
 }

@@ -21,9 +21,12 @@
 //	store.go      the configuration of this traffic manager
 //	strict.go     references between resources; what Options.Strict refuses
 //	apply.go      stored resources to the data plane's typed configuration
-//	builtin.go    what a new traffic manager has
-//	rest.go       listener, authentication, limits, path to target
+//	builtin.go    what a new traffic manager has; the long lists are in builtin_more.go
+//	rest.go       limits, path to target
+//	login.go      who may come in: passwords, login delay, suspension, addresses
+//	permission.go which page of the admin server a resource belongs to, and who may use it
 //	config.go     GET, PUT and DELETE below config/active
+//	backup.go     status/NAME/backups; restore.go puts one into effect
 //	status.go     status/: information, state, statistics
 //	apierror.go   one constructor for each error body
 //	eventlog.go   the event log and the record of writes

@@ -1,7 +1,6 @@
 package vtm
 
 import (
-	"crypto/subtle"
 	"errors"
 	"io"
 	"mime"
@@ -14,11 +13,16 @@ import (
 	"vtm-ingress/sim/dataplane"
 )
 
-// The largest bodies that a PUT may have, in bytes.
+// The largest bodies that a PUT may have, in bytes; of JSON unless
+// rest_api!http_max_resource_body_length says less.
 const (
 	maxJSONBody = 16 << 20
 	maxFileBody = 64 << 20
 )
+
+// settableLimit is what a limit of the settings is at least, in bytes, so that
+// nobody shuts the API to those who could set it right.
+const settableLimit = 1024
 
 // apiVersions are served, all with the tree of 8.3, for clients that ask for the
 // version they were written for.
@@ -27,9 +31,11 @@ var apiVersions = [...]string{"5.2", "6.0", "6.1", "6.2", "7.0", "7.1", "8.0", "
 // request is one REST request on its way.
 type request struct {
 	*http.Request
-	user   string
-	expert shown
-	base   string // the escaped path of the folder that is reached, ending in "/"
+	of       *TrafficManager // that was asked
+	user     string
+	expert   shown
+	metadata bool   // the answer is to tell about its structure
+	base     string // the escaped path of the folder that is reached, ending in "/"
 }
 
 // answer is what a request gets. A body is JSON unless raw.
@@ -50,9 +56,19 @@ func (t *TrafficManager) serve(w http.ResponseWriter, r *http.Request) {
 	if fault.Garbage || ordered.garbage {
 		w = &garbageWriter{ResponseWriter: w}
 	}
-	user, ok := t.authenticate(r)
-	if !ok || fault.WrongPassword || ordered.unauthorised {
-		t.logEvent(dataplane.Event{Level: "WARN", Section: "admin", Tag: "authfail", Text: "Authentication failure, url=" + clip(strconv.QuoteToASCII(r.URL.EscapedPath()))})
+	if limit := t.restLimit("http_max_header_length", maxHeader); headerLength(r) > limit {
+		w.Header().Set("Connection", "close")
+		writeError(w, errHeader(limit))
+		return
+	}
+	from := clientAddress(r.RemoteAddr)
+	if !t.admits(from) {
+		t.logEvent(dataplane.Event{Level: "WARN", Section: "admin", Tag: "accessdenied", Text: "Access from " + clip(r.RemoteAddr) + " is not permitted"})
+		writeError(w, errForbidden("Access from this address is not permitted"))
+		return
+	}
+	user, password, given := r.BasicAuth()
+	if !given || fault.WrongPassword || ordered.unauthorised || !t.logIn(r.Context(), user, password, from) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Traffic Manager REST API"`)
 		writeError(w, errAuth())
 		return
@@ -61,12 +77,9 @@ func (t *TrafficManager) serve(w http.ResponseWriter, r *http.Request) {
 		writeError(w, &apiError{status: status, ID: "fault.injected", Text: "This answer was ordered by a test"})
 		return
 	}
-	if err := t.permitted(user, r.Method); err != nil {
-		writeError(w, err)
-		return
-	}
-	req := &request{Request: r, user: user, expert: make(shown)}
-	for key := range strings.SplitSeq(r.URL.Query().Get("expert_keys"), ",") {
+	query := r.URL.Query()
+	req := &request{Request: r, of: t, user: user, expert: make(shown), metadata: query.Has("metadata")}
+	for key := range strings.SplitSeq(query.Get("expert_keys"), ",") {
 		if !strings.Contains(key, "/") {
 			key = "basic/" + key
 		}
@@ -103,35 +116,24 @@ func writeError(w http.ResponseWriter, e *apiError) {
 	_, _ = w.Write(body) // the client may be gone; net/http drops it for HEAD
 }
 
-// authenticate checks the user's password without telling by its time which of
-// the two was wrong.
-func (t *TrafficManager) authenticate(r *http.Request) (string, bool) {
-	user, password, given := r.BasicAuth()
-	want, known := t.o.Users[user]
-	same := subtle.ConstantTimeCompare([]byte(password), []byte(want)) == 1
-	return user, given && known && same
+// restLimit is a limit in bytes that rest_api of the global settings may lower
+// from what it is at most; 0 does not.
+func (t *TrafficManager) restLimit(key string, most int) int {
+	if set := t.globalSettings().number("rest_api", key); set > 0 {
+		return min(max(set, settableLimit), most)
+	}
+	return most
 }
 
-// permitted refuses what a user's group does not allow. A group without a
-// permission "all" may read: that is the default level.
-func (t *TrafficManager) permitted(user, method string) *apiError {
-	name, set := t.o.Groups[user]
-	if !set {
-		return nil // Admin
-	}
-	level := "none" // of a group that does not exist
-	if group := t.store.get(t.schema.types["user_groups"], name); group != nil {
-		level = "ro"
-		for _, p := range group.table("basic", "permissions") {
-			if p.text("name") == "all" {
-				level = p.text("access_level")
-			}
+// headerLength is about what a request's header took on the wire, in bytes.
+func headerLength(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Proto) + len("Host: ") + len(r.Host) + 8
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v) + 4
 		}
 	}
-	if level == "full" || level == "ro" && (method == http.MethodGet || method == http.MethodHead) {
-		return nil
-	}
-	return errForbidden("The user's group '" + clip(name) + "' does not permit this")
+	return n
 }
 
 // route follows the path from "/". A final slash is accepted everywhere and

@@ -76,6 +76,8 @@ func TestOlderVersionsAnswerTheSameTree(t *testing.T) {
 
 func TestWithoutARightPasswordNothingIsAnswered(t *testing.T) {
 	tm, c := start(t, nil)
+	c.want(200, "PUT", "/config/active/global_settings", `{"properties":{"security":{"login_delay":0}}}`)
+	_, before := tm.Writes()
 	for _, login := range [][2]string{{}, {"admin", ""}, {"admin", "Secret"}, {"root", "secret"}, {"", ""}, {"nobody", ""}} {
 		req, _ := http.NewRequest("PUT", c.base+"/config/active/pools/p", strings.NewReader(`{}`))
 		if login != [2]string{} {
@@ -86,8 +88,8 @@ func TestWithoutARightPasswordNothingIsAnswered(t *testing.T) {
 			t.Errorf("%q: %d %s", login, r.status, r.body)
 		}
 	}
-	if _, total := tm.Writes(); total != 0 {
-		t.Errorf("%d writes", total)
+	if _, total := tm.Writes(); total != before {
+		t.Errorf("%d writes", total-before)
 	}
 	for _, e := range tm.EventLog() {
 		if strings.Contains(e.String(), "Secret") {

@@ -8,6 +8,10 @@ import (
 	"slices"
 )
 
+// productVersion is the version of the product that is emulated: the newest that
+// speaks REST API 8.3.
+const productVersion = "22.3"
+
 // status answers for what is below status/: the traffic manager under its own
 // name and as local_tm (vtm/rest.md §8), and the other members of its cluster.
 func (t *TrafficManager) status(r *request, path []string) (answer, *apiError) {
@@ -35,12 +39,19 @@ func (t *TrafficManager) status(r *request, path []string) (answer, *apiError) {
 	}
 	path = r.enter(path)
 	if len(path) == 0 {
-		return r.folder(child{"information", false}, child{"state", false}, child{"statistics", true})
+		return r.folder(child{"backups", true}, child{"information", false}, child{"state", false}, child{"statistics", true})
+	}
+	if page := "status/" + path[0]; pages[page] != "" {
+		if err := r.permitted(page); err != nil {
+			return answer{}, err
+		}
 	}
 	switch what := path[0]; {
+	case what == "backups":
+		return t.backups(r, r.enter(path))
 	case what == "information" && len(path) == 1:
 		return t.shows(r, "information", "information", map[string]any{
-			"platform": runtime.GOOS + "/" + runtime.GOARCH, "tm_version": "22.3", "uuid": t.uuid,
+			"platform": runtime.GOOS + "/" + runtime.GOARCH, "tm_version": productVersion, "uuid": t.uuid,
 		})
 	case what == "state" && len(path) == 1:
 		return t.shows(r, "state", "state", t.state())

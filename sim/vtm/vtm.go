@@ -94,12 +94,14 @@ type TrafficManager struct {
 	health      *health
 	loops       sync.WaitGroup // heartbeat and replication
 
-	disk *disk // nil: memory only
+	disk  *disk // nil: memory only
+	shelf *backupShelf
 
 	// Guarded by themselves.
 	record    record
 	fault     atomic.Pointer[Fault]
 	lastWrite atomic.Int64 // when the configuration last changed, Unix nanoseconds
+	logins    logins
 }
 
 // Limits of the REST API's server.
@@ -108,7 +110,7 @@ const (
 	bodyTimeout   = 60 * time.Second // until its body is
 	idleTimeout   = 60 * time.Second
 	writeTimeout  = 60 * time.Second // for another change to take effect first
-	maxHeader     = 4096             // rest_api!http_max_header_length
+	maxHeader     = 64 << 10         // whatever rest_api!http_max_header_length says
 )
 
 // Start makes a traffic manager on its own, with the configuration of a new one
@@ -147,6 +149,9 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 		if t.uuid, err = t.disk.uuid(t.uuid); err != nil {
 			return nil, err
 		}
+	}
+	if t.shelf, err = openBackups(o.Data); err != nil {
+		return nil, err
 	}
 	dataWorld := o.World
 	if m != nil {
