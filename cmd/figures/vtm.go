@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -194,7 +195,11 @@ func restFigures(ctx context.Context, _ string, report func(figure)) error {
 		return err
 	}
 	report(atMost("list_5000_pools_p50", milliseconds(p50), "ms", 20))
-	rate, err := f.putAll(ctx, 10_000, func(i int) (string, string) { return poolPath(i % loadedPools), poolBody(i, i+1) })
+	var change atomic.Int64
+	rate, err := f.putAll(ctx, 2*loadedPools, func(i int) (string, string) {
+		i %= loadedPools // each pool twice, and each time it is another
+		return poolPath(i), poolBody(i, 1+int(change.Add(1)))
+	})
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (t *TrafficManager) install(m *member) error {
 		t.store.putAll(m.loaded)
 		m.loaded = nil
 	case t.disk != nil:
-		all, err := t.disk.load(t.schema)
+		all, err := t.disk.load(t.schema, newParsedFiles())
 		if err != nil {
 			return err
 		}

@@ -111,6 +111,7 @@ func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
 		c.members[m.o.Name] = m
 	}
 	var reading sync.WaitGroup // the members' folders all at once
+	known := newParsedFiles()
 	for _, m := range c.members {
 		if m.o.Data == "" {
 			continue
@@ -118,7 +119,7 @@ func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
 		reading.Go(func() {
 			var d *disk
 			if d, m.loadError = openDisk(m.o.Data, sch); m.loadError == nil {
-				m.loaded, m.loadError = d.load(sch)
+				m.loaded, m.loadError = d.load(sch, known)
 			}
 		})
 	}

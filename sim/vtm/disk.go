@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -24,6 +25,43 @@ import (
 // whenever the process ends each resource is either the old or the new one.
 // Private keys are in these files as they were sent: DIR is for its owner alone.
 type disk struct{ dir string }
+
+// parsedFiles is what the members' folders hold, while they are read: members have
+// most resources in common, and those are parsed once and kept once.
+type parsedFiles struct {
+	mu sync.Mutex // guards the map
+	by map[target]*parsedFile
+}
+
+type parsedFile struct {
+	mu       sync.Mutex // guards both, and is held while content is parsed
+	content  []byte
+	resource *resource // nil: not parsed yet
+}
+
+func newParsedFiles() *parsedFiles { return &parsedFiles{by: make(map[target]*parsedFile)} }
+
+// resource returns what a file holds.
+func (p *parsedFiles) resource(t *resourceType, name string, content []byte) (*resource, error) {
+	at := target{t.path, name}
+	p.mu.Lock()
+	f := p.by[at]
+	if f == nil {
+		f = &parsedFile{}
+		p.by[at] = f
+	}
+	p.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.resource != nil && bytes.Equal(f.content, content) {
+		return f.resource, nil
+	}
+	r, err := parseStored(t, name, content)
+	if err == nil && f.resource == nil {
+		f.content, f.resource = content, r
+	}
+	return r, err
+}
 
 type storedHeader struct {
 	Versions versions  `json:"versions"`
@@ -99,12 +137,16 @@ func (d *disk) bury(gone []*resource) {
 	}
 }
 
-// load reads all that is stored. Errors name the file.
-func (d *disk) load(sch *schema) ([]*resource, error) {
+// load reads all that is stored, into known too. Errors name the file.
+func (d *disk) load(sch *schema, known *parsedFiles) ([]*resource, error) {
 	var list []*resource
 	deleted := make(map[target]*resource)
 	read := func(t *resourceType, name, path string) error {
-		r, err := readStored(t, name, path)
+		var r *resource
+		content, err := os.ReadFile(path)
+		if err == nil {
+			r, err = known.resource(t, name, content)
+		}
 		if err != nil {
 			return fmt.Errorf("stored configuration %s is damaged (%w): repair or remove it", path, err)
 		}
@@ -154,11 +196,8 @@ func (d *disk) load(sch *schema) ([]*resource, error) {
 	return list, nil
 }
 
-func readStored(t *resourceType, name, path string) (*resource, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
+// parseStored reads the content of a file.
+func parseStored(t *resourceType, name string, b []byte) (*resource, error) {
 	line, content, found := bytes.Cut(b, []byte{'\n'})
 	if !found {
 		return nil, errors.New("it has no first line")

@@ -39,16 +39,13 @@ type wireSocket struct {
 	by    []*wireListener // guarded by wire.mu; who raised it last is last
 }
 
-// wireBacklog bounds the connections that wait for a member to accept them.
-const wireBacklog = 1024
-
 type wireListener struct {
 	net.Listener // the socket's, for its address
 	wire         *wire
 	key          string
 	member       *gate
 	name         string
-	waiting      chan net.Conn // bound: wireBacklog
+	waiting      chan net.Conn // without capacity: nothing is left in it by Close
 	once         sync.Once
 	done         chan struct{}
 }
@@ -100,7 +97,7 @@ func (w *wire) listen(actor, network, address string, g *gate) (net.Listener, er
 			return nil, &net.OpError{Op: "listen", Net: network, Addr: s.ln.Addr(), Err: syscall.EADDRINUSE}
 		}
 	}
-	l := &wireListener{Listener: s.ln, wire: w, key: address, member: g, name: g.name, waiting: make(chan net.Conn, wireBacklog), done: make(chan struct{})}
+	l := &wireListener{Listener: s.ln, wire: w, key: address, member: g, name: g.name, waiting: make(chan net.Conn), done: make(chan struct{})}
 	s.by = append(s.by, l)
 	return l, nil
 }
@@ -117,17 +114,25 @@ func (w *wire) accept(s *wireSocket) {
 			<-w.world.Clock().After(acceptPause)
 			continue
 		}
+		w.give(s, conn)
+	}
+}
+
+// give waits until a member has accepted a connection; others wait in the
+// socket's own queue meanwhile.
+func (w *wire) give(s *wireSocket, conn net.Conn) {
+	for {
 		w.mu.Lock()
-		if l := w.choose(s, conn.RemoteAddr()); l != nil {
-			select {
-			case l.waiting <- conn:
-				conn = nil
-			default:
-			}
-		}
+		l := w.choose(s, conn.RemoteAddr())
 		w.mu.Unlock()
-		if conn != nil {
+		if l == nil {
 			_ = conn.Close()
+			return
+		}
+		select {
+		case l.waiting <- conn:
+			return
+		case <-l.done: // it has dropped the address: another one may have it
 		}
 	}
 }
@@ -175,11 +180,11 @@ func (l *wireListener) Accept() (net.Conn, error) {
 // if nobody else has raised it.
 func (l *wireListener) Close() error {
 	l.once.Do(func() {
-		close(l.done)
 		w := l.wire
 		w.mu.Lock()
 		s := w.listeners[l.key]
 		s.by = slices.DeleteFunc(s.by, func(o *wireListener) bool { return o == l })
+		close(l.done) // who sees it closed does not choose l again
 		last := len(s.by) == 0
 		if last {
 			delete(w.listeners, l.key)
@@ -188,15 +193,6 @@ func (l *wireListener) Close() error {
 		w.mu.Unlock()
 		if last {
 			<-s.ended
-		}
-		for {
-			select {
-			case c := <-l.waiting:
-				_ = c.Close()
-				continue
-			default:
-			}
-			return
 		}
 	})
 	return nil
