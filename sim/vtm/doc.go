@@ -23,6 +23,7 @@
 //	apply.go      stored resources to the data plane's typed configuration
 //	builtin.go    what a new traffic manager has; the long lists are in builtin_more.go
 //	rest.go       limits, path to target
+//	admission.go  how many connections may be open that send nothing
 //	login.go      who may come in: passwords, login delay, suspension, addresses
 //	permission.go which page of the admin server a resource belongs to, and who may use it
 //	config.go     GET, PUT and DELETE below config/active

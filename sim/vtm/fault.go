@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Fault makes the REST API misbehave. The zero value is a healthy one. The data
@@ -54,6 +56,7 @@ func (g *garbageWriter) Write(b []byte) (int, error) {
 type cuttableListener struct {
 	net.Listener
 	refuse func() bool // whether new connections are closed at once
+	now    func() time.Time
 
 	mu   sync.Mutex
 	open map[*cuttableConn]struct{} // guarded by mu
@@ -91,7 +94,8 @@ func (l *cuttableListener) cut() {
 
 type cuttableConn struct {
 	net.Conn
-	of *cuttableListener
+	of   *cuttableListener
+	idle atomic.Int64 // see idleFor; 0: nothing was asked for
 }
 
 func (c *cuttableConn) Close() error {

@@ -65,9 +65,36 @@ func invalidTable(detail string) error {
 	return &valueError{id: "json.invalid_table", text: text}
 }
 
-// decodeJSON reads exactly one JSON value; numbers become json.Number. The
-// standard decoder bounds the nesting to 10,000.
+// maxDepth is how deep JSON may be nested; what the schema knows needs six.
+const maxDepth = 32
+
+// tooDeep tells, without taking memory, whether JSON is nested too deep. What is
+// no JSON may be told wrong either way.
+func tooDeep(data []byte) bool {
+	depth, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
+}
+
+// decodeJSON reads exactly one JSON value; numbers become json.Number.
 func decodeJSON(data []byte) (any, error) {
+	if tooDeep(data) {
+		return nil, fmt.Errorf("it is nested deeper than %d", maxDepth)
+	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	var v any

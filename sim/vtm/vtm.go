@@ -102,13 +102,14 @@ type TrafficManager struct {
 	fault     atomic.Pointer[Fault]
 	lastWrite atomic.Int64 // when the configuration last changed, Unix nanoseconds
 	logins    logins
+	admission admission
 }
 
 // Limits of the REST API's server.
 const (
 	headerTimeout = 10 * time.Second // until a request's header is complete
 	bodyTimeout   = 60 * time.Second // until its body is
-	idleTimeout   = 60 * time.Second
+	idleTimeout   = 60 * time.Second // unless rest_api!http_keep_alive_timeout is set
 	writeTimeout  = 60 * time.Second // for another change to take effect first
 	maxHeader     = 64 << 10         // whatever rest_api!http_max_header_length says
 )
@@ -186,7 +187,7 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 	if m != nil {
 		l = gatedListener{l, m.gate, gateREST}
 	}
-	t.listener = &cuttableListener{Listener: l, refuse: t.refuses, open: make(map[*cuttableConn]struct{})}
+	t.listener = &cuttableListener{Listener: l, refuse: t.refuses, now: o.World.Clock().Now, open: make(map[*cuttableConn]struct{})}
 	t.data = dataplane.New(dataplane.Options{
 		World: dataWorld, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
 		Events: t.logEvent, PerClientTransports: o.PerClientTransports,
@@ -210,10 +211,15 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 		ErrorLog:     slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		BaseContext:  func(net.Listener) context.Context { return ctx },
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnState: func(c net.Conn, state http.ConnState) {
+			t.admission.changed(c, state)
 			switch state {
 			case http.StateNew: // by the server's own goroutine
 				t.serving.Add(1)
+			case http.StateIdle:
+				if conn := cuttable(c); conn != nil {
+					conn.idleFor(t.globalSettings().seconds("rest_api", "http_keep_alive_timeout"))
+				}
 			case http.StateClosed: // the last thing of a connection's goroutine
 				t.serving.Done()
 			}
