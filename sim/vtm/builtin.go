@@ -50,16 +50,6 @@ func (t *TrafficManager) builtin() map[string]map[string]map[string]map[string]a
 		"SIP TCP": monitor("sip", 5, 10, 5, sections{"sip": {"transport": "tcp"}}),
 		"SIP TLS": monitor("sip", 5, 10, 5, sections{"sip": {"transport": "tcp"}}, tls),
 	}
-	eventTypes := make(map[string]sections)
-	for _, name := range []string{
-		"All Custom TrafficScript Events", "All Events", "Audit Events", "Connection Failures",
-		"Critical Problem Occurred", "Critical Problem Resolved", "Default Events", "GLB Services",
-		"Infrastructure Problem", "Infrastructure Problem Resolved", "License Key Problem",
-		"License Key Recovered", "Resource Starvation", "Routing Software", "SSL Certificate Expiry",
-		"Service Failed", "Service Recovered", "TrafficScript Error",
-	} {
-		eventTypes[name] = sections{"basic": {"built_in": true}}
-	}
 	global := sections{}
 	if t.o.ReplicateAtOnce {
 		global["rest_api"] = map[string]any{"replicate_lull": 0}
@@ -70,7 +60,8 @@ func (t *TrafficManager) builtin() map[string]map[string]map[string]map[string]a
 		"appliance/nat":    {"": {}},
 		"traffic_managers": {t.o.Name: {}},
 		"monitors":         monitors,
-		"event_types":      eventTypes,
+		"event_types":      builtinEventTypes(),
+		"actions":          builtinActions(),
 		"user_groups":      groups(),
 		"log_export":       logExports(),
 		"aptimizer/profiles": {

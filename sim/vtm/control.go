@@ -82,6 +82,7 @@ func (s *controlServer) close() {
 //	DELETE /faults                     heals everything
 //	POST   /members                    a new member joins
 //	DELETE /members/NAME               a member leaves
+//	GET    /members/NAME/log           its event log, as text; with ?follow also what comes
 //	POST   /members/NAME/reactivate    a recovered machine may host addresses
 func (c *Cluster) controlHandler() http.Handler {
 	mux := http.NewServeMux()
@@ -130,6 +131,14 @@ func (c *Cluster) controlHandler() http.Handler {
 		}
 		c.showControl(w)
 	})
+	mux.HandleFunc("GET /members/{name}/log", func(w http.ResponseWriter, r *http.Request) {
+		tm := c.running(r.PathValue("name"))
+		if tm == nil {
+			refuseControl(w, http.StatusNotFound, errors.New("no such member runs"))
+			return
+		}
+		tm.showLog(w, r)
+	})
 	mux.HandleFunc("POST /members/{name}/reactivate", func(w http.ResponseWriter, r *http.Request) {
 		tm := c.running(r.PathValue("name"))
 		if tm == nil {
@@ -169,6 +178,28 @@ func refuseControl(w http.ResponseWriter, status int, err error) {
 func (c *Cluster) showFaults(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, FormatFaults(c.Faults()))
+}
+
+// showLog sends the event log, and with the query follow each line as it comes,
+// until the client goes or the traffic manager ends.
+func (t *TrafficManager) showLog(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // it would end the request
+	seen := uint64(0)
+	for {
+		var events []Event
+		events, seen = t.EventsSince(seen)
+		for _, e := range events {
+			if _, err := io.WriteString(w, e.String()+"\n"); err != nil {
+				return
+			}
+		}
+		if !r.URL.Query().Has("follow") || control.Flush() != nil || t.AwaitEvent(r.Context(), seen) != nil {
+			return
+		}
+	}
 }
 
 // controlView is the answer to GET /.

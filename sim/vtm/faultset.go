@@ -91,9 +91,9 @@ func (c *Cluster) settleFrom(before []FaultRule) (errs []error) {
 			tm.listener.cut()
 		}
 		if now := concerns(rules, name, "licence-expired"); now != concerns(before, name, "licence-expired") {
-			e := dataplane.Event{Level: "SERIOUS", Section: "general", Tag: "license-expired", Text: "The licence key has expired"}
+			e := dataplane.Event{Level: "SERIOUS", Section: "licensekeys", Tag: "expired", Text: licenceExpired}
 			if !now {
-				e = dataplane.Event{Level: "INFO", Section: "general", Tag: "licenseok", Text: "The licence key is valid"}
+				e = dataplane.Event{Level: "INFO", Section: "licensekeys", Tag: "usinglicense", Text: "The licence key is valid"}
 			}
 			tm.logEvent(e)
 		}
@@ -346,3 +346,6 @@ func (h *health) allRaised() []string {
 	}
 	return list
 }
+
+// licenceExpired is how the event log and status/state tell of the fault.
+const licenceExpired = "The licence key has expired"

@@ -117,7 +117,7 @@ func (t *TrafficManager) state() map[string]any {
 		if t.cluster.faulty(t.o.Name, "licence-expired") {
 			level = "error"
 			values["license"] = "expired"
-			values["errors"] = append(array(s.Errors), "The licence key has expired")
+			values["errors"] = append(array(s.Errors), licenceExpired)
 		}
 	}
 	values["error_level"] = level

@@ -61,6 +61,9 @@ type Options struct {
 	// ReplicateAtOnce sets replicate_lull to 0 when the configuration is made, so
 	// that a change is on all members when it is answered.
 	ReplicateAtOnce bool
+	// AllowPrograms lets actions of the type program run on this machine; whoever may
+	// write over REST then chooses what runs.
+	AllowPrograms bool
 	// PerClientTransports is the data plane's option of that name, for simulation.
 	PerClientTransports bool
 }
@@ -80,6 +83,7 @@ type TrafficManager struct {
 	listener    *cuttableListener
 	server      *http.Server
 	stop        context.CancelFunc // ends the context of all requests
+	ended       <-chan struct{}    // closed by that
 	serving     sync.WaitGroup     // the server's goroutine, and one for each connection
 
 	// writing holds one token; whoever has it may write to the store. A channel,
@@ -97,8 +101,11 @@ type TrafficManager struct {
 	disk  *disk // nil: memory only
 	shelf *backupShelf
 
+	eventFile *eventFile // nil: memory only
+
 	// Guarded by themselves.
 	record    record
+	reactions reactions
 	fault     atomic.Pointer[Fault]
 	lastWrite atomic.Int64 // when the configuration last changed, Unix nanoseconds
 	logins    logins
@@ -136,6 +143,9 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 		o: o, schema: sch, store: newStore(sch),
 		started: o.World.Clock().Now(),
 		writing: make(chan struct{}, 1),
+	}
+	if o.AllowPrograms {
+		t.reactions.programs = make(chan programRun, actionQueue)
 	}
 	var err error
 	t.lastWrite.Store(t.started.UnixNano())
@@ -192,15 +202,19 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 		World: dataWorld, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
 		Events: t.logEvent, PerClientTransports: o.PerClientTransports,
 	})
-	if err := t.install(m); err != nil {
+	if err = t.openLog(); err == nil {
+		err = t.install(m)
+	}
+	if err != nil {
 		_ = l.Close()
 		t.data.Close()
+		t.closeLogs()
 		return nil, err
 	}
 	t.logEvent(dataplane.Event{Level: "INFO", Section: "general", Tag: "running", Text: "Traffic manager " + o.Name + " is running"})
 
 	ctx, stop := context.WithCancel(context.Background())
-	t.stop = stop
+	t.stop, t.ended = stop, ctx.Done()
 	t.server = &http.Server{
 		Handler:           http.HandlerFunc(t.serve),
 		ReadHeaderTimeout: headerTimeout,
@@ -234,6 +248,9 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 		})
 	}
 	t.serving.Go(func() { _ = t.server.Serve(plain) }) // ends with Close
+	if t.reactions.programs != nil {
+		t.loops.Go(func() { t.runPrograms(ctx) })
+	}
 	if m != nil {
 		t.loops.Go(func() { t.beatLoop(ctx) })
 		t.loops.Go(func() { t.replicateLoop(ctx) })
@@ -255,6 +272,7 @@ func (t *TrafficManager) Close() {
 	t.serving.Wait() // so no write is under way from here on
 	t.loops.Wait()
 	t.data.Close()
+	t.closeLogs()
 }
 
 // RESTAddress is "host:port" of the REST API.
