@@ -256,6 +256,13 @@ func (t *TrafficManager) backups(r *request, path []string) (answer, *apiError) 
 		return r.folder(children...)
 	}
 	name := path[0]
+	r.about = func() *metadata {
+		return &metadata{Description: "A backup of the whole configuration", Properties: map[string]map[string]keyMetadata{"backup": {
+			"description": {Description: "A string", Type: "string"},
+			"time_stamp":  {Description: "An integer; when the backup was made, in seconds since 1970; cannot be set", Type: "int"},
+			"version":     {Description: "A string; the product's version; cannot be set", Type: "string"},
+		}}}
+	}
 	found := t.shelf.get(name)
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:

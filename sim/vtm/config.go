@@ -35,6 +35,7 @@ func (t *TrafficManager) config(r *request, path []string) (answer, *apiError) {
 	if err := r.permitted(kind.path); err != nil {
 		return answer{}, err
 	}
+	r.about = func() *metadata { return kind.metadata(r.expert) }
 	switch {
 	case kind.class == singleton && len(path) == 0:
 		return t.resource(r, kind, "")
@@ -260,7 +261,6 @@ func (t *TrafficManager) put(r *resource) error {
 		}
 	}
 	t.store.put(r)
-	t.reactions.forget(r.kind)
 	return nil
 }
 

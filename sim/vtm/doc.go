@@ -19,6 +19,7 @@
 //	value.go      values of keys: from JSON, checks, to JSON
 //	body.go       a PUT body: merge into a resource, all errors of it together
 //	store.go      the configuration of this traffic manager
+//	metadata.go   what ?metadata adds to an answer
 //	strict.go     references between resources; what Options.Strict refuses
 //	apply.go      stored resources to the data plane's typed configuration
 //	builtin.go    what a new traffic manager has; the long lists are in builtin_more.go

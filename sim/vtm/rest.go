@@ -34,8 +34,9 @@ type request struct {
 	of       *TrafficManager // that was asked
 	user     string
 	expert   shown
-	metadata bool   // the answer is to tell about its structure
-	base     string // the escaped path of the folder that is reached, ending in "/"
+	metadata bool             // the answer is to tell about its structure
+	about    func() *metadata // what there can be at the place that is reached; nil: a folder
+	base     string           // the escaped path of the folder that is reached, ending in "/"
 }
 
 // answer is what a request gets. A body is JSON unless raw.
@@ -89,6 +90,13 @@ func (t *TrafficManager) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		writeError(w, err)
 		return
+	}
+	if req.metadata {
+		about := &metadata{Description: "The folder " + clip(req.base)}
+		if req.about != nil {
+			about = req.about()
+		}
+		a = about.with(a)
 	}
 	switch {
 	case a.raw:

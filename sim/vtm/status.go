@@ -67,6 +67,7 @@ func (t *TrafficManager) shows(r *request, path, root string, values map[string]
 	if err := r.reading("status resource"); err != nil {
 		return answer{}, err
 	}
+	r.about = func() *metadata { return t.schema.statusMetadata(path) }
 	members := maps.Clone(t.schema.status[path])
 	maps.Copy(members, values)
 	b, err := json.Marshal(map[string]any{root: members})
@@ -117,7 +118,7 @@ func (t *TrafficManager) state() map[string]any {
 		if t.cluster.faulty(t.o.Name, "licence-expired") {
 			level = "error"
 			values["license"] = "expired"
-			values["errors"] = append(array(s.Errors), licenceExpired)
+			values["errors"] = append(array(s.Errors), "The licence key has expired")
 		}
 	}
 	values["error_level"] = level
