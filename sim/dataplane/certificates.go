@@ -105,16 +105,13 @@ func (s *sites) find(serverName, local string) (HostMapping, bool) {
 
 var errNoCertificate = errors.New("the virtual server has no certificate for this connection")
 
-// tlsConfig is what decides the handshakes of a generation. Every handshake,
-// resumed ones too, first chooses site and certificate of its client.
+// tlsConfig is what serverTLS begins with: which certificate a client gets.
 func (v *vserver) tlsConfig(http2 bool) *tls.Config {
 	config := &tls.Config{
-		MinVersion: tls.VersionTLS12,
 		Time:       v.d.now,
 		NextProtos: []string{"http/1.1"},
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			v.choose(clientOf(hello.Conn), hello)
-			return nil, nil
+			return v.handshake(hello)
 		},
 		VerifyConnection: v.countHandshake,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -122,7 +119,6 @@ func (v *vserver) tlsConfig(http2 bool) *tls.Config {
 				v.d.stats.countSignature(c.cert)
 				return c.cert, nil
 			}
-			v.d.event(Event{Level: "WARN", Section: "vservers/" + v.name, Tag: "sslfail", Text: "SSL handshake failed: " + errNoCertificate.Error()})
 			return nil, errNoCertificate
 		},
 	}

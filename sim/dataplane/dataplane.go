@@ -64,6 +64,8 @@ type DataPlane struct {
 	keys      sync.Map // name -> *serverKey
 	cas       sync.Map // name -> *File: certificate authorities
 	files     sync.Map // name -> *File: extra files
+	tickets   ticketKeys
+	tlsEpoch  atomic.Int64 // grows with what virtual servers' TLS depends on beside themselves
 	data      *trafficscript.Store
 	localData *trafficscript.Store
 
@@ -155,6 +157,10 @@ func (d *DataPlane) Apply(u Update) {
 		d.applyServerKey(name, u.ServerKeys[name])
 	}
 	storeFiles(&d.cas, u.CAs)
+	d.tickets.apply(u.TicketKeys)
+	if len(u.CAs) > 0 || len(u.TicketKeys) > 0 || u.Global != nil {
+		d.tlsEpoch.Add(1)
+	}
 	storeFiles(&d.files, u.ExtraFiles)
 	for _, name := range sorted(u.Monitors) {
 		if m := u.Monitors[name]; m != nil {
@@ -333,8 +339,7 @@ func (d *DataPlane) Close() {
 	}
 	waits := []<-chan struct{}{d.dials.close()}
 	for g := range d.generations {
-		g.cancel()
-		g.server.Close()
+		g.close()
 		waits = append(waits, g.clients.close())
 	}
 	d.mu.Unlock()

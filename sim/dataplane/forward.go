@@ -388,6 +388,7 @@ func (t *transaction) rewrite(p *httputil.ProxyRequest) {
 	if t.conf.AddXForwardedProto {
 		out["X-Forwarded-Proto"] = []string{t.scheme()}
 	}
+	t.addSSLHeaders(out)
 	if !t.conf.AutodetectUpgrade {
 		out.Del("Upgrade")
 		out.Del("Connection")
@@ -417,5 +418,6 @@ func (t *transaction) modify(res *http.Response) error {
 	delete(res.Header, "Content-Type")
 	res.ContentLength = 0
 	t.keepalive()
+	t.passReason(res)
 	return nil
 }

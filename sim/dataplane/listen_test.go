@@ -216,8 +216,8 @@ func TestADeletedServerEndsItsIdleConnections(t *testing.T) {
 
 func TestUnemulatedProtocolsStayDownAndSaySo(t *testing.T) {
 	p := newPlane(t)
-	p.Apply(Update{VirtualServers: map[string]*VirtualServer{"dns": aServer(freePort(t), "discard", func(v *VirtualServer) { v.Protocol = "dns" })}})
-	p.await("confmod", "protocol 'dns' is not emulated", 1)
+	p.Apply(Update{VirtualServers: map[string]*VirtualServer{"gopher": aServer(freePort(t), "discard", func(v *VirtualServer) { v.Protocol = "gopher" })}})
+	p.await("confmod", "protocol 'gopher' is not emulated", 1)
 	if s := p.State(); len(s.Errors) != 1 || len(s.VirtualServers[0].Listening) != 0 {
 		t.Errorf("state: %+v", s)
 	}

@@ -78,6 +78,10 @@ func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	v.countRequest(c, r.ProtoMajor)
+	if c.http != nil {
+		c.http.serving.Store(true)
+		defer c.http.serving.Store(false)
+	}
 	defer v.d.stats.add(gTransactions, 1)
 	c.busy.Add(1)
 	defer func() {
@@ -313,6 +317,7 @@ func (t *transaction) answer(a *trafficscript.Answer) {
 		h.Set("Content-Length", itoa(len(a.Body)))
 	}
 	t.keepalive()
+	t.setReason(a.Code, a.Reason)
 	t.v.stats.response(a.Code, generated)
 	t.w.WriteHeader(a.Code)
 	_, _ = io.WriteString(t.w, a.Body)
@@ -332,31 +337,16 @@ func (t *transaction) errorPage(code int) {
 	if code == http.StatusBadRequest || code == http.StatusRequestTimeout {
 		h.Set("Connection", "close") // the rest of the request may still come
 	}
-	page := makeErrorPage(code)
-	h.Set("Content-Type", "text/html; charset=utf-8")
+	page := t.v.page(t.conf, code)
+	h.Set("Content-Type", page.kind)
 	h.Set("Cache-Control", "no-cache")
-	h.Set("Content-Length", itoa(len(page)))
+	h.Set("Content-Length", itoa(len(page.body)))
 	t.keepalive()
 	t.v.stats.response(code, generated)
 	t.w.WriteHeader(code)
 	if t.r.Method != http.MethodHead {
-		_, _ = io.WriteString(t.w, page)
+		_, _ = io.WriteString(t.w, page.body)
 	}
-}
-
-// makeErrorPage makes the page of error_file "Default".
-func makeErrorPage(code int) string {
-	text := "The service could not answer your request."
-	switch code {
-	case http.StatusServiceUnavailable:
-		text = "The service is temporarily unavailable. Please try again later."
-	case http.StatusGatewayTimeout:
-		text = "The service did not reply in time. Please try again later."
-	case http.StatusBadRequest, http.StatusRequestTimeout, http.StatusMethodNotAllowed:
-		text = "Your request could not be understood."
-	}
-	title := http.StatusText(code)
-	return "<html>\n<head>\n<title>" + title + "</title>\n</head>\n<body>\n<h1>" + title + "</h1>\n<p>" + text + "</p>\n</body>\n</html>\n"
 }
 
 // proxyError answers a request that no node answered.

@@ -1,17 +1,11 @@
 package dataplane
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"regexp"
 	"strings"
 	"sync/atomic"
-	"time"
 )
 
 // vserver is one virtual server at run time. It lives from its creation to its
@@ -44,27 +38,45 @@ type serverConf struct {
 	location      *regexp.Regexp // nil: none, or not a regular expression
 	problem       string         // why the server cannot run at all
 	sites         *sites
+	mode          mode
+	tls           atomic.Pointer[serverTLS] // nil: not asked for yet
+	cookiePath    *regexp.Regexp            // nil: none, or not a regular expression
 }
 
 func (c *serverConf) runs() bool { return c.Enabled && c.problem == "" }
 
-func newServerConf(v *VirtualServer) (*serverConf, error) {
+// newServerConf makes a configuration ready. What of it cannot be carried out is
+// returned, each problem with its key.
+func newServerConf(v *VirtualServer) (*serverConf, []error) {
 	c := &serverConf{
 		VirtualServer: v,
 		requestRules:  enabledRules(v.RequestRules),
 		responseRules: enabledRules(v.ResponseRules),
 	}
-	var err error
-	if v.LocationRegex != "" {
-		c.location, err = regexp.Compile(v.LocationRegex)
+	var problems []error
+	for _, re := range []struct {
+		key, text string
+		to        **regexp.Regexp
+	}{{"http!location_regex", v.LocationRegex, &c.location}, {"cookie!path_regex", v.Cookie.PathRegex, &c.cookiePath}} {
+		if re.text == "" {
+			continue
+		}
+		var err error
+		if *re.to, err = regexp.Compile(re.text); err != nil {
+			problems = append(problems, fmt.Errorf("%s is ignored: %w", re.key, err))
+		}
 	}
-	if v.Protocol != "http" {
+	var missing string
+	var known bool
+	if c.mode, missing, known = modeOf(v.Protocol); !known {
 		c.problem = fmt.Sprintf("protocol '%s' is not emulated", v.Protocol)
+	} else if missing != "" {
+		problems = append(problems, fmt.Errorf("protocol '%s' is passed on as it is: %s", v.Protocol, missing))
 	}
 	if v.SSLDecrypt {
 		c.sites = newSites(v)
 	}
-	return c, err
+	return c, problems
 }
 
 // enabledRules leaves out the uses that are switched off by a leading '/'.
@@ -124,9 +136,9 @@ func (d *DataPlane) applyServer(name string, vs *VirtualServer) {
 	if v.deleted = vs == nil; v.deleted {
 		return
 	}
-	conf, err := newServerConf(vs)
-	if err != nil {
-		d.event(Event{Level: "SERIOUS", Section: section, Tag: "confmod", Text: fmt.Sprintf("http!location_regex is ignored: %v", err)})
+	conf, problems := newServerConf(vs)
+	for _, p := range problems {
+		d.event(Event{Level: "WARN", Section: section, Tag: "confmod", Text: p.Error()})
 	}
 	if conf.Enabled {
 		v.usedRules = append(append(v.usedRules, conf.requestRules...), conf.responseRules...)
@@ -156,6 +168,14 @@ func (d *DataPlane) applyServer(name string, vs *VirtualServer) {
 				d.missing(section, "server key", key)
 			}
 		}
+		for _, p := range d.tlsProblems(conf) {
+			d.event(Event{Level: "WARN", Section: section, Tag: "confmod", Text: p})
+		}
+		if f := conf.ErrorFile; f != "" && f != "Default" {
+			if _, ok := file(&d.files, f); !ok {
+				d.missing(section, "error file", f)
+			}
+		}
 	}
 	v.conf.Store(conf)
 	d.listensOn(name, conf, true)
@@ -177,248 +197,4 @@ func (v *vserver) announce() {
 		}
 		v.d.event(e)
 	}
-}
-
-// generation is an http.Server: that part of a virtual server which cannot change
-// while connections use it. Connections stay with the one they began with, and
-// read all other configuration from the virtual server at each request.
-type generation struct {
-	server  *http.Server
-	timings timings
-	tls     *tls.Config        // nil: plain
-	cancel  context.CancelFunc // ends requests, upgraded ones too
-	clients group              // connections
-	queue   chan net.Conn      // unbuffered: accepted connections on their way to the server
-	closed  chan struct{}      // the server takes no more connections
-}
-
-// timings are the settings that are fixed within a generation.
-type timings struct {
-	header, idle time.Duration
-	maxHeader    int
-	tls, http2   bool
-}
-
-// defaultClientBuffer is connection!max_client_buffer where it is not set.
-const defaultClientBuffer = 64 << 10
-
-func (c *serverConf) clientBuffer() int {
-	if c.MaxClientBuffer <= 0 {
-		return defaultClientBuffer
-	}
-	return c.MaxClientBuffer
-}
-
-// start makes the generation that conf needs, if it is not the present one. The
-// one before goes on with its connections until they end. The caller holds d.mu.
-func (v *vserver) start(conf *serverConf) {
-	t := timings{conf.ConnectTimeout, conf.KeepaliveTimeout, conf.clientBuffer(), conf.SSLDecrypt, conf.HTTP2.Enabled}
-	old := v.gen.Load()
-	if old != nil && old.timings == t {
-		return
-	}
-	g := &generation{timings: t, queue: make(chan net.Conn), closed: make(chan struct{})}
-	d := v.d
-	ctx, cancel := context.WithCancel(d.ctx)
-	g.cancel = cancel
-	if t.tls {
-		g.tls = v.tlsConfig(t.http2)
-	}
-	g.server = &http.Server{
-		Handler:           v,
-		ReadHeaderTimeout: t.header,
-		IdleTimeout:       t.idle,
-		MaxHeaderBytes:    t.maxHeader,
-		// "OPTIONS *" is the node's to answer.
-		DisableGeneralOptionsHandler: true,
-		BaseContext:                  func(net.Listener) context.Context { return ctx },
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, clientKey{}, clientOf(c))
-		},
-		ConnState: func(c net.Conn, s http.ConnState) {
-			switch s {
-			case http.StateHijacked:
-				clientOf(c).hijacked.Store(true)
-			case http.StateClosed:
-				clientOf(c).end()
-			}
-		},
-		// What clients do wrong is not worth more.
-		ErrorLog: d.proxyLog,
-	}
-	d.generations[g] = struct{}{}
-	d.tasks.spawn(func() {
-		// It ends when the generation is closed.
-		_ = g.server.Serve(g)
-	})
-	v.gen.Store(g)
-	if old != nil {
-		v.retire(old, 0)
-	}
-}
-
-// drainLimit is how long requests of a stopped virtual server may go on.
-const drainLimit = 30 * time.Second
-
-// stop takes no more connections, ends the idle ones, and lets requests end
-// within drainLimit. The caller holds d.mu.
-func (v *vserver) stop() {
-	g := v.gen.Swap(nil)
-	if g == nil {
-		return
-	}
-	v.retire(g, drainLimit)
-	g.server.SetKeepAlivesEnabled(false)
-}
-
-// retire closes a generation when its connections have ended, or limit has
-// passed (0: none). The caller holds d.mu.
-func (v *vserver) retire(g *generation, limit time.Duration) {
-	ended := g.clients.close()
-	v.d.tasks.spawn(func() {
-		var late <-chan time.Time
-		if limit > 0 {
-			timer := v.d.options.World.Clock().NewTimer(limit)
-			defer timer.Stop()
-			late = timer.C()
-		}
-		select {
-		case <-ended:
-		case <-late:
-		case <-v.d.ctx.Done():
-		}
-		g.cancel()
-		g.server.Close()
-		<-ended
-		v.d.mu.Lock()
-		defer v.d.mu.Unlock()
-		delete(v.d.generations, g)
-	})
-}
-
-// A generation is the net.Listener of its server: virtual servers hand it
-// connections that come from sockets of any number.
-
-func (g *generation) Accept() (net.Conn, error) {
-	select {
-	case c := <-g.queue:
-		return c, nil
-	case <-g.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (g *generation) Close() error {
-	close(g.closed) // http.Server calls it once
-	return nil
-}
-
-func (g *generation) Addr() net.Addr { return &net.TCPAddr{} }
-
-// serve takes a connection that came to one of the server's addresses.
-func (v *vserver) serve(at netip.AddrPort, conn net.Conn) {
-	c := &client{Conn: conn, server: v, at: at}
-	if at.Addr().IsUnspecified() {
-		c.at = addrPort(conn.LocalAddr())
-	}
-	for {
-		g := v.gen.Load()
-		if g == nil {
-			conn.Close()
-			return
-		}
-		if !g.clients.enter() {
-			continue // another generation has just begun
-		}
-		c.gen = g
-		c.opened()
-		var top net.Conn = c
-		if g.timings.tls {
-			top = tls.Server(c, g.tls)
-		}
-		select {
-		case g.queue <- top:
-		case <-g.closed:
-			conn.Close()
-			c.end()
-		}
-		return
-	}
-}
-
-// clientKey is the context key of a request's client.
-type clientKey struct{}
-
-// client is a connection from a client.
-type client struct {
-	net.Conn
-	server *vserver
-	gen    *generation
-	at     netip.AddrPort // the configured address it connected to
-
-	// By the TLS handshake; read after it.
-
-	site siteChoice
-	cert *tls.Certificate
-
-	hijacked atomic.Bool // a handler has it: it ends with that handler
-	// idle, in ns, ends an upgraded connection that carries nothing for so long.
-	idle atomic.Int64
-
-	clientState
-	clientStats
-}
-
-// clientOf finds the client below a connection of an http.Server.
-func clientOf(c net.Conn) *client {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	return c.(*client)
-}
-
-// end is called once, when nobody uses the connection any more.
-func (c *client) end() {
-	c.closeTransports()
-	c.closed()
-	c.gen.clients.leave()
-}
-
-func (c *client) Read(b []byte) (int, error) {
-	c.touch()
-	n, err := c.Conn.Read(b)
-	c.received(n, err)
-	return n, err
-}
-
-func (c *client) Write(b []byte) (int, error) {
-	c.touch()
-	n, err := c.Conn.Write(b)
-	c.sent(n)
-	return n, err
-}
-
-// touch puts off the end of an upgraded connection: data either way counts.
-func (c *client) touch() {
-	if idle := c.idle.Load(); idle > 0 {
-		_ = c.Conn.SetReadDeadline(c.server.d.now().Add(time.Duration(idle)))
-	}
-}
-
-// CloseWrite passes on the end of one direction of an upgraded connection.
-func (c *client) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
-
-// addrPort returns the address of a TCP connection's end.
-func addrPort(a net.Addr) netip.AddrPort {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		at := tcp.AddrPort()
-		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-	}
-	at, _ := netip.ParseAddrPort(a.String())
-	return at
 }
