@@ -54,6 +54,7 @@ type Options struct {
 type Loop struct {
 	o          Options
 	translator *translate.Translator
+	selfSigned *translate.KeyPair // made once; nil if it couldn't be
 
 	// Of Run's goroutine alone.
 	observed   *Observed // nil: not read yet, or not to be trusted any more
@@ -113,6 +114,10 @@ func New(o Options) *Loop {
 		failures:   map[vtm.ID]*failure{},
 		kept:       map[vtm.ID]kept{},
 		waits:      map[vtm.ID]string{},
+	}
+	var err error
+	if l.selfSigned, err = newSelfSigned(o.World, o.Actor+"/self-signed"); err != nil {
+		o.Log.Error("shared addresses have no certificate for hosts without one: set default_certificate", "error", err)
 	}
 	l.lookAtAll()
 	return l
@@ -266,7 +271,7 @@ func (l *Loop) plan(ctx context.Context, result *translate.Result) *Plan {
 }
 
 func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
-	input := translate.Input{Snapshot: snapshot, Settings: l.o.Settings}
+	input := translate.Input{Snapshot: snapshot, Settings: l.o.Settings, SelfSigned: l.selfSigned}
 	if l.observed != nil {
 		input.Appliance = l.observed.Appliance
 		input.Programmed = l.observed.Programmed()
@@ -491,7 +496,7 @@ func (l *Loop) brake(ctx context.Context, plan *Plan) *Plan {
 		// A Translator of its own: this Snapshot shares nothing with the others.
 		second := translate.New().Translate(translate.Input{
 			Snapshot: snapshot, Settings: l.o.Settings,
-			Appliance: l.observed.Appliance, Programmed: l.observed.Programmed(),
+			Appliance: l.observed.Appliance, Programmed: l.observed.Programmed(), SelfSigned: l.selfSigned,
 		})
 		l.confirmed = Ceasing(Diff(second.Desired, l.observed, nil), l.observed)
 		if held, ceasing = Brake(plan, l.observed, l.confirmed); len(ceasing) == 0 {

@@ -23,13 +23,18 @@ type extras struct {
 }
 
 // serverExtras are those of the virtual server, which an Ingress must have to
-// itself.
+// itself (wish.alone).
 type serverExtras struct {
 	custom vtm.Properties // over what was computed
 	// TrafficScript that runs before all other rules.
 	request, response string
 	hasRequest        bool
 	hasResponse       bool
+}
+
+// none reports whether nothing is asked of the virtual server.
+func (x *serverExtras) none() bool {
+	return len(x.custom) == 0 && !x.hasRequest && !x.hasResponse
 }
 
 // builtinMonitors are on every traffic manager (vtm/runtime.md, Monitoring), so
@@ -115,7 +120,7 @@ func (w *wish) readExtras(values map[string]string, settings *config.Settings) {
 		case !ok:
 		case !enabled:
 			w.findings.add(warning, "AnnotationIgnored", "annotation %s is ignored: the setting %s is off", name, setting)
-		case alone && !w.dedicated.IsValid():
+		case alone && w.shared.IsValid():
 			w.findings.add(fatal, "NotOnSharedAddress", "annotation %s concerns a whole virtual server: give the Ingress an address of its own by %s, or remove it",
 				name, annAddress)
 		default:

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ type entry struct {
 	wish     *wish
 	site     model.Site
 	findings findings // about the site
+	redirect bool     // wants port 80 redirected, and nobody else's virtual server hinders it
 	backends []backend
 	own      []*vtm.Resource // those that belong to it alone, besides pools
 
@@ -34,6 +36,10 @@ type entry struct {
 	certFindings findings
 	lost         bool // a Secret is missing or bad
 
+	// Made from wish and certificates. Another pointer means that its part of the
+	// listener is made anew.
+	share *model.Share
+
 	// Made from the above and, if no backend can work, from Programmed.
 	stands bool // it claims its site; else it is rejected for its own reasons
 
@@ -41,8 +47,9 @@ type entry struct {
 	claim model.Claim
 
 	// Made from the claims of all.
-	refused  *model.Owner // who holds its site, nil if it got it
+	grant    model.Grant
 	listener *listener    // nil unless it stands and is not refused
+	granted  *model.Share // what it brought to the listener
 
 	// Made from all of the above, like its verdict. stale: to be made again.
 	shown []*vtm.Resource // what Desired holds of it
@@ -58,14 +65,6 @@ type backend struct {
 	pool *vtm.Resource
 }
 
-// listener is a model.Listener with what it takes on the traffic manager.
-type listener struct {
-	model   *model.Listener
-	own     []*vtm.Resource
-	group   *vtm.Resource // its site's; nil on an existing group
-	shadows map[*model.Share][]model.Shadow
-}
-
 // read takes over a new or changed object.
 func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool, intern func(*vtm.Resource) *vtm.Resource) {
 	last := e.ingress
@@ -76,13 +75,13 @@ func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool
 		e.stale = e.stale || last.Generation != ingress.Generation
 		return
 	}
-	if last != nil && reflect.DeepEqual(w.share, e.wish.share) && reflect.DeepEqual(w.extras.server, e.wish.extras.server) &&
-		reflect.DeepEqual(w.transport, e.wish.transport) {
-		w.share = e.wish.share // keeps its identity, so that the listener is kept, too
+	if last != nil && !(reflect.DeepEqual(w.share, e.wish.share) && reflect.DeepEqual(w.extras.server, e.wish.extras.server) &&
+		reflect.DeepEqual(w.transport, e.wish.transport)) {
+		e.share = nil // another one, so that the listener is made anew
 	}
-	e.wish, e.findings, e.site, e.stale = w, nil, model.Site{}, true
+	e.wish, e.findings, e.site, e.redirect, e.stale = w, nil, model.Site{}, false, true
 	if w.findings.worst() != fatal {
-		e.site = env.site(w, &e.findings)
+		e.site, e.redirect = env.site(w, &e.findings)
 	}
 	e.own = nil
 	if w.findings.worst() != fatal {
@@ -126,23 +125,26 @@ func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedNam
 func (e *entry) refreshKeys(in Input, env *environment, keys map[types.NamespacedName]*serverKey) {
 	var found findings
 	chosen, lost := env.chooseKeys(e.wish, keys, in.Programmed, &found)
-	if !chosen.equal(e.certificates) {
-		// Another share, so that the listener is made anew.
+	if e.share == nil || !chosen.equal(e.certificates) {
 		share := *e.wish.share
-		e.wish.share = &share
-		e.stale = true
+		if chosen != nil {
+			share.Certificates = chosen.byHost
+		}
+		e.share, e.stale = &share, true
 	}
 	e.stale = e.stale || !slices.Equal(found, e.certFindings)
 	e.certificates, e.certFindings, e.lost = chosen, found, lost
 }
 
 // judge makes the verdict.
-func (e *entry) judge(env *environment) *Verdict {
+func (e *entry) judge(env *environment, standard *standard) *Verdict {
 	v := &Verdict{Ingress: e.key, UID: e.ingress.UID, Generation: e.ingress.Generation, Outcome: Rejected}
 	found := slices.Concat(e.wish.findings, e.findings, e.certFindings)
-	if e.refused != nil {
-		found.add(fatal, "AddressConflict", "address %s is held by Ingress %s, which is older: use another address, or the annotation %s on both",
-			e.site.Address, e.refused, annShared)
+	if e.grant.Refused != nil {
+		found.add(fatal, e.refusalCode(), "%s", e.refusal(env, e.grant.Refused))
+	}
+	if e.grant.Lost != nil {
+		found.add(warning, "NotRedirected", "port 80 does not redirect, which the setting default_ssl_redirect asks for: %s", e.refusal(env, e.grant.Lost))
 	}
 	for i := range e.backends {
 		found = append(found, e.backends[i].findings...)
@@ -152,19 +154,29 @@ func (e *entry) judge(env *environment) *Verdict {
 		if found.worst() == degrading {
 			v.Outcome = Degraded
 		}
-		for _, shadow := range e.listener.shadows[e.wish.share] {
+		for _, shadow := range e.listener.shadowsOf(e) {
 			tellShadow(&found, shadow)
+		}
+		if standard.why != "" && standard.users[e.listener] {
+			found.add(warning, "DefaultCertificateMissing", "%s: clients that name another host get the certificate %s", standard.why, standard.name)
 		}
 		for _, addr := range env.addresses(e.site) {
 			at := Address{IP: addr}
-			for _, port := range e.wish.ports() {
+			for _, port := range e.ports() {
 				at.Ports = append(at.Ports, int32(port))
 			}
 			v.Addresses = append(v.Addresses, at)
 		}
 		v.Resources = e.resources()
+		if standard.users[e.listener] && standard.name != "" {
+			v.Resources = append(v.Resources, vtm.ID{Type: vtm.ServerKeys, Name: standard.name})
+		}
+		v.Resources = sortedIDs(v.Resources)
 	}
 	v.Reasons = found.reasons()
+	if v.Outcome == Degraded {
+		v.Problem = v.Reasons[0].Code
+	}
 	return v
 }
 
@@ -190,11 +202,11 @@ func pathText(p model.Path) string { return cmp.Or(p.Text, "/") }
 
 // resources that must exist for the Ingress to be served.
 func (e *entry) resources() []vtm.ID {
-	var ids []vtm.ID
+	ids := e.listener.needs(e)
 	for i := range e.backends {
 		ids = append(ids, e.backends[i].pool.ID)
 	}
-	for _, r := range slices.Concat(e.own, e.listener.own) {
+	for _, r := range e.own {
 		ids = append(ids, r.ID)
 	}
 	if e.certificates != nil {
@@ -202,13 +214,15 @@ func (e *entry) resources() []vtm.ID {
 			ids = append(ids, vtm.ID{Type: vtm.ServerKeys, Name: name})
 		}
 	}
-	if e.listener.group != nil {
-		ids = append(ids, e.listener.group.ID)
-	}
+	return ids
+}
+
+// sortedIDs sorts, and leaves out what is there twice.
+func sortedIDs(ids []vtm.ID) []vtm.ID {
 	slices.SortFunc(ids, func(a, b vtm.ID) int {
 		return cmp.Or(strings.Compare(string(a.Type), string(b.Type)), strings.Compare(a.Name, b.Name))
 	})
-	return ids
+	return slices.Compact(ids)
 }
 
 // shows lists what it brings into Desired by itself.
@@ -237,4 +251,69 @@ func (e *entry) secret(i int) types.NamespacedName {
 // Programmed has no part.
 func (e *entry) working() bool {
 	return !e.lost && slices.ContainsFunc(e.backends, func(b backend) bool { return !b.broken })
+}
+
+// wants is its claim.
+func (e *entry) wants() model.Claim {
+	w := e.wish
+	return model.Claim{
+		Site: e.site, Port: w.port,
+		Exclusive: w.dedicated.IsValid(), Alone: w.alone,
+		TLS:      e.certificates != nil,
+		Redirect: e.redirect, Optional: w.transport.optional,
+		Share: e.share,
+	}
+}
+
+// ports on which it is served, sorted.
+func (e *entry) ports() []uint16 {
+	ports := []uint16{e.wish.port}
+	if e.grant.Redirect {
+		ports = append(ports, plainPort)
+		slices.Sort(ports)
+	}
+	return ports
+}
+
+func (e *entry) refusalCode() string {
+	switch e.grant.Refused.Why {
+	case model.AddressTaken:
+		return "AddressConflict"
+	case model.CertificateDiffers:
+		return "CertificateConflict"
+	case model.TooManyPatterns:
+		return "TooManyPatterns"
+	default:
+		return "PortConflict"
+	}
+}
+
+// refusal says why its claim, or its redirect, can't be granted, and what helps.
+func (e *entry) refusal(env *environment, r *model.Refusal) string {
+	at := "address " + e.site.Address.String()
+	if e.site.Group != "" {
+		at = "Traffic IP Group " + show(e.site.Group)
+	}
+	other, port := "Ingress "+r.By.String()+", which is older", e.wish.port
+	switch r.Why {
+	case model.AddressTaken:
+		return fmt.Sprintf("%s is held by %s: use another address, or the annotation %s on both", at, other, annShared)
+	case model.PortTaken:
+		return fmt.Sprintf("port %d of %s is held by %s, and one of the two needs a virtual server to itself: use another port, or an address of its own by %s", port, at, other, annAddress)
+	case model.TransportDiffers:
+		if e.certificates != nil {
+			return fmt.Sprintf("port %d of %s is served without TLS by %s: use another port, or another address", port, at, other)
+		}
+		return fmt.Sprintf("port %d of %s is served with TLS by %s: add spec.tls, or use another port or address", port, at, other)
+	case model.PortRedirected:
+		return fmt.Sprintf("port %d of %s redirects to HTTPS for %s: use another port or address, or remove the annotation %s there", plainPort, at, other, annRedirect)
+	case model.PortServed:
+		return fmt.Sprintf("port %d of %s is served by %s: remove the annotation %s, or use another address", plainPort, at, other, annRedirect)
+	case model.RedirectDiffers:
+		return fmt.Sprintf("port %d of %s redirects to another port for %s: use its port, or another address", plainPort, at, other)
+	case model.CertificateDiffers:
+		return fmt.Sprintf("on port %d of %s, host %s has another certificate by %s: use the same Secret, another host or another address", port, at, show(r.Host), other)
+	default:
+		return fmt.Sprintf("on port %d of %s, host %s has too many paths with wildcards, those of %s among them: use Prefix or Exact paths, or another address", port, at, show(r.Host), other)
+	}
 }

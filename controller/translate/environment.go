@@ -80,16 +80,15 @@ func newEnvironment(in Input, last *environment) *environment {
 	return env
 }
 
-// site decides where an Ingress listens. It is the zero Site when a finding is
-// fatal.
-func (env *environment) site(w *wish, found *findings) model.Site {
-	var site model.Site
+// site decides where an Ingress listens, and whether port 80 there can redirect,
+// if it asks for that. It is the zero Site when a finding is fatal.
+func (env *environment) site(w *wish, found *findings) (site model.Site, redirect bool) {
 	switch {
 	case w.dedicated.IsValid():
 		if group, ok := env.groupOf[w.dedicated]; ok {
 			found.add(fatal, "AddressInUse", "address %s is of Traffic IP Group %s, which the controller did not create: use %s, or another address",
 				w.dedicated, show(group), annShared)
-			return model.Site{}
+			return model.Site{}, false
 		}
 		site.Address = w.dedicated
 	case w.shared.IsValid():
@@ -99,34 +98,46 @@ func (env *environment) site(w *wish, found *findings) model.Site {
 		}
 	case env.settings.DefaultTrafficIPGroup == "":
 		found.add(fatal, "NoAddress", "no address: add the annotation %s or %s, or set default_traffic_ip_group", annAddress, annShared)
-		return model.Site{}
+		return model.Site{}, false
 	default:
 		name := env.settings.DefaultTrafficIPGroup
 		group, ok := env.appliance.Groups[name]
 		switch {
 		case !ok:
 			found.add(fatal, "NoAddress", "the default Traffic IP Group %s is not on the traffic manager: create it, or add the annotation %s", show(name), annAddress)
-			return model.Site{}
+			return model.Site{}, false
 		case len(group.Addresses) == 0:
 			found.add(fatal, "NoAddress", "the default Traffic IP Group %s has no addresses: add one to it, or add the annotation %s", show(name), annAddress)
-			return model.Site{}
+			return model.Site{}, false
 		}
 		site.Group = name
 	}
 	if site.Address.IsValid() {
 		if why := env.reserved(site.Address); why != "" {
 			found.add(fatal, "InvalidAddress", "address %s %s: use another address", site.Address, why)
-			return model.Site{}
+			return model.Site{}, false
 		}
 	}
-	for _, port := range w.ports() {
-		if server := env.covering(site, port); server != "" {
-			found.add(fatal, "AddressInUse", "virtual server %s, which the controller did not create, listens on port %d of this address: use another address or port",
-				show(server), port)
-			return model.Site{}
-		}
+	if server := env.covering(site, w.port); server != "" {
+		found.add(fatal, "AddressInUse", "virtual server %s, which the controller did not create, listens on port %d of this address: use another address or port",
+			show(server), w.port)
+		return model.Site{}, false
 	}
-	return site
+	if !w.transport.redirect {
+		return site, false
+	}
+	server := env.covering(site, plainPort)
+	switch {
+	case server == "":
+		return site, true
+	case w.transport.optional:
+		found.add(warning, "NotRedirected", "port %d does not redirect, which the setting default_ssl_redirect asks for: virtual server %s, which the controller did not create, listens on it",
+			plainPort, show(server))
+		return site, false
+	}
+	found.add(fatal, "AddressInUse", "annotation %s: virtual server %s, which the controller did not create, listens on port %d of this address: remove the annotation, or use another address",
+		annRedirect, show(server), plainPort)
+	return model.Site{}, false
 }
 
 // reserved says what else uses an address, "" if nothing is known.

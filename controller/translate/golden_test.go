@@ -129,6 +129,7 @@ func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
 			Groups:  map[string]translate.Group{}, Servers: map[string]translate.Server{},
 		},
 		Programmed: translate.Programmed{Owners: map[types.UID]bool{}},
+		SelfSigned: &translate.KeyPair{Certificate: []byte("self-signed"), PrivateKey: []byte("its key")},
 	}
 	for _, file := range archive.Files {
 		switch file.Name {

@@ -80,6 +80,34 @@ func (n namer) rule(p model.Place) string {
 	return n.join(siteText(p.Site), strconv.Itoa(int(p.Port)), "routes")
 }
 
+// library names one of the rule libraries with the routes of a place.
+func (n namer) library(p model.Place, bucket int) string {
+	return n.join(plainText(siteText(p.Site)), strconv.Itoa(int(p.Port)), "routes-"+strconv.Itoa(bucket))
+}
+
+// rest names the rule library for what no route of a place takes.
+func (n namer) rest(p model.Place) string {
+	return n.join(plainText(siteText(p.Site)), strconv.Itoa(int(p.Port)), "routes-rest")
+}
+
+// ownKey names the self-signed certificate. A Secret's has a part more.
+func (n namer) ownKey() string { return n.join("self-signed") }
+
+// plainText gives a text that needs no quotes: itself, or one that is made of it.
+func plainText(s string) string {
+	if word.MatchString(s) {
+		return s
+	}
+	sum := sha256.Sum256([]byte(s))
+	plain := strings.Map(func(r rune) rune {
+		if word.MatchString(string(r)) {
+			return r
+		}
+		return '-'
+	}, s)
+	return plain[:min(len(plain), 60)] + "-" + hex.EncodeToString(sum[:5])
+}
+
 // group names the Traffic IP Group on which a site listens: an existing one's
 // name, or that of the one that we create for an address.
 func (n namer) group(s model.Site) string {

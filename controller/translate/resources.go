@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"strconv"
+
 	"vtm-ingress/controller/translate/model"
 	"vtm-ingress/controller/vtm"
 )
@@ -37,76 +39,88 @@ func (env *environment) pool(b model.Backend, x *extras) *vtm.Resource {
 	}))
 }
 
-// listener gives what a listener takes besides pools and a Traffic IP Group: its
-// virtual server, the rules that it takes, and the virtual server that redirects to
-// it. asked is what the holder asks for; nil unless the listener is exclusive.
-func (env *environment) listener(l *model.Listener, asked *entry) []*vtm.Resource {
-	if asked == nil {
-		return env.server(l, &serverExtras{}, &transport{}, nil)
+// listenerMark is of the rules that many Ingresses stand in: they would all be
+// written anew if they bore the oldest one's name and it went.
+func (env *environment) listenerMark(p model.Place) vtm.Mark {
+	return vtm.Mark{
+		ID: env.settings.ControllerID, Cluster: string(env.cluster),
+		Kind: "Listener", Name: plainText(siteText(p.Site)), UID: strconv.Itoa(int(p.Port)),
 	}
-	w := asked.wish
-	own := env.server(l, &w.extras.server, &w.transport, asked.certificates)
-	if w.transport.redirect {
-		own = append(own, env.redirect(l)...)
-	}
-	return own
 }
 
-func (env *environment) server(l *model.Listener, x *serverExtras, t *transport, c *certificates) []*vtm.Resource {
-	mark := env.mark(l.Holder())
+// server gives the virtual server of a listener, after the rules that it takes.
+// routing are those that route; standard is the server key that clients of a shared
+// listener get if they name no other host, "" for none.
+func (env *environment) server(l *listener, routing []*vtm.Resource, standard string) []*vtm.Resource {
+	x, t, tls := &serverExtras{}, &transport{}, vtm.Properties(nil)
+	switch holder := l.shares[0]; {
+	case l.exclusive:
+		x, t = &holder.wish.extras.server, &holder.wish.transport
+		if holder.certificates != nil {
+			tls = decrypting(holder.certificates.standard, rowsOf(holder.granted.Certificates))
+		}
+	case l.kind.tls:
+		tls = decrypting(standard, l.rows)
+	}
+	mark := env.mark(l.holder())
 	rules := []any{}
 	responses := vtm.Properties{}
 	var out []*vtm.Resource
 	if x.hasRequest {
-		script := env.script(env.names.requestScript(l.Holder()), l.Holder(), x.request)
+		script := env.script(env.names.requestScript(l.holder()), l.holder(), x.request)
 		out, rules = append(out, script), append(rules, script.Name)
 	}
 	if x.hasResponse {
-		script := env.script(env.names.responseScript(l.Holder()), l.Holder(), x.response)
+		script := env.script(env.names.responseScript(l.holder()), l.holder(), x.response)
 		out = append(out, script)
 		responses["basic"] = map[string]any{"response_rules": []any{script.Name}}
 	}
-	if needsRule(l) {
-		name := env.names.rule(l.Place)
-		out = append(out, vtm.NewFile(vtm.Rules, name, emitRule(l, env.names, mark.Comment())))
-		rules = append(rules, name)
+	for _, rule := range routing {
+		out, rules = append(out, rule), append(rules, rule.Name)
 	}
 	pool := discard
-	if share := l.Shares[0]; l.Exclusive && share.Default != "" {
+	if share := l.restShare(); l.exclusive && share != nil {
 		pool = env.names.pool(share.Owner, share.Default)
 	}
-	properties := env.listening(l, l.Port, mark, pool, rules)
+	properties := env.listening(l.place, mark, pool, rules)
 	if t.passthrough {
 		properties["basic"]["protocol"] = "ssl"
 	} else {
 		properties["http"] = map[string]any{"add_x_forwarded_for": true, "add_x_forwarded_proto": true}
 	}
-	if c != nil {
-		properties = merge(properties, c.properties())
-	}
-	return append(out, vtm.New(vtm.VirtualServers, env.names.server(l.Place), merge(merge(properties, responses), x.custom)))
+	properties = merge(merge(merge(properties, tls), responses), x.custom)
+	return append(out, vtm.New(vtm.VirtualServers, env.names.server(l.place), properties))
 }
 
-// redirect gives the virtual server on port 80, and its rule, that sends clients to
-// the one that decrypts.
-func (env *environment) redirect(l *model.Listener) []*vtm.Resource {
-	from := model.Place{Site: l.Site, Port: plainPort}
-	mark := env.mark(l.Holder())
-	rule := vtm.NewFile(vtm.Rules, env.names.redirect(from), emitRedirect(l.Port, mark.Comment()))
+// decrypting are the properties of a virtual server that decrypts.
+func decrypting(standard string, rows []any) vtm.Properties {
+	ssl := map[string]any{"server_cert_host_mapping": rows}
+	if standard != "" {
+		ssl["server_cert_default"] = standard
+	}
+	return vtm.Properties{"basic": {"ssl_decrypt": true}, "ssl": ssl}
+}
+
+// redirect gives the virtual server on port 80 of a site, and its rule, that sends
+// clients to the one that decrypts.
+func (env *environment) redirect(s model.Site, to uint16, owner model.Owner) []*vtm.Resource {
+	from := model.Place{Site: s, Port: plainPort}
+	mark := env.mark(owner)
+	rule := vtm.NewFile(vtm.Rules, env.names.redirect(from), emitRedirect(to, mark.Comment()))
 	return []*vtm.Resource{rule, vtm.New(vtm.VirtualServers, env.names.server(from),
-		env.listening(l, plainPort, mark, discard, []any{rule.Name}))}
+		env.listening(from, mark, discard, []any{rule.Name}))}
 }
 
 // listening gives what all virtual servers of ours have.
-func (env *environment) listening(l *model.Listener, port uint16, mark vtm.Mark, pool string, rules []any) vtm.Properties {
+func (env *environment) listening(at model.Place, mark vtm.Mark, pool string, rules []any) vtm.Properties {
 	return vtm.Properties{
 		"basic": {
 			"note":                  mark.Format(),
 			"enabled":               true,
 			"protocol":              "http",
-			"port":                  int64(port),
+			"port":                  int64(at.Port),
 			"listen_on_any":         false,
-			"listen_on_traffic_ips": []any{env.names.group(l.Site)},
+			"listen_on_traffic_ips": []any{env.names.group(at.Site)},
 			"pool":                  pool,
 			"request_rules":         rules,
 		},

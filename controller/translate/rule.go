@@ -15,50 +15,57 @@ const badPath = `^[^?]*(%2f|/(%2e|\.%2e|%2e\.|%2e%2e)(/|\?|\z))`
 
 // needsRule reports whether routing at a listener takes a rule: not when one
 // default backend answers everything.
-func needsRule(l *model.Listener) bool {
-	return !l.Exclusive || len(l.Shares[0].Routes) > 0
+func needsRule(l *listener) bool {
+	return !l.exclusive || len(l.shares[0].granted.Routes) > 0
 }
 
-// emitRule writes the rule that routes what comes in at a listener. mark is its
-// first line. Texts of users get in through Quote alone.
+// emitRule writes the rule that routes what comes in at a listener with a handful
+// of Ingresses. mark is its first line. Texts of users get in through Quote alone.
 //
-// Order is that of model.Listener: the first route that matches wins. An
-// exclusive listener's default backend is its virtual server's default pool, to
-// which a rule that decides nothing leaves a request.
-func emitRule(l *model.Listener, names namer, mark string) []byte {
+// Order is that of the shares, and in each that of its routes: the first that
+// matches wins. An exclusive listener's default backend is its virtual server's
+// default pool, to which a rule that decides nothing leaves a request.
+func emitRule(l *listener, names namer, mark string) []byte {
 	var b strings.Builder
 	b.WriteString(mark)
 	b.WriteString("# Routes requests by host and path. Written by vtm-ingress-controller, which undoes changes.\n\n")
 	emitPreamble(&b, l)
-	for _, share := range l.Shares {
-		emitShare(&b, share, names)
+	for _, e := range l.shares {
+		emitShare(&b, e.granted, names)
 	}
-	for _, share := range l.Shares {
-		if share.Default == "" {
-			continue
-		}
-		if l.Exclusive {
-			b.WriteString("\n# All else goes to the virtual server's default pool.\n")
-			return []byte(b.String())
-		}
+	switch share := l.restShare(); {
+	case share == nil:
+		b.WriteString("\n" + notFound)
+	case l.exclusive:
+		b.WriteString("\n# All else goes to the virtual server's default pool.\n")
+	default:
 		fmt.Fprintf(&b, "\n# All else: the default backend of Ingress %s.\npool.use(%s);\n", share.Owner, Quote(names.pool(share.Owner, share.Default)))
-		return []byte(b.String())
 	}
-	b.WriteString("\nhttp.sendResponse(\"404 Not Found\", \"text/plain\", \"No Ingress serves this host and path.\\n\", \"\");\n")
 	return []byte(b.String())
 }
 
-// emitPreamble sets $path to the decoded path in normal form, $host to the host
-// in lower case without port, and, where a route needs it, $domain to the host
-// without its first label: what a wildcard of one label covers.
-func emitPreamble(b *strings.Builder, l *model.Listener) {
+// notFound answers what nobody serves.
+const notFound = `http.sendResponse("404 Not Found", "text/plain", "No Ingress serves this host and path.\n", "");
+`
+
+// emitChecks sets $path to the decoded path in normal form and refuses the
+// ambiguous ones.
+func emitChecks(b *strings.Builder) {
 	b.WriteString(`$path = http.normalizePath(http.getPath());
 if ($path == "" || string.regexmatch(http.getRawURL(), '` + badPath + `', "i")) {
     http.sendResponse("400 Bad Request", "text/plain", "The path is ambiguous or leaves the root.\n", "");
 }
 `)
+}
+
+// emitPreamble sets, after the checks, $host to the host
+// in lower case without port, and, where a route needs it, $domain to the host
+// without its first label: what a wildcard of one label covers.
+func emitPreamble(b *strings.Builder, l *listener) {
+	emitChecks(b)
 	hosts, wildcards := false, false
-	for _, share := range l.Shares {
+	for _, e := range l.shares {
+		share := e.granted
 		for i := range share.Routes {
 			_, wildcard := share.Routes[i].Host.Wildcard()
 			wildcards = wildcards || wildcard

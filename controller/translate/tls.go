@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/translate/model"
 	"vtm-ingress/controller/vtm"
 )
@@ -31,18 +33,17 @@ type tlsRef struct {
 type transport struct {
 	tls         []tlsRef
 	redirect    bool // from port 80, to the virtual server that decrypts
+	optional    bool // the redirect is by a setting: where it can't be had, it is done without
 	passthrough bool
 }
 
-func (w *wish) readTransport(spec *networkingv1.IngressSpec, values map[string]string) {
+func (w *wish) readTransport(spec *networkingv1.IngressSpec, values map[string]string, settings *config.Settings) {
 	w.readTLS(spec.TLS)
 	redirect, passthrough := isTrue(values, annRedirect, &w.findings), isTrue(values, annPassthrough, &w.findings)
 	if len(spec.TLS) > 0 {
 		w.port = tlsPort
-		if !w.dedicated.IsValid() {
-			w.findings.add(fatal, "NotSupported", "spec.tls on a shared address is not supported by this version: give the Ingress an address of its own by %s", annAddress)
-		}
 	}
+	w.readPort(values)
 	if passthrough {
 		w.readPassthrough(spec, values)
 	}
@@ -51,7 +52,29 @@ func (w *wish) readTransport(spec *networkingv1.IngressSpec, values map[string]s
 		w.findings.add(warning, "AnnotationIgnored", "annotation %s has no effect without spec.tls: add it, or remove the annotation", annRedirect)
 	case redirect:
 		w.transport.redirect = true
+		switch {
+		case w.port == plainPort:
+			w.findings.add(fatal, "InvalidPort", "annotations %s and %s: port %d both redirects and is redirected to: use another port", annPort, annRedirect, plainPort)
+		case w.shared.IsValid() && w.port != tlsPort:
+			w.findings.add(fatal, "NotOnSharedAddress", "annotation %s on a shared address needs port %d, not %d: remove %s, or give the Ingress an address of its own by %s",
+				annRedirect, tlsPort, w.port, annPort, annAddress)
+		}
+	case len(spec.TLS) > 0 && values[annRedirect] == "" && settings.DefaultSSLRedirect:
+		w.transport.optional = true
+		w.transport.redirect = w.port == tlsPort || w.dedicated.IsValid() && w.port != plainPort
 	}
+}
+
+func (w *wish) readPort(values map[string]string) {
+	value, ok := values[annPort]
+	if !ok {
+		return
+	}
+	port, err := strconv.ParseUint(value, 10, 16)
+	if err != nil || port == 0 {
+		w.findings.add(fatal, "InvalidPort", "annotation %s is %s: write a number from 1 to 65535", annPort, show(value))
+	}
+	w.port = uint16(port)
 }
 
 func (w *wish) readTLS(entries []networkingv1.IngressTLS) {
@@ -89,7 +112,7 @@ func (w *wish) readPassthrough(spec *networkingv1.IngressSpec, values map[string
 	if values[annReEncrypt] == "true" {
 		refuse(annReEncrypt)
 	}
-	if !w.dedicated.IsValid() {
+	if w.shared.IsValid() {
 		w.findings.add(fatal, "NotOnSharedAddress", "annotation %s concerns a whole virtual server: give the Ingress an address of its own by %s, or remove it",
 			annPassthrough, annAddress)
 	}
@@ -143,6 +166,9 @@ func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serve
 			}
 			c.kept[name] = resource
 		}
+		if w.sharing() && len(hosts) == 0 {
+			found.add(warning, "CertificateNotShown", "spec.tls: Secret %s has no hosts, and its certificate is for no host of spec.rules: on a shared address no client gets it: add hosts", name)
+		}
 		c.names = append(c.names, resource.Name)
 		c.standard = cmp.Or(c.standard, resource.Name)
 		for _, host := range hosts {
@@ -188,26 +214,4 @@ func (c *certificates) equal(d *certificates) bool {
 		return c == d
 	}
 	return c.standard == d.standard && maps.Equal(c.byHost, d.byHost) && slices.Equal(c.names, d.names) && maps.Equal(c.kept, d.kept)
-}
-
-// properties are those of a virtual server that decrypts.
-func (c *certificates) properties() vtm.Properties {
-	rows := make([]any, 0, len(c.byHost))
-	for _, host := range slices.Sorted(maps.Keys(c.byHost)) {
-		rows = append(rows, map[string]any{"host": host, "certificate": c.byHost[host]})
-	}
-	return vtm.Properties{
-		"basic": {"ssl_decrypt": true},
-		"ssl":   {"server_cert_default": c.standard, "server_cert_host_mapping": rows},
-	}
-}
-
-// ports on which an Ingress listens, sorted.
-func (w *wish) ports() []uint16 {
-	if !w.transport.redirect {
-		return []uint16{w.port}
-	}
-	ports := []uint16{plainPort, w.port}
-	slices.Sort(ports)
-	return ports
 }

@@ -17,6 +17,7 @@ import (
 // change takes. That is all it remembers for: a fresh one gives the same result.
 // It is for one goroutine at a time.
 type Translator struct {
+	handful handful
 	env     *environment
 	entries map[types.NamespacedName]*entry
 	sites   map[model.Site]*site
@@ -45,6 +46,10 @@ type Translator struct {
 
 	shownKeys map[types.NamespacedName]*vtm.Resource // what Desired holds of each Secret
 
+	// standard is the server key of shared listeners that decrypt; users are those
+	// listeners, and shown what Desired holds of it by their need alone.
+	standard standard
+
 	last    *Result
 	changes Changes
 }
@@ -52,7 +57,8 @@ type Translator struct {
 // site is what a Translator remembers of one site.
 type site struct {
 	claimants []*entry // by rank
-	listeners map[model.Place]*listener
+	listeners map[uint16]*listener
+	redirect  []*vtm.Resource // of port 80, if that redirects
 	group     *vtm.Resource   // nil on an existing group
 	shown     []*vtm.Resource // what Desired holds of it
 }
@@ -60,11 +66,13 @@ type site struct {
 // New makes a Translator that remembers nothing.
 func New() *Translator {
 	return &Translator{
+		handful: usualHandful,
 		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{},
 		keys: map[types.NamespacedName]*serverKey{}, shownKeys: map[types.NamespacedName]*vtm.Resource{},
 		users: map[types.NamespacedName]map[*entry]bool{}, secretUsers: map[types.NamespacedName]map[*entry]bool{}, idle: map[*entry]bool{},
 		due: map[*entry]bool{}, dueKeys: map[types.NamespacedName]bool{}, dirty: map[model.Site]bool{},
-		last: &Result{Desired: map[vtm.ID]*vtm.Resource{}, Verdicts: map[types.NamespacedName]*Verdict{}},
+		standard: standard{users: map[*listener]bool{}},
+		last:     &Result{Desired: map[vtm.ID]*vtm.Resource{}, Verdicts: map[types.NamespacedName]*Verdict{}},
 	}
 }
 
@@ -86,6 +94,7 @@ func (t *Translator) Translate(in Input) *Result {
 	t.readIngresses(in.Snapshot.Ingresses, fresh)
 	t.readBackends(in.Snapshot)
 	t.readSecrets(in.Snapshot.Secrets, fresh)
+	t.chooseStandard(in)
 	for e := range t.idle {
 		t.due[e] = true
 	}
@@ -114,9 +123,10 @@ func (t *Translator) restart() {
 		t.withdrawn = append(t.withdrawn, s.shown...)
 	}
 	clear(t.sites)
+	clear(t.standard.users)
 	for _, e := range t.entries {
-		e.claim = model.Claim{}
-		e.settle(nil, nil)
+		e.claim, e.grant = model.Claim{}, model.Grant{}
+		e.listener, e.granted, e.stale = nil, nil, true
 		t.due[e] = true
 	}
 }
@@ -219,7 +229,7 @@ func (t *Translator) remove(e *entry) {
 func (t *Translator) enter(e *entry) {
 	var claim model.Claim
 	if e.stands {
-		claim = model.Claim{Site: e.site, Port: e.wish.port, Exclusive: e.wish.dedicated.IsValid(), Share: e.wish.share}
+		claim = e.wants()
 	}
 	if claim == e.claim {
 		return
@@ -230,13 +240,13 @@ func (t *Translator) enter(e *entry) {
 			old.claimants = slices.Delete(old.claimants, at, at+1)
 		}
 		t.dirty[e.claim.Site] = true
-		e.settle(nil, nil)
+		e.leave()
 	}
 	e.claim = claim
 	if claim.Share != nil {
 		at := t.sites[claim.Site]
 		if at == nil {
-			at = &site{listeners: map[model.Place]*listener{}}
+			at = &site{listeners: map[uint16]*listener{}}
 			t.sites[claim.Site] = at
 		}
 		i, _ := slices.BinarySearchFunc(at.claimants, e, compareRank)
@@ -253,63 +263,73 @@ func compareRank(a, b *entry) int {
 // allot gives a site to those who claim it, and makes the listeners that changed.
 func (t *Translator) allot(where model.Site) {
 	s := t.sites[where]
-	if len(s.claimants) == 0 {
-		t.withdrawn = append(t.withdrawn, s.shown...)
-		delete(t.sites, where)
-		return
-	}
 	claims := make([]model.Claim, len(s.claimants))
 	for i, e := range s.claimants {
 		claims[i] = e.claim
 	}
 	allotment := model.Allot(claims)
-	if where.Group == "" {
-		s.group = t.intern(t.env.group(where, allotment.Holders[where]))
-	}
-	listeners := make(map[model.Place]*listener, len(allotment.Listeners))
-	for place, l := range allotment.Listeners {
-		known := s.listeners[place]
-		if known == nil || known.model.Exclusive != l.Exclusive || !slices.Equal(known.model.Shares, l.Shares) {
-			known = t.newListener(l)
-		}
-		known.group = s.group
-		listeners[place] = known
-	}
-	s.listeners = listeners
 	for i, e := range s.claimants {
-		if holder, refused := allotment.Refused[i]; refused {
-			e.settle(nil, &holder)
+		grant := allotment.Grants[i]
+		if grant.Refused != nil {
+			e.leave()
 		} else {
-			e.settle(listeners[model.Place{Site: where, Port: e.claim.Port}], nil)
+			t.grant(s, e)
+		}
+		if !grant.Equal(e.grant) {
+			e.grant, e.stale = grant, true
 		}
 		if e.stale {
 			t.due[e] = true
 		}
 	}
+	if len(s.claimants) == 0 {
+		t.withdrawn = append(t.withdrawn, s.shown...)
+		delete(t.sites, where)
+	} else if where.Group == "" {
+		s.group = t.intern(t.env.group(where, allotment.Holder))
+	}
+	s.redirect = nil
+	if allotment.RedirectTo != 0 {
+		s.redirect = t.env.redirect(where, allotment.RedirectTo, allotment.Redirecting)
+		for i := range s.redirect {
+			s.redirect[i] = t.intern(s.redirect[i])
+		}
+	}
+	for port, l := range s.listeners {
+		switch {
+		case len(l.shares) == 0:
+			delete(s.listeners, port)
+			delete(t.standard.users, l)
+		case l.changed:
+			t.build(l)
+		}
+	}
 }
 
-func (t *Translator) newListener(m *model.Listener) *listener {
-	var asked *entry
-	if m.Exclusive {
-		holder := m.Holder()
-		asked = t.entries[types.NamespacedName{Namespace: holder.Namespace, Name: holder.Name}]
+// grant lets an entry join the listener that it claims.
+func (t *Translator) grant(s *site, e *entry) {
+	c := &e.claim
+	l := s.listeners[c.Port]
+	if l == nil || l.kind != kindOf(c) {
+		if l != nil {
+			// Those who were there are refused now.
+			for _, other := range slices.Clone(l.shares) {
+				other.leave()
+				t.due[other] = true
+			}
+			delete(t.standard.users, l)
+		}
+		l = newListener(s, model.Place{Site: c.Site, Port: c.Port}, kindOf(c))
+		s.listeners[c.Port] = l
+		if l.kind.tls && !l.exclusive {
+			t.standard.users[l] = true
+		}
 	}
-	l := &listener{model: m, own: t.env.listener(m, asked), shadows: map[*model.Share][]model.Shadow{}}
-	for i := range l.own {
-		l.own[i] = t.intern(l.own[i])
+	if e.listener == l && e.granted == c.Share {
+		return
 	}
-	for _, shadow := range m.Shadows() {
-		l.shadows[shadow.Share] = append(l.shadows[shadow.Share], shadow)
-	}
-	return l
-}
-
-// settle notes what an entry got.
-func (e *entry) settle(l *listener, refused *model.Owner) {
-	same := e.listener == l && (e.refused == refused || e.refused != nil && refused != nil && *e.refused == *refused)
-	if !same {
-		e.listener, e.refused, e.stale = l, refused, true
-	}
+	e.leave()
+	l.join(e)
 }
 
 // intern returns the last result's resource instead of an equal one.
@@ -345,6 +365,10 @@ func (t *Translator) assemble() {
 
 	// All that goes goes first: what comes may have the same name.
 	withdraw(t.withdrawn)
+	if t.standard.shown != nil && (t.standard.shown != t.standard.resource || len(t.standard.users) == 0) {
+		withdraw([]*vtm.Resource{t.standard.shown})
+		t.standard.shown = nil
+	}
 	for _, e := range t.gone {
 		withdraw(e.shown)
 	}
@@ -388,7 +412,7 @@ func (t *Translator) assemble() {
 		e.stale = false
 		e.shown = e.shows()
 		show(e.shown)
-		if verdict := e.judge(t.env); !reflect.DeepEqual(verdicts[e.key], verdict) {
+		if verdict := e.judge(t.env, &t.standard); !reflect.DeepEqual(verdicts[e.key], verdict) {
 			verdicts[e.key] = verdict
 			judged = append(judged, e.key)
 		}
@@ -399,6 +423,10 @@ func (t *Translator) assemble() {
 			t.shownKeys[name] = r
 			show([]*vtm.Resource{r})
 		}
+	}
+	if r := t.standard.resource; r != nil && len(t.standard.users) > 0 {
+		t.standard.shown = r
+		show([]*vtm.Resource{r})
 	}
 
 	t.changes = Changes{Ingresses: judged}
@@ -418,8 +446,9 @@ func (t *Translator) assemble() {
 func (s *site) resources() []*vtm.Resource {
 	var all []*vtm.Resource
 	for _, l := range s.listeners {
-		all = append(all, l.own...)
+		all = append(all, l.resources()...)
 	}
+	all = append(all, s.redirect...)
 	if s.group != nil {
 		all = append(all, s.group)
 	}

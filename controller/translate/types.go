@@ -19,6 +19,10 @@ type Input struct {
 	Settings   *config.Settings
 	Appliance  Appliance
 	Programmed Programmed
+	// SelfSigned is the certificate of shared addresses where the setting
+	// default_certificate names no usable one. It is used as long as the traffic
+	// manager has none. Nil: there is none.
+	SelfSigned *KeyPair
 }
 
 // Appliance is what a translation must know of the traffic manager cluster
@@ -90,6 +94,8 @@ type Verdict struct {
 	Reasons []Reason
 	// Addresses are for the Ingress's status; nil when Rejected.
 	Addresses []Address
+	// Problem is the code of the gravest reason when Degraded, else "".
+	Problem string
 	// Resources are those that must be on the traffic manager for it to be served,
 	// sorted.
 	Resources []vtm.ID

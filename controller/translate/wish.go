@@ -22,11 +22,15 @@ type wish struct {
 	// default Traffic IP Group.
 	dedicated, shared netip.Addr
 	port              uint16
+	alone             bool // it needs the virtual server to itself, if not the address
 	share             *model.Share
 	backends          []backendRef // sorted by name, each once
 	extras            extras
 	transport         transport
 }
+
+// sharing reports whether it has to put up with others on its virtual server.
+func (w *wish) sharing() bool { return !w.dedicated.IsValid() && !w.alone }
 
 // backendRef is a backend as an Ingress names it.
 type backendRef struct {
@@ -46,22 +50,19 @@ func readWish(ingress *networkingv1.Ingress, settings *config.Settings) *wish {
 	}
 	values := readAnnotations(ingress.Annotations, &w.findings)
 	w.readAddress(values)
-	w.readTransport(&ingress.Spec, values)
-	if value, ok := values[annPort]; ok {
-		port, err := strconv.ParseUint(value, 10, 16)
-		if err != nil || port == 0 {
-			w.findings.add(fatal, "InvalidPort", "annotation %s is %s: write a number from 1 to 65535", annPort, show(value))
-		}
-		w.port = uint16(port)
-	}
+	w.readTransport(&ingress.Spec, values, settings)
 	w.readExtras(values, settings)
 	if isTrue(values, annLetsEncrypt, &w.findings) {
 		// Serving an Ingress without what it asks for would be worse than telling.
 		w.findings.add(fatal, "NotSupported", "annotation %s is not supported by this version: remove it", annLetsEncrypt)
 	}
 	w.readRoutes(&ingress.Spec)
-	if w.transport.redirect && w.port == plainPort {
-		w.findings.add(fatal, "InvalidPort", "annotations %s and %s: port %d both redirects and is redirected to: use another port", annPort, annRedirect, plainPort)
+	w.checkAllowed(settings)
+	if !w.dedicated.IsValid() && !w.shared.IsValid() {
+		// On the default group the restrictions of shared addresses begin with the
+		// second Ingress on the port.
+		w.alone = w.transport.passthrough || !w.extras.server.none() ||
+			w.transport.redirect && !w.transport.optional && w.port != tlsPort
 	}
 	if len(w.backends) == 0 && w.findings.worst() != fatal {
 		w.findings.add(fatal, "NoBackends", "neither spec.defaultBackend nor a path of spec.rules names a Service: add one")
@@ -157,6 +158,7 @@ func (w *wish) readRoutes(spec *networkingv1.IngressSpec) {
 		}
 	}
 	model.SortRoutes(w.share.Routes)
+	w.share.CountPatterns()
 	slices.SortFunc(w.backends, func(a, b backendRef) int { return cmp.Compare(a.name, b.name) })
 	w.backends = slices.CompactFunc(w.backends, func(a, b backendRef) bool { return a.name == b.name })
 }

@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"net/netip"
+	"sort"
 )
 
 // Owner is who asked for a part of the model.
@@ -57,71 +58,37 @@ type Share struct {
 	// Default is the Backend.Name for requests that no route of any share takes,
 	// empty for none.
 	Default string
+	// Certificates names the certificate for each host, of an owner that decrypts.
+	Certificates map[string]string
+	// Patterns counts the routes by pattern of each host that has some; nil: none
+	// has.
+	Patterns map[Host]int
 }
 
-// Claim is one owner's wish for a place.
-type Claim struct {
-	Site Site
-	Port uint16
-	// Exclusive claims want the whole site, all its ports; others share it.
-	Exclusive bool
-	Share     *Share
+// Of returns the routes of a host, in their order.
+func (s *Share) Of(host Host) []Route {
+	probe := Route{Host: host}
+	begin := sort.Search(len(s.Routes), func(i int) bool { return compareHosts(s.Routes[i], probe) >= 0 })
+	end := begin
+	for end < len(s.Routes) && s.Routes[end].Host == host {
+		end++
+	}
+	return s.Routes[begin:end]
+}
+
+// Hosts returns the hosts of the routes, in their order, each once.
+func (s *Share) Hosts() []Host {
+	var hosts []Host
+	for i := range s.Routes {
+		if i == 0 || s.Routes[i].Host != s.Routes[i-1].Host {
+			hosts = append(hosts, s.Routes[i].Host)
+		}
+	}
+	return hosts
 }
 
 // Place is what tells listeners apart.
 type Place struct {
 	Site Site
 	Port uint16
-}
-
-// Listener accepts requests at one place.
-type Listener struct {
-	Place
-	Exclusive bool
-	// Shares in order of rank, at least one: an older owner's routes are tried
-	// before a younger one's, and default backends after all routes, the oldest
-	// first. An exclusive listener has one.
-	Shares []*Share
-}
-
-// Holder is the oldest owner, in whose name the listener stands.
-func (l *Listener) Holder() Owner { return l.Shares[0].Owner }
-
-// Allotment says who got what.
-type Allotment struct {
-	Listeners map[Place]*Listener
-	// Holders gives the oldest owner on each site.
-	Holders map[Site]Owner
-	// Refused maps a claim's index to the older owner that holds its site.
-	Refused map[int]Owner
-}
-
-// Allot grants claims in the order given, which must be that of rank: the older
-// keeps what it has. A site is either one exclusive owner's or shared. A claim
-// that is refused holds nothing.
-func Allot(claims []Claim) Allotment {
-	out := Allotment{
-		Listeners: make(map[Place]*Listener, len(claims)),
-		Holders:   make(map[Site]Owner, len(claims)),
-		Refused:   map[int]Owner{},
-	}
-	exclusive := make(map[Site]bool, len(claims))
-	for i, claim := range claims {
-		holder, taken := out.Holders[claim.Site]
-		if taken && (exclusive[claim.Site] || claim.Exclusive) {
-			out.Refused[i] = holder
-			continue
-		}
-		if !taken {
-			out.Holders[claim.Site], exclusive[claim.Site] = claim.Share.Owner, claim.Exclusive
-		}
-		place := Place{claim.Site, claim.Port}
-		listener := out.Listeners[place]
-		if listener == nil {
-			listener = &Listener{Place: place, Exclusive: claim.Exclusive}
-			out.Listeners[place] = listener
-		}
-		listener.Shares = append(listener.Shares, claim.Share)
-	}
-	return out
 }

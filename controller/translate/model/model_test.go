@@ -1,7 +1,6 @@
 package model_test
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -46,41 +45,93 @@ func TestRoutesAreTriedFromTheMostSpecific(t *testing.T) {
 	}
 }
 
-// Allot is told in words: in order of rank, each claim is granted exactly when no
-// granted one before excludes it.
+// Allot is told in words, pair by pair: in order of rank, each claim is granted
+// exactly when no granted one before excludes it.
 func TestEachClaimIsGrantedUnlessAnOlderOneExcludesIt(t *testing.T) {
-	sites := []model.Site{{Address: netip.MustParseAddr("10.0.0.1")}, {Address: netip.MustParseAddr("10.0.0.2")}, {Group: "g"}}
 	rapid.Check(t, func(t *rapid.T) {
 		var claims []model.Claim
 		for i := range rapid.IntRange(0, 8).Draw(t, "n") {
-			claims = append(claims, model.Claim{
-				Site: rapid.SampledFrom(sites).Draw(t, "site"), Port: uint16(rapid.IntRange(80, 81).Draw(t, "port")),
-				Exclusive: rapid.Bool().Draw(t, "exclusive"), Share: &model.Share{Owner: model.Owner{Name: string(rune('a' + i)), Created: int64(i)}},
-			})
+			c := model.Claim{
+				Port:      rapid.SampledFrom([]uint16{80, 443, 8443}).Draw(t, "port"),
+				Exclusive: rapid.IntRange(0, 9).Draw(t, "exclusive") == 0,
+				Alone:     rapid.IntRange(0, 9).Draw(t, "alone") == 0,
+				TLS:       rapid.Bool().Draw(t, "tls"),
+				Share:     &model.Share{Owner: model.Owner{Name: string(rune('a' + i)), Created: int64(i)}},
+			}
+			if c.TLS {
+				c.Share.Certificates = rapid.MapOfN(rapid.SampledFrom([]string{"h", "i"}), rapid.SampledFrom([]string{"c", "d"}), 0, 2).Draw(t, "certificates")
+				c.Redirect = c.Port != 80 && rapid.Bool().Draw(t, "redirect")
+				c.Optional = c.Redirect && rapid.Bool().Draw(t, "optional")
+			}
+			claims = append(claims, c)
 		}
 		got := model.Allot(claims)
-		granted := func(i int) bool { _, refused := got.Refused[i]; return !refused }
-		for i, claim := range claims {
-			excluded := ""
-			for j, older := range claims[:i] {
-				if granted(j) && older.Site == claim.Site && (older.Exclusive || claim.Exclusive) && excluded == "" {
-					excluded = older.Share.Owner.Name
+		granted := func(i int) bool { return got.Grants[i].Refused == nil }
+		redirects := func(i int) bool { return granted(i) && got.Grants[i].Redirect }
+		// hinders says whether a granted claim leaves no room for another one.
+		hinders := func(i int, c *model.Claim) bool {
+			o := &claims[i]
+			if o.Exclusive || c.Exclusive || redirects(i) && c.Port == 80 {
+				return true
+			}
+			if o.Port != c.Port {
+				return false
+			}
+			for host, name := range o.Share.Certificates {
+				if other, ok := c.Share.Certificates[host]; ok && other != name {
+					return true
 				}
 			}
-			if granted(i) != (excluded == "") || got.Refused[i].Name != excluded {
-				t.Fatalf("claim %d of %+v: granted %v by %v, excluded by %q", i, claims, granted(i), got.Refused[i], excluded)
+			return o.Alone || c.Alone || o.TLS != c.TLS
+		}
+		hindersRedirect := func(i int, c *model.Claim) bool {
+			return claims[i].Port == 80 || redirects(i) && claims[i].Port != c.Port
+		}
+		for i := range claims {
+			c := &claims[i]
+			refused, lost := false, false
+			for j := range i {
+				if granted(j) {
+					refused = refused || hinders(j, c)
+					lost = lost || c.Redirect && hindersRedirect(j, c)
+				}
 			}
-			l := got.Listeners[model.Place{Site: claim.Site, Port: claim.Port}]
-			if granted(i) != (l != nil && slices.Contains(l.Shares, claim.Share)) {
-				t.Fatalf("claim %d: listener %+v", i, l)
+			refused = refused || lost && !c.Optional
+			g := got.Grants[i]
+			if (g.Refused != nil) != refused || (g.Lost != nil) != (!refused && lost) || g.Redirect != (c.Redirect && !refused && !lost) {
+				t.Fatalf("claim %d of %+v: %+v; refused %v, redirect lost %v", i, claims, g, refused, lost)
+			}
+			if g.Refused != nil {
+				by := slices.IndexFunc(claims, func(o model.Claim) bool { return o.Share.Owner == g.Refused.By })
+				if by < 0 || by >= i || !granted(by) {
+					t.Fatalf("claim %d is refused because of %+v, which holds nothing", i, g.Refused)
+				}
 			}
 		}
-		for _, l := range got.Listeners {
-			if !slices.IsSortedFunc(l.Shares, func(a, b *model.Share) int { return a.Owner.Compare(b.Owner) }) || l.Exclusive && len(l.Shares) != 1 {
-				t.Fatalf("listener %+v", l)
+		for i := range claims {
+			if granted(i) {
+				if got.Holder != claims[i].Share.Owner {
+					t.Fatalf("holder %v, want %v", got.Holder, claims[i].Share.Owner)
+				}
+				break
 			}
 		}
 	})
+}
+
+func TestTooManyPatternsOfOneHostAreRefused(t *testing.T) {
+	share := func(name string, n int) *model.Share {
+		s := &model.Share{Owner: model.Owner{Name: name}}
+		for i := range n {
+			s.Routes = append(s.Routes, model.Route{Host: "h", Path: model.Path{Kind: model.Pattern, Text: strings.Repeat("/a", i) + "*"}})
+		}
+		s.CountPatterns()
+		return s
+	}
+	got := model.Allot([]model.Claim{{Share: share("a", 300)}, {Share: share("b", 101)}, {Share: share("c", 100)}})
+	if r := got.Grants[1].Refused; got.Grants[0].Refused != nil || r == nil || r.Why != model.TooManyPatterns || r.Host != "h" || got.Grants[2].Refused != nil {
+		t.Errorf("grants %+v", got.Grants)
+	}
 }
 
 // matches says, by brute force, whether a route takes a request.
@@ -121,66 +172,59 @@ func TestAShadowedRouteNeverGetsARequest(t *testing.T) {
 		return r
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		l := &model.Listener{}
+		var shares []*model.Share
 		for i := range rapid.IntRange(1, 3).Draw(t, "shares") {
 			s := &model.Share{Owner: model.Owner{Name: string(rune('a' + i))}, Routes: rapid.SliceOfN(route, 0, 5).Draw(t, "routes")}
 			model.SortRoutes(s.Routes)
-			if rapid.Bool().Draw(t, "default") {
-				s.Default = "d"
-			}
-			l.Shares = append(l.Shares, s)
+			shares = append(shares, s)
 		}
 		shadowed := map[*model.Route]bool{}
-		defaults := map[*model.Share]bool{}
-		for _, s := range l.Shadows() {
-			if s.Route != nil {
+		for _, host := range hosts {
+			for _, s := range model.Shadows(model.Host(host), shares) {
 				shadowed[s.Route] = true
-			} else {
-				defaults[s.Share] = true
 			}
 		}
+		takesAll := slices.ContainsFunc(shares, (*model.Share).TakesAll)
 		for _, host := range hosts {
 			for _, path := range paths[1:] {
 				if strings.HasPrefix(host, "*") {
 					continue
 				}
-				winner, byDefault := first(l, host, path)
-				if shadowed[winner] || byDefault != nil && defaults[byDefault] {
+				winner := first(shares, host, path)
+				if shadowed[winner] {
 					t.Fatalf("host %q, path %q is taken by what Shadows calls shadowed: %+v", host, path, winner)
+				}
+				if winner == nil && takesAll {
+					t.Fatalf("host %q, path %q is taken by nobody, and TakesAll says it is", host, path)
 				}
 			}
 		}
 	})
-	covered := &model.Listener{Shares: []*model.Share{
-		{Owner: model.Owner{Name: "old"}, Routes: []model.Route{{Host: "*.x", Path: model.PrefixPath("/a")}}, Default: "d"},
-		{Owner: model.Owner{Name: "new"}, Routes: []model.Route{{Host: "b.x", Path: model.Path{Kind: model.Exact, Text: "/a/b"}}, {Host: "b.x", Path: model.PrefixPath("/b")}}, Default: "d"},
-	}}
-	got := covered.Shadows()
-	if len(got) != 2 || got[0].Route != &covered.Shares[1].Routes[0] || got[1].Route != nil || got[1].Share != covered.Shares[1] || got[0].Covered.Name != "old" {
+	covered := []*model.Share{
+		{Owner: model.Owner{Name: "old"}, Routes: []model.Route{{Host: "*.x", Path: model.PrefixPath("/a")}}},
+		{Owner: model.Owner{Name: "new"}, Routes: []model.Route{{Host: "b.x", Path: model.Path{Kind: model.Exact, Text: "/a/b"}}, {Host: "b.x", Path: model.PrefixPath("/b")}}},
+	}
+	got := model.Shadows("b.x", covered)
+	if len(got) != 1 || got[0].Route != &covered[1].Routes[0] || got[0].Covered.Name != "old" {
 		t.Errorf("shadows %+v", got)
 	}
 }
 
-func first(l *model.Listener, host, path string) (*model.Route, *model.Share) {
-	for _, s := range l.Shares {
+func first(shares []*model.Share, host, path string) *model.Route {
+	for _, s := range shares {
 		for i := range s.Routes {
 			if matches(s.Routes[i], host, path) {
-				return &s.Routes[i], nil
+				return &s.Routes[i]
 			}
 		}
 	}
-	for _, s := range l.Shares {
-		if s.Default != "" {
-			return nil, s
-		}
-	}
-	return nil, nil
+	return nil
 }
 
 func TestAPathOfManySlashesIsSearchedQuickly(t *testing.T) {
 	long := model.PrefixPath(strings.Repeat("/a", 30_000))
-	l := &model.Listener{Shares: []*model.Share{{Routes: slices.Repeat([]model.Route{{Host: "a.b", Path: long}}, 50)}}}
-	if got := len(l.Shadows()); got != 49 {
+	share := &model.Share{Routes: slices.Repeat([]model.Route{{Host: "a.b", Path: long}}, 50)}
+	if got := len(model.Shadows("a.b", []*model.Share{share})); got != 49 {
 		t.Errorf("%d shadows of 50 equal routes, want 49", got)
 	}
 }

@@ -68,6 +68,13 @@ func (p Path) literal() int {
 	return len(p.Text)
 }
 
+// compareHosts orders routes by host alone.
+func compareHosts(a, b Route) int {
+	// Hosts of one tier never match the same request: their order only has to be
+	// always the same.
+	return cmp.Or(cmp.Compare(a.Host.tier(), b.Host.tier()), cmp.Compare(a.Host, b.Host))
+}
+
 func compareRoutes(a, b Route) int {
 	exactFirst := func(p Path) int {
 		if p.Kind == Exact {
@@ -76,10 +83,7 @@ func compareRoutes(a, b Route) int {
 		return 1
 	}
 	return cmp.Or(
-		cmp.Compare(a.Host.tier(), b.Host.tier()),
-		// Hosts of one tier never match the same request: their order only has to be
-		// always the same.
-		cmp.Compare(a.Host, b.Host),
+		compareHosts(a, b),
 		cmp.Compare(exactFirst(a.Path), exactFirst(b.Path)),
 		-cmp.Compare(a.Path.literal(), b.Path.literal()),
 		-cmp.Compare(a.Path.Kind, b.Path.Kind), // /a* before the prefix /a
@@ -105,42 +109,49 @@ type Shadow struct {
 	Covered Owner  // whose route or default backend takes all its requests
 }
 
-// Shadows finds what on the listener is covered whole by one other route that is
-// tried before, in order of shares and routes. Several routes that cover another
-// one only together are not searched for.
-func (l *Listener) Shadows() []Shadow {
+// Above returns the hosts whose routes also take requests for a host, besides
+// itself: the wildcard that covers it, and every host.
+func (h Host) Above() []Host {
+	var above []Host
+	if h.tier() == 0 {
+		if _, domain, ok := strings.Cut(string(h), "."); ok {
+			above = append(above, Host("*."+domain))
+		}
+	}
+	if h != "" {
+		above = append(above, "")
+	}
+	return above
+}
+
+// Shadows finds the routes of host that are covered whole by one other route that
+// is tried before. shares, by rank, hold all that have routes of host or of one
+// of host.Above. Several routes that cover another one only together are not
+// searched for.
+func Shadows(host Host, shares []*Share) []Shadow {
 	type key struct {
 		host Host
 		path Path
 	}
 	seen := map[key]Owner{}
-	var shadows []Shadow
-	covering := func(r Route) (Owner, bool) {
-		hosts := []Host{r.Host}
-		if r.Host.tier() == 0 {
-			if _, domain, ok := strings.Cut(string(r.Host), "."); ok {
-				hosts = append(hosts, Host("*."+domain))
-			}
-		}
-		if r.Host != "" {
-			hosts = append(hosts, "")
-		}
-		for _, host := range hosts {
-			if owner, ok := seen[key{host, Path{Prefix, ""}}]; ok {
+	hosts := append([]Host{host}, host.Above()...)
+	covering := func(path Path) (Owner, bool) {
+		for _, h := range hosts {
+			if owner, ok := seen[key{h, Path{Prefix, ""}}]; ok {
 				return owner, true
 			}
-			if owner, ok := seen[key{host, r.Path}]; ok {
+			if owner, ok := seen[key{h, path}]; ok {
 				return owner, true
 			}
-			if r.Path.Kind == Pattern {
+			if path.Kind == Pattern {
 				continue
 			}
-			text, n := r.Path.Text, 0
+			text, n := path.Text, 0
 			for i := 1; i <= len(text) && n < maxPrefixes; i++ {
 				if i < len(text) && text[i] != '/' {
 					continue
 				}
-				if owner, ok := seen[key{host, Path{Prefix, text[:i]}}]; ok {
+				if owner, ok := seen[key{h, Path{Prefix, text[:i]}}]; ok {
 					return owner, true
 				}
 				n++
@@ -148,30 +159,38 @@ func (l *Listener) Shadows() []Shadow {
 		}
 		return Owner{}, false
 	}
-	for _, share := range l.Shares {
-		for i := range share.Routes {
-			route := &share.Routes[i]
-			if owner, ok := covering(*route); ok {
-				shadows = append(shadows, Shadow{share, route, owner})
-				continue
+	var shadows []Shadow
+	for _, share := range shares {
+		for _, h := range hosts { // also the order in which a share's routes are tried
+			routes := share.Of(h)
+			for i := range routes {
+				route := &routes[i]
+				if h == host {
+					if owner, ok := covering(route.Path); ok {
+						shadows = append(shadows, Shadow{share, route, owner})
+						continue
+					}
+				}
+				path := route.Path
+				if path.All() {
+					path = Path{Prefix, ""}
+				}
+				if _, known := seen[key{h, path}]; !known {
+					seen[key{h, path}] = share.Owner
+				}
 			}
-			path := route.Path
-			if path.All() {
-				path = Path{Prefix, ""}
-			}
-			seen[key{route.Host, path}] = share.Owner
-		}
-	}
-	everything, covered := seen[key{"", Path{Prefix, ""}}]
-	for _, share := range l.Shares {
-		if share.Default == "" {
-			continue
-		}
-		if covered {
-			shadows = append(shadows, Shadow{share, nil, everything})
-		} else {
-			everything, covered = share.Owner, true
 		}
 	}
 	return shadows
+}
+
+// TakesAll reports whether a share has a route for every host and path, so that
+// no default backend is ever used.
+func (s *Share) TakesAll() bool {
+	for _, route := range s.Of("") {
+		if route.Path.All() {
+			return true
+		}
+	}
+	return false
 }
