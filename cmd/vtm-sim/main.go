@@ -85,6 +85,7 @@ type runCommand struct {
 	User          string     `help:"User of the REST API." default:"admin"`
 	PasswordFile  string     `help:"File with the user's password; else it is in the environment as VTM_SIM_PASSWORD. On loopback addresses it may be left away." type:"existingfile" placeholder:"FILE"`
 	ReplicateLate bool       `help:"Replicate as a real cluster does, 5 to 20 s after a change; otherwise a new configuration has replicate_lull 0, and changes are everywhere at once."`
+	AllowPrograms bool       `help:"Let actions of the type program run on this machine, as the user of this command. Whoever may write over REST chooses what runs."`
 	EventLog      bool       `help:"Print the event logs."`
 }
 
@@ -148,7 +149,7 @@ func (r *runCommand) run(ctx context.Context, out, logTo io.Writer) error {
 		Options: vtm.Options{
 			World: world, Log: slog.New(slog.NewTextHandler(logTo, &slog.HandlerOptions{Level: level})),
 			Users: map[string]string{r.User: password}, Strict: r.Strict, AddressMap: addresses,
-			RESTPort: freePort(r.RESTPort), ReplicateAtOnce: !r.ReplicateLate,
+			RESTPort: freePort(r.RESTPort), ReplicateAtOnce: !r.ReplicateLate, AllowPrograms: r.AllowPrograms,
 		},
 		Members: r.Cluster, Base: r.Address.Prev(), Data: r.Data,
 		ControlPort: freePort(r.ControlPort), NoControl: !r.Address.IsLoopback(),

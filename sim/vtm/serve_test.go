@@ -76,8 +76,11 @@ func TestAConfigurationIsServedWhenItsWriteIsAnswered(t *testing.T) {
 	}
 
 	state := c.want(200, "GET", "/status/local_tm/state", nil).json(t)["state"].(map[string]any)
+	for _, v := range state["virtual_servers"].([]any) {
+		delete(v.(map[string]any), "throughput") // of the last second
+	}
 	servers, _ := json.Marshal(state["virtual_servers"])
-	if want := `[{"name":"web","pool":"app","port":` + port + `,"throughput":0,"ts_redirect_pools":["shop"]}]`; string(servers) != want {
+	if want := `[{"name":"web","pool":"app","port":` + port + `,"ts_redirect_pools":["shop"]}]`; string(servers) != want {
 		t.Errorf("virtual_servers %s, want %s", servers, want)
 	}
 	counters := c.want(200, "GET", "/status/vtm-1.sim/statistics/virtual_servers/web", nil).json(t)["statistics"].(map[string]any)
