@@ -224,6 +224,8 @@ type server struct {
 	rules []*trafficscript.Rule
 	pool  string
 	pools map[string]bool
+
+	instructions int // of the longest decision
 }
 
 // serverOf finds the only virtual server and checks that each rule compiles and
@@ -254,7 +256,13 @@ func serverOf(r *translate.Result) (*server, error) {
 		if source == nil {
 			return nil, fmt.Errorf("rule %q does not exist", name)
 		}
-		rule, diagnostics := trafficscript.Compile(source.Name, source.Content, nil)
+		rule, diagnostics := trafficscript.Compile(source.Name, source.Content, func(library string) ([]byte, bool) {
+			imported := r.Desired[vtm.ID{Type: vtm.Rules, Name: library}]
+			if imported == nil {
+				return nil, false
+			}
+			return imported.Content, true
+		})
 		if len(diagnostics) > 0 {
 			return nil, fmt.Errorf("%v in:\n%s", diagnostics, source.Content)
 		}
@@ -276,6 +284,7 @@ func (s *server) decide(host, target string) (string, error) {
 	}}
 	for _, rule := range s.rules {
 		result := rule.Run(context.Background(), h, trafficscript.Limits{})
+		s.instructions = max(s.instructions, result.Instructions)
 		if result.End == trafficscript.Aborted || len(h.events) > 0 {
 			return "", fmt.Errorf("rule %s: %v, events %v", rule.Name(), result.Err, h.events)
 		}
@@ -312,7 +321,26 @@ func (h *ruleHost) Sleep(context.Context, time.Duration) error { return nil }
 
 var _ trafficscript.Host = (*ruleHost)(nil)
 
-func TestAnEmittedRuleRoutesAsDocumented(t *testing.T) {
+func TestAnEmittedRuleRoutesAsDocumented(t *testing.T) { routesAsDocumented(t, nil, nil) }
+
+// More than a handful of Ingresses, or of routes, stand in rule libraries.
+func TestEmittedLibrariesRouteAsDocumented(t *testing.T) {
+	var more []ingress
+	for i := range 33 {
+		more = append(more, ingress{name: fmt.Sprintf("more%d", i), created: int64(i % 3), routes: []route{{host: fmt.Sprintf("more%d.example", i), kind: "Prefix", path: "/", service: "s1"}}})
+	}
+	var long []route
+	for i := range 101 {
+		for _, host := range []string{"a.example.com", "*.example.com"} {
+			long = append(long, route{host: host, kind: "Prefix", path: fmt.Sprintf("/%c/%d", 'a'+i%4, i), service: "s1"})
+		}
+	}
+	routesAsDocumented(t, more, long)
+}
+
+// routesAsDocumented draws Ingresses and requests. On a shared address others come
+// beside the Ingresses drawn; on a dedicated one the Ingress gets long as well.
+func routesAsDocumented(t *testing.T, others []ingress, long []route) {
 	hosts := []string{"", "a.example.com", "b.example.com", "*.example.com", "*.b.example.com", "example.com"}
 	segments := []string{"a", "b", "ab", "A", "a.b", `q"\`, "é", "$1", "?x", "#", "\n"}
 	path := rapid.Custom(func(t *rapid.T) string {
@@ -351,7 +379,13 @@ func TestAnEmittedRuleRoutesAsDocumented(t *testing.T) {
 			if len(one.routes) == 0 || rapid.Bool().Draw(t, "has default") {
 				one.backend = rapid.SampledFrom(services).Draw(t, "default")
 			}
+			if dedicated {
+				one.routes = append(one.routes, long...)
+			}
 			ingresses = append(ingresses, one)
+		}
+		if !dedicated {
+			ingresses = append(ingresses, others...)
 		}
 		s, err := serverOf(translated(ingresses, dedicated))
 		if err != nil {
@@ -367,7 +401,7 @@ func TestAnEmittedRuleRoutesAsDocumented(t *testing.T) {
 			return cmp.Or(b.String(), "/") + rapid.SampledFrom([]string{"", "?q=%2f/../%2e", "?"}).Draw(t, "query")
 		})
 		for range 8 {
-			host := rapid.SampledFrom([]string{"a.example.com", "B.example.com:80", "c.b.example.com", ".example.com", "example.com.", "x.org", ""}).Draw(t, "request host")
+			host := rapid.SampledFrom([]string{"a.example.com", "B.example.com:80", "c.b.example.com", ".example.com", "example.com.", "x.org", "", "*.example.com", "more7.example"}).Draw(t, "request host")
 			asked := target.Draw(t, "target")
 			got, err := s.decide(host, asked)
 			if err != nil {
