@@ -44,8 +44,9 @@ fuzz: ## coverage-guided fuzzing of everything hostile, FUZZTIME each
 		done; \
 	done
 
-docs: ## docs/settings.md, from the settings' description
+docs: ## the pages in docs/ that are made from code and data
 	$(GO) test ./internal/facts -run SettingsPage -update
+	$(GO) test $(TESTFLAGS) ./sim/vtm -run FidelityPage -update
 
 kubectl: bin/kubectl ## a current kubectl, built from its Go module
 

@@ -201,7 +201,7 @@ func (t *TrafficManager) runProgram(ctx context.Context, run programRun) {
 		limit = actionLongest
 	}
 	t.record.count(target{"actions", run.action})
-	output, err := runFile(ctx, program.content, limit, append(args, run.event.message())...)
+	output, err := runFile(ctx, program.file(), limit, append(args, run.event.message())...)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

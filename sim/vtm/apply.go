@@ -157,6 +157,7 @@ func monitor(r *resource) *dataplane.Monitor {
 // key returns the value of a key, its default if it is not set. The schema has
 // every key that this package asks for; a test asks for them all.
 func key[T any](r *resource, sectionName, name string) T {
+	r.kind.note(sectionName, "/", name)
 	v, _ := r.value(r.kind.property(sectionName, name)).(T)
 	return v
 }
@@ -175,8 +176,15 @@ func (r *resource) seconds(sectionName, name string) time.Duration {
 	return time.Duration(min(key[int64](r, sectionName, name), most)) * time.Second
 }
 
+// file is the content of a file that takes effect.
+func (r *resource) file() []byte {
+	r.kind.note("content")
+	return r.content
+}
+
 // tableRow is a row with the names of its columns.
 type tableRow struct {
+	kind  *resourceType
 	of    *property
 	cells row
 }
@@ -186,12 +194,15 @@ func (r *resource) table(sectionName, name string) []tableRow {
 	rows := key[[]row](r, sectionName, name)
 	out := make([]tableRow, len(rows))
 	for i, cells := range rows {
-		out[i] = tableRow{p, cells}
+		out[i] = tableRow{r.kind, p, cells}
 	}
 	return out
 }
 
-func (t tableRow) cell(column string) any { return t.cells[t.of.column(column)] }
+func (t tableRow) cell(column string) any {
+	t.kind.note(t.of.section, "/", t.of.name, ".", column)
+	return t.cells[t.of.column(column)]
+}
 
 func (t tableRow) text(column string) string {
 	s, _ := t.cell(column).(string)

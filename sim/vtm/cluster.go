@@ -81,7 +81,7 @@ type member struct {
 // StartCluster starts all members, each with its REST API answering. Members have
 // replicated what is stored when it returns. Errors name what cannot be used; then
 // nothing is left running.
-func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
+func StartCluster(o ClusterOptions) (*Cluster, error) {
 	if o.Members < 1 || o.Members > maxMembers {
 		return nil, fmt.Errorf("a cluster of %d traffic managers: between 1 and %d are possible", o.Members, maxMembers)
 	}
@@ -95,6 +95,10 @@ func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
+	return startCluster(o, sch)
+}
+
+func startCluster(o ClusterOptions, sch *schema) (_ *Cluster, err error) {
 	c := &Cluster{
 		o: o, schema: sch, wire: newWire(o.World, o.AddressMap),
 		changing: make(chan struct{}, 1), closing: make(chan struct{}),

@@ -261,6 +261,7 @@ func (t *TrafficManager) put(r *resource) error {
 		}
 	}
 	t.store.put(r)
+	t.reactions.forget(r.kind)
 	return nil
 }
 

@@ -22,6 +22,7 @@
 //	metadata.go   what ?metadata adds to an answer
 //	strict.go     references between resources; what Options.Strict refuses
 //	apply.go      stored resources to the data plane's typed configuration
+//	reads.go      which keys take effect: docs/vtm-fidelity.md is made of it
 //	builtin.go    what a new traffic manager has; the long lists are in builtin_more.go
 //	rest.go       limits, path to target
 //	admission.go  how many connections may be open that send nothing

@@ -40,6 +40,9 @@ type resourceType struct {
 	path     string
 	class    resourceClass
 	sections []*section // sorted by name, never empty but for files
+
+	// reads, where a test sets it, gathers what takes effect: see note.
+	reads *reads
 }
 
 type section struct {
