@@ -218,7 +218,7 @@ func (c *client) read(b []byte) (int, error) {
 
 func (c *client) Write(b []byte) (int, error) {
 	c.touch()
-	n, err := c.Conn.Write(b)
+	n, err := c.server.d.bandwidth.write(c.server.d, c.Conn, b)
 	c.sent(n)
 	return n, err
 }

@@ -72,7 +72,8 @@ type DataPlane struct {
 	buffers  buffers
 	proxyLog *log.Logger // where net/http writes what clients and nodes do wrong: level debug
 
-	stats globalStats
+	stats     globalStats
+	bandwidth bandwidth
 
 	rebind chan struct{} // an endpoint could not be bound: try again later
 
@@ -117,6 +118,7 @@ func New(o Options) *DataPlane {
 	}
 	d.global.Store(defaultGlobal())
 	d.tasks.spawn(d.rebindLoop)
+	d.tasks.spawn(d.expiryLoop)
 	return d
 }
 
@@ -218,6 +220,11 @@ func (d *DataPlane) Apply(u Update) {
 	}
 	for name := range d.uses.settle(d.global.Load().VariablePoolUse) {
 		touched[name] = true
+	}
+	for _, name := range sorted(u.VirtualServers) {
+		if v := d.servers[name]; v != nil {
+			d.tellExpiry(v)
+		}
 	}
 	for _, name := range sorted(touched) {
 		if p := d.pool(name); p != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // State is what a traffic manager shows of itself in status/state. All lists are
@@ -186,8 +187,12 @@ func (d *DataPlane) serverState(v *vserver, s *State, fail func(string, ...any))
 		}
 	}
 	for _, key := range conf.sites.keys() {
-		if d.key(key) == nil {
+		k := d.key(key)
+		if k == nil {
 			fail("Virtual server '%s': server key '%s' does not exist", v.name, key)
+		}
+		if end := k.expires(); !end.IsZero() && !end.After(d.now()) {
+			fail("Virtual server '%s': certificate '%s' has expired on %s", v.name, key, end.UTC().Format(time.DateOnly))
 		}
 	}
 	for _, at := range v.claims {

@@ -15,9 +15,10 @@ import (
 
 // selfSigned makes the certificate that a traffic manager has before an
 // administrator gives it another. Its key comes from World.Rand, and it is
-// signed without randomness, so that in simulation a seed repeats it.
-func selfSigned(o Options) (*tls.Certificate, error) {
-	random := o.World.Rand("vtm/" + o.Name + "/certificate")
+// signed without randomness, so that in simulation a seed repeats it. which tells
+// a machine's certificates apart.
+func selfSigned(o Options, which string) (*tls.Certificate, error) {
+	random := o.World.Rand("vtm/" + o.Name + "/" + which)
 	key, err := newKey(random)
 	if err != nil {
 		return nil, err

@@ -38,6 +38,7 @@ type FaultKind struct {
 // FaultKinds lists all kinds of faults, sorted by name.
 func FaultKinds() []FaultKind {
 	return []FaultKind{
+		{"certificate", "", false, "the REST API presents another certificate, self-signed too; without effect on plain HTTP"},
 		{"cut", "peer|clients|nodes", false, "lose what goes between the member and another member (its name), the clients of virtual servers, or the nodes"},
 		{"disk-full", "", false, "refuse every change with 507, also those replicated from others"},
 		{"down", "", false, "close the REST API's connections, those that are open and those that come"},
@@ -47,7 +48,8 @@ func FaultKinds() []FaultKind {
 		{"hold", "", false, "hold back the replication of the member's changes"},
 		{"isolate", "", false, "lose the network: peers, clients, nodes and REST API"},
 		{"latency", "duration", true, "wait before the request is handled, such as 200ms"},
-		{"licence-expired", "", false, "the licence key has expired: told in status/state and the event log"},
+		{"licence-expired", "", false, "the licence key has expired: told in status/state and the event log, and clients of virtual servers together get 1 Mbit/s"},
+		{"restart", "", false, "the process is killed and started again, once: it is not listed afterwards"},
 		{"slow", "duration", true, "wait before each 1024 bytes of the answer's body"},
 		{"status", "code", true, "answer with this status, 400 to 599, and do nothing"},
 		{"stop", "", false, "the process is killed, and started again when the fault is taken away"},

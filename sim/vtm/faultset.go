@@ -1,6 +1,7 @@
 package vtm
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -36,9 +37,21 @@ func (c *Cluster) SetFaults(rules []FaultRule) error {
 		return err
 	}
 	defer func() { <-c.changing }()
+	// A restart happens once: it is not kept among the faults.
+	restarts := slices.DeleteFunc(slices.Clone(rules), func(r FaultRule) bool { return r.Kind != "restart" })
+	rules = slices.DeleteFunc(slices.Clone(rules), func(r FaultRule) bool { return r.Kind == "restart" })
+	for _, name := range c.Names() {
+		if concerns(restarts, name, "restart") {
+			c.stopMember(c.member(name)) // settleFrom starts it, unless it shall be stopped
+		}
+	}
 	c.mu.Lock()
-	before := c.faults
-	c.faults = slices.Clone(rules)
+	before := slices.Clone(c.faults)
+	for _, r := range restarts {
+		r.Kind = "stop"
+		before = append(before, r)
+	}
+	c.faults = rules
 	c.hits = make(map[int]uint64)
 	c.mu.Unlock()
 	return errors.Join(c.settleFrom(before)...)
@@ -82,15 +95,22 @@ func (c *Cluster) settleFrom(before []FaultRule) (errs []error) {
 			if err := c.startMember(m); err != nil {
 				errs = append(errs, fmt.Errorf("traffic manager %s cannot start again: %w", name, err))
 			}
-			continue
 		}
-		if tm == nil {
+		if tm = c.running(name); tm == nil {
 			continue
 		}
 		if concerns(rules, name, "down") {
 			tm.listener.cut()
 		}
-		if now := concerns(rules, name, "licence-expired"); now != concerns(before, name, "licence-expired") {
+		if err := tm.changeCertificate(concerns(rules, name, "certificate")); err != nil {
+			errs = append(errs, err)
+		}
+		limit, now := int64(0), concerns(rules, name, "licence-expired")
+		if now {
+			limit = developerBandwidth
+		}
+		tm.data.LimitBandwidth(limit)
+		if now != concerns(before, name, "licence-expired") {
 			e := dataplane.Event{Level: "SERIOUS", Section: "licensekeys", Tag: "expired", Text: licenceExpired}
 			if !now {
 				e = dataplane.Event{Level: "INFO", Section: "licensekeys", Tag: "usinglicense", Text: "The licence key is valid"}
@@ -112,6 +132,24 @@ func (c *Cluster) settleFrom(before []FaultRule) (errs []error) {
 		tm.linkChanged()
 	}
 	return errs
+}
+
+// changeCertificate has the REST API present another certificate, or its own
+// again. Connections end, so that clients look at it.
+func (t *TrafficManager) changeCertificate(other bool) error {
+	if t.certificate == nil || other == (t.otherCertificate.Load() != nil) {
+		return nil
+	}
+	var made *tls.Certificate
+	if other {
+		var err error
+		if made, err = selfSigned(t.o, "other certificate"); err != nil {
+			return fmt.Errorf("another certificate for traffic manager %s: %w", t.o.Name, err)
+		}
+	}
+	t.otherCertificate.Store(made)
+	t.listener.cut()
+	return nil
 }
 
 // reach tells whether faults let two members hear each other.
@@ -346,6 +384,3 @@ func (h *health) allRaised() []string {
 	}
 	return list
 }
-
-// licenceExpired is how the event log and status/state tell of the fault.
-const licenceExpired = "The licence key has expired"

@@ -77,54 +77,6 @@ func (t *TrafficManager) shows(r *request, path, root string, values map[string]
 	return answer{status: http.StatusOK, body: b}, nil
 }
 
-// state is what is wrong now, and which pools, nodes and virtual servers there
-// are.
-func (t *TrafficManager) state() map[string]any {
-	s := t.data.State()
-	pools := make([]any, 0, len(s.Pools))
-	for _, p := range s.Pools {
-		pools = append(pools, map[string]any{
-			"name": p.Name, "failure_pool": p.FailurePool,
-			"active_nodes": array(p.Active), "draining_nodes": array(p.Draining), "disabled_nodes": array(p.Disabled),
-		})
-	}
-	servers := make([]any, 0, len(s.VirtualServers))
-	for _, v := range s.VirtualServers {
-		servers = append(servers, map[string]any{
-			"name": v.Name, "pool": v.Pool, "port": v.Port, "throughput": v.Throughput, "ts_redirect_pools": array(v.RulePools),
-		})
-	}
-	failed := make([]any, 0, len(s.FailedNodes))
-	for _, n := range s.FailedNodes {
-		failed = append(failed, map[string]any{"node": n.Node, "pools": array(n.Pools)})
-	}
-	level := "ok"
-	switch {
-	case len(s.Errors) > 0:
-		level = "error"
-	case len(s.FailedNodes) > 0:
-		level = "warn"
-	}
-	values := map[string]any{
-		"errors": array(s.Errors), "tip_errors": []string{},
-		"pools": pools, "virtual_servers": servers, "failed_nodes": failed,
-	}
-	if t.cluster != nil {
-		problems := t.health.problems()
-		if len(problems) > 0 {
-			level = "error"
-		}
-		values["tip_errors"] = array(problems)
-		if t.cluster.faulty(t.o.Name, "licence-expired") {
-			level = "error"
-			values["license"] = "expired"
-			values["errors"] = append(array(s.Errors), "The licence key has expired")
-		}
-	}
-	values["error_level"] = level
-	return values
-}
-
 // array is a list that is never null in JSON.
 func array(list []string) []string {
 	if list == nil {

@@ -107,9 +107,11 @@ type TrafficManager struct {
 	record    record
 	reactions reactions
 	fault     atomic.Pointer[Fault]
-	lastWrite atomic.Int64 // when the configuration last changed, Unix nanoseconds
-	logins    logins
-	admission admission
+	// otherCertificate is what the REST API presents by a fault; nil: its own.
+	otherCertificate atomic.Pointer[tls.Certificate]
+	lastWrite        atomic.Int64 // when the configuration last changed, Unix nanoseconds
+	logins           logins
+	admission        admission
 }
 
 // Limits of the REST API's server.
@@ -177,7 +179,7 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 			t.certificate = o.Certificate
 		}
 		if t.certificate == nil {
-			if t.certificate, err = selfSigned(o); err != nil {
+			if t.certificate, err = selfSigned(o, "certificate"); err != nil {
 				return nil, fmt.Errorf("a certificate for traffic manager %s: %w", o.Name, err)
 			}
 		}
@@ -242,9 +244,9 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 	var plain net.Listener = t.listener
 	if t.certificate != nil {
 		plain = tls.NewListener(plain, &tls.Config{
-			Certificates: []tls.Certificate{*t.certificate},
-			MinVersion:   tls.VersionTLS12,
-			Time:         o.World.Clock().Now,
+			GetCertificate: t.presented,
+			MinVersion:     tls.VersionTLS12,
+			Time:           o.World.Clock().Now,
 		})
 	}
 	t.serving.Go(func() { _ = t.server.Serve(plain) }) // ends with Close
@@ -298,6 +300,14 @@ func (t *TrafficManager) CertificatePEM() []byte {
 		}
 	}
 	return out
+}
+
+// presented is the certificate that a client of the REST API gets.
+func (t *TrafficManager) presented(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if other := t.otherCertificate.Load(); other != nil {
+		return other, nil
+	}
+	return t.certificate, nil
 }
 
 // DataPlane is what serves the traffic of this traffic manager.
