@@ -115,26 +115,35 @@ func (s *server) stop() {
 
 // load reads all settings anew.
 func (s *server) load(ctx context.Context) (*config.Settings, error) {
-	local, err := config.Load(s.sources)
-	if err != nil {
-		return nil, err
+	settings, warnings, err := loadSettings(ctx, s.o, s.sources)
+	if err == nil {
+		s.say(&s.warning, slog.LevelWarn, strings.Join(warnings, "; "))
 	}
-	if local.SettingsSource != "vtm" {
-		return local, nil
+	return settings, err
+}
+
+// LoadSettings loads the settings of sources, and those that the traffic manager
+// keeps if settings_source says so. What is wrong with them is a config.Mistakes.
+func LoadSettings(ctx context.Context, o Options, sources config.Sources) (*config.Settings, error) {
+	settings, _, err := loadSettings(ctx, o, sources)
+	return settings, err
+}
+
+func loadSettings(ctx context.Context, o Options, sources config.Sources) (settings *config.Settings, warnings []string, err error) {
+	local, err := config.Load(sources)
+	if err != nil || local.SettingsSource != "vtm" {
+		return local, nil, err
 	}
-	client, err := newClient(s.o, local, s.o.Actor+"/settings", nil)
+	client, err := newClient(o, local, o.Actor+"/settings", nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer client.Close()
-	kept, err := client.Settings(ctx)
-	if err != nil {
-		return nil, err
+	if sources.TrafficManager, err = client.Settings(ctx); err != nil {
+		return nil, nil, err
 	}
-	all := s.sources
-	all.TrafficManager = kept
-	s.say(&s.warning, slog.LevelWarn, strings.Join(config.Warnings(all), "; "))
-	return config.Load(all)
+	settings, err = config.Load(sources)
+	return settings, config.Warnings(sources), err
 }
 
 // say tells something about the settings once, until there is something else to
@@ -146,7 +155,11 @@ func (s *server) say(said *string, level slog.Level, text string) {
 	*said = text
 }
 
-// newClient makes a client of the traffic manager.
+// NewClient makes a client of the traffic manager, which the caller closes.
+func NewClient(o Options, settings *config.Settings) (*vtm.Client, error) {
+	return newClient(o, settings, o.Actor+"/vtm", nil)
+}
+
 func newClient(o Options, settings *config.Settings, actor string, observe func(method, resource string, status int)) (*vtm.Client, error) {
 	return vtm.NewClient(vtm.Options{
 		World: o.World, Log: o.Log, Actor: actor, Endpoints: endpoints(settings),

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -98,6 +99,8 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 
 func (s *system) KubernetesConfig() *rest.Config { return s.sandbox.KubernetesConfig("scenario") }
 
+func (s *system) Kubeconfig() []byte { return s.sandbox.Kubernetes.Kubeconfig() }
+
 func (s *system) World() outside.World { return s.around.World }
 
 func (s *system) Dial(ctx context.Context, actor string, address netip.AddrPort) (net.Conn, error) {
@@ -151,6 +154,12 @@ func (s *system) Set(name, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settings[name] = value
+}
+
+func (s *system) Settings() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.settings)
 }
 
 // sources give the settings as a settings file, which may change at any time.

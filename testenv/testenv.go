@@ -49,6 +49,8 @@ type Lane interface {
 type Env interface {
 	// KubernetesConfig is for a client with all rights.
 	KubernetesConfig() *rest.Config
+	// Kubeconfig is a kubeconfig file for the same, for programs that run beside.
+	Kubeconfig() []byte
 	// World is where the system lives; clients of a scenario reach it from there.
 	World() outside.World
 	// Dial connects from outside the cluster to an address that traffic managers
@@ -67,6 +69,8 @@ type Env interface {
 	// Set sets a setting of the controller, by its name in its settings file. One that
 	// runs finds it when it looks at the file again.
 	Set(name, value string)
+	// Settings are all that were set, for programs that run beside.
+	Settings() map[string]string
 	// StartController starts the controller; StopController ends it in an orderly
 	// way and waits until it has.
 	StartController(ctx context.Context) error

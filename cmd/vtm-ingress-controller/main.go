@@ -31,8 +31,28 @@ func main() {
 
 // commandLine is what can be written on the command line.
 type commandLine struct {
-	Run     runCommand     `cmd:"" help:"Run the controller until it is told to end (SIGTERM, SIGINT)."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Run      runCommand      `cmd:"" help:"Run the controller until it is told to end (SIGTERM, SIGINT)."`
+	Plan     planCommand     `cmd:"" help:"Show what would change on the traffic manager, and change nothing. Status 0: nothing, 1: something, 2: not found out."`
+	Check    checkCommand    `cmd:"" help:"See whether all is there that the controller needs, and say what to do where it is not."`
+	Explain  explainCommand  `cmd:"" help:"Say what becomes of an Ingress, and why."`
+	Settings settingsCommand `cmd:"" help:"The settings that the traffic manager keeps."`
+	Cleanup  cleanupCommand  `cmd:"" help:"Delete all that the controller owns on the traffic manager."`
+	Adopt    adoptCommand    `cmd:"" help:"Take over what belongs to another Kubernetes cluster under the same controller_id."`
+	Health   healthCommand   `cmd:"" help:"Ask the controller of this machine whether it lives."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
+}
+
+// newCommandLine gives each command its own flags for the settings.
+func newCommandLine() commandLine {
+	var line commandLine
+	for _, flags := range []*settingsFlags{
+		&line.Run.settingsFlags, &line.Plan.settingsFlags, &line.Check.settingsFlags, &line.Explain.settingsFlags,
+		&line.Settings.Get.settingsFlags, &line.Settings.Set.settingsFlags, &line.Settings.Unset.settingsFlags,
+		&line.Cleanup.settingsFlags, &line.Adopt.settingsFlags, &line.Health.settingsFlags,
+	} {
+		*flags = newSettingsFlags()
+	}
+	return line
 }
 
 // surroundings is what a command gets of its process.
@@ -44,7 +64,7 @@ type surroundings struct {
 
 // command runs one command and returns the exit status.
 func command(ctx context.Context, args, environment []string, stdout, stderr io.Writer) int {
-	line := commandLine{Run: newRunCommand()}
+	line := newCommandLine()
 	ended := false // --help
 	parser, err := kong.New(&line,
 		kong.Name("vtm-ingress-controller"),
@@ -66,6 +86,13 @@ func command(ctx context.Context, args, environment []string, stdout, stderr io.
 	}
 	err = parsed.Run(&surroundings{ctx, environment, stdout, stderr})
 	var wrong *wrongSettings
+	var special *statusError
+	if errors.As(err, &special) {
+		if special.error != nil {
+			fmt.Fprintln(stderr, "vtm-ingress-controller:", special.error)
+		}
+		return special.status
+	}
 	switch {
 	case errors.As(err, &wrong):
 		fmt.Fprintln(stderr, wrong)

@@ -15,19 +15,23 @@ import (
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
+	"vtm-ingress/controller/inspect"
 	"vtm-ingress/internal/outside"
 )
 
-// runCommand is `run`. Besides the file, its flags are the settings.
-type runCommand struct {
+// runCommand is `run`.
+type runCommand struct{ settingsFlags }
+
+// settingsFlags are the settings as flags, and their file.
+type settingsFlags struct {
 	Config string `help:"Settings file, YAML. The environment variable VTM_INGRESS_CONFIG names it too." placeholder:"FILE"`
 	// Plugins holds one struct with a flag for each setting that may have one.
 	kong.Plugins
 }
 
-// newRunCommand makes the flags from the settings' description, so that both
+// newSettingsFlags makes the flags from the settings' description, so that both
 // never differ. All are optional texts, or switches: config judges them.
-func newRunCommand() runCommand {
+func newSettingsFlags() settingsFlags {
 	var fields []reflect.StructField
 	for _, s := range config.All() {
 		if s.Flag() == "" {
@@ -49,14 +53,14 @@ func newRunCommand() runCommand {
 				" placeholder:" + strconv.Quote(strings.ToUpper(s.Type))),
 		})
 	}
-	return runCommand{Plugins: kong.Plugins{reflect.New(reflect.StructOf(fields)).Interface()}}
+	return settingsFlags{Plugins: kong.Plugins{reflect.New(reflect.StructOf(fields)).Interface()}}
 }
 
 // fieldName makes an exported name of a setting's key.
 func fieldName(key string) string { return "Setting_" + key }
 
 // given returns the flags that were given, by key.
-func (r *runCommand) given() map[string]string {
+func (r *settingsFlags) given() map[string]string {
 	out := map[string]string{}
 	flags := reflect.ValueOf(r.Plugins[0]).Elem()
 	for _, s := range config.All() {
@@ -74,11 +78,26 @@ func (r *runCommand) given() map[string]string {
 	return out
 }
 
+// openLocal makes a client of the traffic manager by the settings given here
+// alone.
+func (r *settingsFlags) openLocal(s *surroundings) (*session, error) {
+	settings, err := config.Load(r.sources(s.environment))
+	if err != nil {
+		return nil, &wrongSettings{err}
+	}
+	o := controller.Options{World: outside.Real(), Log: slog.New(slog.NewTextHandler(s.stderr, nil)), Actor: "settings"}
+	client, err := controller.NewClient(o, settings)
+	if err != nil {
+		return nil, err
+	}
+	return &session{Options: inspect.Options{World: o.World, Log: o.Log, Settings: settings, Client: client}, close: client.Close}, nil
+}
+
 // wrongSettings are settings with which the controller can't start.
 type wrongSettings struct{ error }
 
 // sources are what settings are read from.
-func (r *runCommand) sources(environment []string) config.Sources {
+func (r *settingsFlags) sources(environment []string) config.Sources {
 	file := r.Config
 	for _, variable := range environment {
 		if path, ok := strings.CutPrefix(variable, config.FileVariable+"="); ok && file == "" {

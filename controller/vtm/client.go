@@ -244,6 +244,8 @@ type Information struct {
 	Version string `json:"tm_version"`
 	// UUID may be empty while the traffic manager starts.
 	UUID string `json:"uuid"`
+	// Date is the traffic manager's clock, to the second; zero if it does not tell.
+	Date time.Time `json:"-"`
 }
 
 // Information reads version and identity of the member in use.
@@ -262,13 +264,40 @@ func (c *Client) Information(ctx context.Context) (Information, error) {
 	if answer.Information == nil {
 		return Information{}, a.garbage(`no "information" in it`)
 	}
+	answer.Information.Date = a.date
 	return *answer.Information, nil
+}
+
+// Replication reads after which pause in requests, and at latest when, a member
+// tells the others of a change (vtm/rest.md §5).
+func (c *Client) Replication(ctx context.Context) (lull, absolute time.Duration, err error) {
+	const path = "global_settings"
+	a, err := c.do(ctx, http.MethodGet, "config/active/"+path, path, nil, false)
+	if err != nil {
+		return 0, 0, err
+	}
+	var answer struct {
+		Properties struct {
+			API *struct {
+				Lull     int64 `json:"replicate_lull"`
+				Absolute int64 `json:"replicate_absolute"`
+			} `json:"rest_api"`
+		} `json:"properties"`
+	}
+	if err := decodeJSON(a.body, &answer); err != nil {
+		return 0, 0, a.garbage(err.Error())
+	}
+	if answer.Properties.API == nil {
+		return 0, 0, a.garbage(`no "rest_api" in it`)
+	}
+	return time.Duration(answer.Properties.API.Lull) * time.Second, time.Duration(answer.Properties.API.Absolute) * time.Second, nil
 }
 
 // answer is one successful answer.
 type answer struct {
 	request, endpoint string
 	status            int
+	date              time.Time // of the answer; zero if it has none
 	body              []byte
 	secret            bool // the body must not be quoted
 }
@@ -422,6 +451,7 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, method, path, 
 		request: e.Request, endpoint: e.Endpoint, status: e.Status, body: body,
 		secret: strings.HasPrefix(resource, string(ServerKeys)),
 	}
+	a.date, _ = http.ParseTime(response.Header.Get("Date")) // zero if there is none
 	if a.status >= 200 && a.status < 300 {
 		return a, nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // keptSettings is the resource in which the traffic manager keeps settings of the
@@ -44,4 +46,18 @@ func (c *Client) Settings(ctx context.Context) (map[string][]string, error) {
 		settings[name] = values
 	}
 	return settings, nil
+}
+
+// KeepSettings replaces the controller's settings that the traffic manager keeps.
+func (c *Client) KeepSettings(ctx context.Context, settings map[string][]string) error {
+	rows := make([]any, 0, len(settings))
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		values := make([]any, len(settings[name]))
+		for i, text := range settings[name] {
+			values[i] = text
+		}
+		rows = append(rows, map[string]any{"name": name, "value": values})
+	}
+	_, err := c.Put(ctx, New(keptSettings.Type, keptSettings.Name, Properties{"basic": {"string_lists": rows}}))
+	return err
 }

@@ -22,6 +22,19 @@ func IsPrivate(t Type, section, key string) bool {
 	return t == ServerKeys && section == "basic" && key == "private"
 }
 
+// Shown is a key's value as it may be shown: a private key as the traffic manager
+// shows it.
+func Shown(t Type, section, key string, value any) any {
+	text, ok := value.(string)
+	if !ok || !IsPrivate(t, section, key) {
+		return value
+	}
+	if sum, err := base64.StdEncoding.DecodeString(text); err == nil && len(sum) == sha256.Size {
+		return value // it was read, and is a hash already
+	}
+	return privateHash(text)
+}
+
 func privateHash(pem string) string {
 	sum := sha256.Sum256([]byte(pem))
 	return base64.StdEncoding.EncodeToString(sum[:])

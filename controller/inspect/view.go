@@ -1,0 +1,109 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"vtm-ingress/controller/config"
+	"vtm-ingress/controller/kube"
+	"vtm-ingress/controller/reconcile"
+	"vtm-ingress/controller/translate"
+	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/outside"
+)
+
+// Options say where to look.
+type Options struct {
+	World    outside.World
+	Log      *slog.Logger
+	Settings *config.Settings
+	// Kubernetes says how to reach the API server; nil: manifests are all there is.
+	Kubernetes *rest.Config
+	// Client of the traffic manager; the caller closes it.
+	Client *vtm.Client
+	// Actor names the connections.
+	Actor string
+	// Manifests are laid over what the cluster holds (ReadManifests).
+	Manifests []runtime.Object
+}
+
+// View is Kubernetes and the traffic manager at one moment, and what follows.
+type View struct {
+	Snapshot *kube.Snapshot
+	Observed *reconcile.Observed
+	Result   *translate.Result
+	Plan     *reconcile.Plan
+}
+
+// Look reads everything once and changes nothing.
+func Look(ctx context.Context, o Options) (*View, error) {
+	v := &View{Snapshot: &kube.Snapshot{}}
+	if o.Kubernetes != nil {
+		snapshot, err := kube.List(ctx, kube.Options{
+			World: o.World, Log: o.Log, Config: o.Kubernetes, Settings: o.Settings, Actor: o.Actor + "/kube",
+		})
+		if err != nil {
+			return nil, err
+		}
+		v.Snapshot = snapshot
+	}
+	observed, err := observe(ctx, o, v.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	v.Observed = observed
+	if len(o.Manifests) > 0 {
+		v.Snapshot = lay(o, v.Snapshot, observed)
+	}
+	v.Result = translate.New().Translate(translate.Input{
+		Snapshot: v.Snapshot, Settings: o.Settings,
+		Appliance: observed.Appliance, Programmed: observed.Programmed(),
+	})
+	v.Plan = reconcile.Diff(v.Result.Desired, observed, nil)
+	return v, nil
+}
+
+// observe reads the traffic manager. Without a cluster, the one whose marks are
+// there is taken for ours.
+func observe(ctx context.Context, o Options, snapshot *kube.Snapshot) (*reconcile.Observed, error) {
+	observed, err := reconcile.Observe(ctx, o.Client, o.Settings.ControllerID, string(snapshot.ClusterUID))
+	var foreign *reconcile.ForeignClusterError
+	if o.Kubernetes == nil && errors.As(err, &foreign) {
+		snapshot.ClusterUID = types.UID(foreign.Cluster)
+		return reconcile.Observe(ctx, o.Client, o.Settings.ControllerID, foreign.Cluster)
+	}
+	if o.Kubernetes == nil && err == nil {
+		snapshot.ClusterUID = "of-no-cluster"
+	}
+	return observed, err
+}
+
+// ownerOf gives the owner of a resource as "Ingress shop/web".
+func ownerOf(r *vtm.Resource) string {
+	if r == nil {
+		return ""
+	}
+	mark, ok := r.Mark()
+	if !ok {
+		return ""
+	}
+	if mark.Namespace == "" {
+		return mark.Kind + " " + mark.Name
+	}
+	return fmt.Sprintf("%s %s/%s", mark.Kind, mark.Namespace, mark.Name)
+}
+
+func key(o metav1.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
