@@ -32,3 +32,11 @@ var TrafficScriptFunctions []byte
 //
 //go:embed settings.json
 var Settings []byte
+
+// Descriptions is descriptions.tsv: a resource type, or type, a blank and
+// section/key, then a tab and what it is for, a line each. Every type is described;
+// of the keys those that automation meets most. Lines that begin with # are
+// comments.
+//
+//go:embed descriptions.tsv
+var Descriptions []byte

@@ -202,6 +202,9 @@ func (t *TrafficManager) join(m *member) {
 		if at, err := netip.ParseAddrPort(last.RESTAddress()); err == nil {
 			t.o.RESTPort = int(at.Port())
 		}
+		if at, err := netip.ParseAddrPort(last.AdminAddress()); err == nil {
+			t.o.AdminPort = int(at.Port())
+		}
 	}
 	t.health = newHealth(t, state)
 }
@@ -275,6 +278,29 @@ func (c *Cluster) Names() []string {
 // Member returns the traffic manager of that name that runs now, nil if there is
 // none. After a stop and a start it is another one.
 func (c *Cluster) Member(name string) *TrafficManager { return c.running(name) }
+
+// Writes returns the newest accepted changes over REST of all members, those that
+// are stopped too, oldest first; up to 50,000 of each. Members' changes of one
+// instant are in the members' order. None once the cluster is closed.
+func (c *Cluster) Writes() []Write {
+	if c.change() != nil {
+		return nil
+	}
+	defer func() { <-c.changing }()
+	var all []Write
+	for _, name := range c.Names() {
+		tm := c.running(name)
+		if tm == nil {
+			tm = c.member(name).last
+		}
+		if tm != nil {
+			list, _ := tm.Writes()
+			all = append(all, list...)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Write) int { return a.Time.Compare(b.Time) })
+	return all
+}
 
 // AddressMap is that of all members.
 func (c *Cluster) AddressMap() *dataplane.AddressMap { return c.o.AddressMap }

@@ -49,6 +49,11 @@
 //	control.go    the control API
 //	disk.go       the configuration in files
 //
+// The admin pages, which sim/vtm/admin makes:
+//
+//	adminserver.go  where they are served
+//	adminview.go    what they are told, and how they change something
+//
 // # Locks
 //
 // A change holds TrafficManager.writing, a channel, until it is in effect; with

@@ -344,6 +344,7 @@ type MemberInfo struct {
 	Name    string `json:"name"`
 	Running bool   `json:"running"`
 	REST    string `json:"rest,omitempty"`    // "host:port"
+	Admin   string `json:"admin,omitempty"`   // "host:port"
 	Control string `json:"control,omitempty"` // "host:port"
 	State   string `json:"state,omitempty"`   // failed, pending or working, as it says itself
 	// Raised are the Traffic IP addresses that it has raised, sorted.
@@ -363,7 +364,7 @@ func (c *Cluster) Info() []MemberInfo {
 			info.Control = m.control.address()
 		}
 		if tm := c.running(name); tm != nil {
-			info.Running, info.REST = true, tm.RESTAddress()
+			info.Running, info.REST, info.Admin = true, tm.RESTAddress(), tm.AdminAddress()
 			info.State = map[machineState]string{failed: "failed", pending: "pending", working: "working"}[tm.health.state()]
 			info.Raised = tm.health.allRaised()
 		}

@@ -39,7 +39,10 @@ type Options struct {
 	Address string
 	// RESTPort is the port of the REST API; 0 is 9070.
 	RESTPort int
-	// Users may use the REST API: name -> password.
+	// AdminPort is the port of the admin pages; 0: there are none, AnyPort picks a
+	// free one. They need TLS, so not PlainHTTP.
+	AdminPort int
+	// Users may use the REST API and the admin pages: name -> password.
 	Users map[string]string
 	// Groups of users: user -> name of an entry of user_groups, whose permission
 	// "all" says what they may do. Users without one are of the group Admin.
@@ -85,6 +88,7 @@ type TrafficManager struct {
 	stop        context.CancelFunc // ends the context of all requests
 	ended       <-chan struct{}    // closed by that
 	serving     sync.WaitGroup     // the server's goroutine, and one for each connection
+	admin       *adminServer       // nil without AdminPort
 
 	// writing holds one token; whoever has it may write to the store. A channel,
 	// not a mutex: the data plane may take its time to apply a change, and under
@@ -184,7 +188,7 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 			}
 		}
 	}
-	port := o.RESTPort
+	port := t.o.RESTPort // after a stop the one it had before
 	switch port {
 	case 0:
 		port = 9070
@@ -249,6 +253,13 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 			Time:           o.World.Clock().Now,
 		})
 	}
+	if o.AdminPort != 0 {
+		if t.admin, err = t.serveAdmin(); err != nil {
+			_ = l.Close()
+			t.Close()
+			return nil, err
+		}
+	}
 	t.serving.Go(func() { _ = t.server.Serve(plain) }) // ends with Close
 	if t.reactions.programs != nil {
 		t.loops.Go(func() { t.runPrograms(ctx) })
@@ -269,6 +280,7 @@ func (t *TrafficManager) refuses() bool {
 // for all of them. A second call does nothing.
 func (t *TrafficManager) Close() {
 	t.stop()
+	t.admin.close()
 	_ = t.server.Close()
 	t.listener.cut() // a connection that was accepted while the server closed
 	t.serving.Wait() // so no write is under way from here on
