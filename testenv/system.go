@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,15 +61,18 @@ type running struct {
 	status *controller.Status
 }
 
-// StartSystem brings up Kubernetes and a traffic manager in this process.
+// StartSystem brings up Kubernetes and traffic managers in this process.
 func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, error) {
 	if o.Nodes == 0 {
 		o.Nodes = 3
 	}
+	if o.TrafficManagers == 0 {
+		o.TrafficManagers = 1
+	}
 	s := &system{around: around, settings: map[string]string{}}
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: around.World, Log: slog.New(slog.DiscardHandler), Addresses: around.Addresses,
-		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes,
+		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes, TrafficManagers: o.TrafficManagers,
 		Strict: true, Simulated: around.Simulated,
 	})
 	if err != nil {
@@ -82,7 +86,7 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 	s.rest = around.World.HTTPClient("somebody", &tls.Config{InsecureSkipVerify: true})
 	defaults := map[string]string{
 		"enable_ingctrl":      "true",
-		"vtm_endpoints":       box.RESTEndpoints()[0],
+		"vtm_endpoints":       strings.Join(box.RESTEndpoints(), ","),
 		"vtm_username":        sandbox.ControllerUser,
 		"vtm_password":        sandbox.Password,
 		"vtm_verify_ssl_cert": "false",
@@ -132,8 +136,7 @@ func (s *system) REST(ctx context.Context, method, path string, body []byte) (in
 
 func (s *system) Writes() []Write {
 	var list []Write
-	all, _ := s.sandbox.TrafficManager.Writes()
-	for _, w := range all {
+	for _, w := range s.sandbox.TrafficManagers.Writes() {
 		if w.User == sandbox.ControllerUser {
 			list = append(list, Write{Method: w.Method, Path: w.Path})
 		}
@@ -142,12 +145,17 @@ func (s *system) Writes() []Write {
 }
 
 func (s *system) Fault(f Fault) {
-	s.sandbox.TrafficManager.SetFault(map[Fault]vtm.Fault{
+	fault := map[Fault]vtm.Fault{
 		Healthy:      {},
 		Away:         {Down: true},
 		Unauthorized: {WrongPassword: true},
 		Garbage:      {Garbage: true},
-	}[f])
+	}[f]
+	for _, name := range s.sandbox.TrafficManagers.Names() {
+		if tm := s.sandbox.TrafficManagers.Member(name); tm != nil {
+			tm.SetFault(fault)
+		}
+	}
 }
 
 func (s *system) Set(name, value string) {

@@ -29,6 +29,8 @@ type Options struct {
 	KubernetesVersion string
 	// Nodes of the cluster; 0 means 3.
 	Nodes int
+	// TrafficManagers of the cluster in front of it; 0 means 1.
+	TrafficManagers int
 	// Seed of a simulated system.
 	Seed uint64
 }
@@ -40,7 +42,7 @@ type Lane interface {
 	// Test runs f as the subtest name, in the surroundings that systems of this lane
 	// need. Start is called within.
 	Test(t *testing.T, name string, f func(t *testing.T))
-	// Start brings up Kubernetes and a traffic manager, without a controller, ready
+	// Start brings up Kubernetes and traffic managers, without a controller, ready
 	// when it returns. The caller closes it.
 	Start(ctx context.Context, o Options) (Env, error)
 }
@@ -57,13 +59,13 @@ type Env interface {
 	// serve, as written in an Ingress.
 	Dial(ctx context.Context, actor string, address netip.AddrPort) (net.Conn, error)
 
-	// REST sends one request to the traffic manager's REST API as somebody who is not
+	// REST sends one request to the first traffic manager's REST API as somebody who is not
 	// the controller. path begins below /api/tm/8.3/config/active/. An empty body is
 	// sent as none.
 	REST(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error)
 	// Writes are the configuration changes that the controller made so far.
 	Writes() []Write
-	// Fault makes the traffic manager's REST API misbehave until the next Fault.
+	// Fault makes the REST API of all traffic managers misbehave until the next Fault.
 	Fault(f Fault)
 
 	// Set sets a setting of the controller, by its name in its settings file. One that

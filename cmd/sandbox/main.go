@@ -1,6 +1,6 @@
-// Command sandbox brings up an emulated Kubernetes cluster, an emulated traffic
-// manager in front of it and the controller between them, in one process on
-// loopback addresses, and prints commands to try them with.
+// Command sandbox brings up an emulated Kubernetes cluster, a cluster of emulated
+// traffic managers in front of it and a controller for each of these, in one
+// process on loopback addresses, and prints commands to try them with.
 package main
 
 import (
@@ -14,7 +14,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,9 +34,11 @@ import (
 type flags struct {
 	KubernetesVersion string `help:"Version that the emulated Kubernetes presents, 1.18 or newer; empty: the newest." placeholder:"1.20"`
 	Nodes             int    `help:"Number of nodes." default:"3"`
-	Controller        bool   `help:"Run the controller too." default:"true" negatable:""`
-	Strict            bool   `help:"Let the traffic manager refuse what a real one accepts although it can't work (dangling references, rules that don't compile)." default:"true" negatable:""`
-	Dir               string `help:"Folder for the kubeconfig and the controller's log; empty: a new one, removed at the end." type:"path"`
+	TrafficManagers   int    `help:"Number of traffic managers. Each has a controller; one of these writes." default:"3"`
+	ReplicateLate     bool   `help:"Let traffic managers replicate as real ones do, 5 to 20 s after a change; otherwise a change is on all of them at once."`
+	Controller        bool   `help:"Run the controllers too." default:"true" negatable:""`
+	Strict            bool   `help:"Let the traffic managers refuse what a real one accepts although it can't work (dangling references, rules that don't compile)." default:"true" negatable:""`
+	Dir               string `help:"Folder for the kubeconfig and the controllers' log; empty: a new one, removed at the end." type:"path"`
 
 	Image []string `help:"What containers of an image run: a pattern for the image without its tag, and a command of this machine. {PORT} in it is the port that it must listen on. May be repeated." placeholder:"PATTERN=COMMAND" sep:"none"`
 
@@ -44,7 +48,7 @@ type flags struct {
 
 func main() {
 	f := flags{Addresses: sandbox.DefaultAddresses()}
-	kong.Parse(&f, kong.Name("sandbox"), kong.Description("Emulated Kubernetes, emulated traffic manager, and the controller between them."))
+	kong.Parse(&f, kong.Name("sandbox"), kong.Description("Emulated Kubernetes, emulated traffic managers, and the controllers between them."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	// The libraries' own words are about clients that go away and requests that
@@ -80,6 +84,9 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 	if f.Nodes < 1 || f.Nodes > 200 {
 		return fmt.Errorf("--nodes=%d: between 1 and 200", f.Nodes)
 	}
+	if f.TrafficManagers < 1 || f.TrafficManagers > 16 {
+		return fmt.Errorf("--traffic-managers=%d: between 1 and 16", f.TrafficManagers)
+	}
 	images, err := imageTable(f.Image)
 	if err != nil {
 		return err
@@ -102,6 +109,7 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 		World: outside.Real(), Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Addresses:         f.Addresses,
 		KubernetesVersion: f.KubernetesVersion, Nodes: f.Nodes, Strict: f.Strict, Images: images, Progress: progress,
+		TrafficManagers: f.TrafficManagers, ReplicateLate: f.ReplicateLate,
 	})
 	if err != nil {
 		return err
@@ -118,14 +126,21 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 
 	var ended <-chan error
 	if f.Controller {
+		certificates := filepath.Join(dir, "vtm-ca.pem")
+		if err := os.WriteFile(certificates, box.Certificates(), 0o600); err != nil {
+			return err
+		}
+		if f.Dir != "" {
+			defer os.Remove(certificates)
+		}
 		log := filepath.Join(dir, "controller.log")
-		stop, done, err := startController(ctx, box, log)
+		started, err := startControllers(ctx, box, certificates, log)
 		if err != nil {
 			return err
 		}
-		defer stop()
-		ended = done
-		progress("controller, its log in " + log)
+		defer started.stop()
+		ended = started.ended
+		progress(fmt.Sprintf("%d controller(s), their log in %s", f.TrafficManagers, log))
 	}
 	fmt.Fprintf(out, "ready after %.2f s\n", time.Since(begin).Seconds())
 	printCommands(out, f, box, kubeconfig)
@@ -140,7 +155,7 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 		case err := <-box.Failed():
 			return err
 		case err := <-ended:
-			return fmt.Errorf("the controller ended: %w", err)
+			return err
 		case <-mappings.C:
 			tellMappings(out, box, told)
 		}
@@ -180,60 +195,80 @@ func imageTable(rows []string) (*node.Images, error) {
 	return images, nil
 }
 
-// startController runs the controller in this process, as it would run beside it.
-// It returns when the controller is ready; stop ends it and waits.
-func startController(ctx context.Context, box *sandbox.Sandbox, logPath string) (stop func(), ended <-chan error, err error) {
-	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, nil, err
+// controllers are those that run in this process, one for each traffic manager.
+type controllers struct {
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	ended   chan error // of those that ended by themselves; room for all
+	log     *os.File
+}
+
+// startControllers runs the controllers as they would run beside this process. It
+// returns when all are ready: one writes, the others stand by.
+func startControllers(ctx context.Context, box *sandbox.Sandbox, certificates, logPath string) (_ *controllers, err error) {
+	endpoints := box.RESTEndpoints()
+	c := &controllers{ended: make(chan error, len(endpoints))}
+	if c.log, err = os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+		return nil, err
 	}
-	settings, err := config.Load(config.Sources{Environment: []string{
-		"VTM_INGRESS_ENABLE_INGCTRL=true",
-		"VTM_INGRESS_VTM_ENDPOINTS=" + strings.Join(box.RESTEndpoints(), ","),
-		"VTM_INGRESS_VTM_USERNAME=" + sandbox.ControllerUser,
-		"VTM_INGRESS_VTM_PASSWORD=" + sandbox.Password,
-		"VTM_INGRESS_VTM_FINGERPRINT=" + box.TrafficManager.Fingerprint(),
-		"VTM_INGRESS_VTM_VERBOSE=true",
-	}})
-	if err != nil {
-		logFile.Close()
-		return nil, nil, fmt.Errorf("settings of the controller: %w", err)
-	}
-	kubernetes := box.KubernetesConfig("vtm-ingress")
-	kubernetes.UserAgent = "vtm-ingress-controller"
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	status := &controller.Status{}
-	done := make(chan error, 1)
-	finished := make(chan struct{})
-	go func() {
-		defer close(finished)
-		defer logFile.Close()
-		err := controller.Run(running, controller.Options{
-			World: outside.Real(), Log: slog.New(slog.NewTextHandler(logFile, nil)), Settings: settings,
-			KubernetesConfig: kubernetes, Actor: "controller", Status: status,
-		})
-		if err == nil {
-			err = context.Canceled
+	c.cancel = cancel
+	defer func() {
+		if err != nil {
+			c.stop()
 		}
-		done <- err
 	}()
-	stop = func() { cancel(); <-finished }
-	for deadline := time.Now().Add(20 * time.Second); !status.Ready(); {
+	log := slog.New(slog.NewTextHandler(c.log, nil))
+	var statuses []*controller.Status
+	for i, member := range endpoints {
+		settings, err := config.Load(config.Sources{Environment: []string{
+			"VTM_INGRESS_ENABLE_INGCTRL=true",
+			"VTM_INGRESS_VTM_ENDPOINTS=" + strings.Join(endpoints, ","),
+			"VTM_INGRESS_VTM_MEMBER=" + member,
+			"VTM_INGRESS_VTM_USERNAME=" + sandbox.ControllerUser,
+			"VTM_INGRESS_VTM_PASSWORD=" + sandbox.Password,
+			"VTM_INGRESS_VTM_CA_FILE=" + certificates,
+			"VTM_INGRESS_VTM_VERBOSE=true",
+		}})
+		if err != nil {
+			return nil, fmt.Errorf("settings of the controllers: %w", err)
+		}
+		kubernetes := box.KubernetesConfig("vtm-ingress")
+		kubernetes.UserAgent = "vtm-ingress-controller"
+		name, status := fmt.Sprintf("controller-%d", i+1), &controller.Status{}
+		statuses = append(statuses, status)
+		c.running.Go(func() {
+			err := controller.Run(running, controller.Options{
+				World: outside.Real(), Log: log.With("instance", name), Settings: settings,
+				KubernetesConfig: kubernetes, Actor: name, Status: status,
+			})
+			if err != nil {
+				c.ended <- fmt.Errorf("%s ended: %w", name, err)
+			}
+		})
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if !slices.ContainsFunc(statuses, func(s *controller.Status) bool { return !s.Ready() }) {
+			return c, nil
+		}
 		select {
-		case err := <-done:
-			stop()
-			return nil, nil, fmt.Errorf("the controller ended: %w", err)
+		case err := <-c.ended:
+			return nil, err
 		case <-ctx.Done():
-			stop()
-			return nil, nil, ctx.Err()
+			return nil, ctx.Err()
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			stop()
-			return nil, nil, fmt.Errorf("the controller is not ready after 20 s: see %s", logPath)
+			return nil, fmt.Errorf("the controllers are not ready after 20 s: see %s", logPath)
 		}
 	}
-	return stop, done, nil
+}
+
+// stop ends all and waits for them.
+func (c *controllers) stop() {
+	c.cancel()
+	c.running.Wait()
+	c.log.Close()
 }
 
 // helloAddress is the Ingress's address in examples/hello.yaml.
@@ -262,15 +297,19 @@ func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, kubeconfig stri
   %[2]s rollout restart deployment/hello
   %[2]s delete -f %[8]s
 
-  The traffic manager's REST API, user %[4]s, password %[5]s:
+  The traffic managers' REST API, user %[4]s, password %[5]s:
   curl -sk -u %[4]s:%[5]s %[6]s/api/tm/8.3/config/active/virtual_servers
+
+  Who of them hosts which address, and faults to give them (bin/vtm-sim faults):
+  curl -s http://%[12]s/
 
   Addresses that this machine does not have are mapped into %[10]s:
   %[11]s is %[3]s here. Others are told when they come into use.
 
 Ctrl-C ends everything and leaves nothing behind.
 `, kubeconfig, kubectl, hello, sandbox.AdminUser, sandbox.Password, box.RESTEndpoints()[0], hint,
-		absolute("examples/hello.yaml"), netip.AddrPortFrom(hello, bindablePort(hello, 80)), f.Addresses.Mapped, helloAddress)
+		absolute("examples/hello.yaml"), netip.AddrPortFrom(hello, bindablePort(hello, 80)), f.Addresses.Mapped, helloAddress,
+		box.TrafficManagers.Info()[0].Control)
 }
 
 func absolute(path string) string {

@@ -129,6 +129,7 @@ var promises = []struct {
 	{"kubectl rollout restart", regexp.MustCompile(`deployment.apps/hello restarted`), false},
 	{"kubectl delete", regexp.MustCompile(`ingress.networking.k8s.io "hello" deleted`), false},
 	{"curl -sk -u", regexp.MustCompile(`^{"children":\[\]}`), true}, // nothing is left
+	{"curl -s http", regexp.MustCompile(`(?s)"name": "vtm-1".*"state": "working"`), false},
 }
 
 // shell runs commands as a user's terminal would.
@@ -175,7 +176,7 @@ func TestThePrintedCommandsWorkAndNoRequestIsLost(t *testing.T) {
 			}
 			t.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 			at := addresses(t)
-			box := startSandbox(t, flags{Nodes: 3, Controller: true, Strict: true, Addresses: at})
+			box := startSandbox(t, flags{Nodes: 3, TrafficManagers: 3, Controller: true, Strict: true, Addresses: at})
 			sh := &shell{t: t, env: append(os.Environ(), "HOME="+home)}
 
 			var load *load
@@ -219,7 +220,11 @@ func nothingIsLeft(t *testing.T, at sandbox.Addresses, temporary string) {
 	if files, err := os.ReadDir(temporary); err != nil || len(files) > 0 {
 		t.Errorf("files are left: %v %v", files, err)
 	}
-	for _, address := range []string{at.APIServer.String(), at.TrafficManagers.Next().String() + ":9070"} {
+	left := []string{at.APIServer.String()}
+	for i, tm := 0, at.TrafficManagers.Next(); i < 3; i, tm = i+1, tm.Next() {
+		left = append(left, tm.String()+":9070", tm.String()+":9071")
+	}
+	for _, address := range left {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			t.Errorf("an address is still in use: %v", err)
@@ -315,7 +320,7 @@ func TestAnAddressInUseIsToldAndNothingIsLeft(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = run(t.Context(), flags{Nodes: 1, Addresses: at}, io.Discard)
+			err = run(t.Context(), flags{Nodes: 1, TrafficManagers: 1, Addresses: at}, io.Discard)
 			other.Close()
 			if err == nil {
 				t.Fatal("it runs on an address that is in use")
@@ -337,7 +342,7 @@ func TestAnEarlyEndIsNoError(t *testing.T) {
 	at := addresses(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := run(ctx, flags{Nodes: 3, Controller: true, Addresses: at}, io.Discard); err != nil {
+	if err := run(ctx, flags{Nodes: 3, TrafficManagers: 3, Controller: true, Addresses: at}, io.Discard); err != nil {
 		t.Errorf("ended with %v", err)
 	}
 	nothingIsLeft(t, at, temporary)
@@ -351,7 +356,7 @@ func TestImagesCanBeCommands(t *testing.T) {
 	if err := os.WriteFile(program, []byte("#!/bin/sh\necho port=$1\nexec sleep 60\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	box := startSandbox(t, flags{Nodes: 1, Addresses: at, Image: []string{"shop/*=" + program + " {PORT}"}})
+	box := startSandbox(t, flags{Nodes: 1, TrafficManagers: 1, Addresses: at, Image: []string{"shop/*=" + program + " {PORT}"}})
 	config, err := clientcmd.BuildConfigFromFlags("", strings.TrimPrefix(box.commands[0], "export KUBECONFIG="))
 	if err != nil {
 		t.Fatal(err)
@@ -386,11 +391,13 @@ func TestImagesCanBeCommands(t *testing.T) {
 
 func TestWrongFlagsAreTold(t *testing.T) {
 	for want, f := range map[string]flags{
-		"--nodes=0":      {Nodes: 0},
-		"--nodes=201":    {Nodes: 201},
-		`--image="x="`:   {Nodes: 1, Image: []string{"x="}},
-		`--image="[=y"`:  {Nodes: 1, Image: []string{"[=y"}},
-		`version "1.17"`: {Nodes: 1, KubernetesVersion: "1.17", Addresses: addresses(t)},
+		"--nodes=0":             {Nodes: 0},
+		"--nodes=201":           {Nodes: 201},
+		`--traffic-managers=0`:  {Nodes: 1, TrafficManagers: 0},
+		`--traffic-managers=17`: {Nodes: 1, TrafficManagers: 17},
+		`--image="x="`:          {Nodes: 1, TrafficManagers: 1, Image: []string{"x="}},
+		`--image="[=y"`:         {Nodes: 1, TrafficManagers: 1, Image: []string{"[=y"}},
+		`version "1.17"`:        {Nodes: 1, TrafficManagers: 1, KubernetesVersion: "1.17", Addresses: addresses(t)},
 	} {
 		if err := run(t.Context(), f, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("not told: %s: %v", want, err)

@@ -1,5 +1,5 @@
 // Package sandbox puts the emulated parts together: a Kubernetes cluster with its
-// small controllers and nodes, and a traffic manager in front of it.
+// small controllers and nodes, and a cluster of traffic managers in front of it.
 //
 // It owns which part runs at which address, the order in which they start and
 // end, and nothing of what they do. It never starts the controller: who wants one

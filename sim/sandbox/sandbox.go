@@ -27,7 +27,7 @@ import (
 // Addresses say where the parts of a sandbox listen. The N-th traffic manager or
 // node has the N-th address after the one given, from 1 on.
 type Addresses struct {
-	TrafficManagers netip.Addr     // REST on port 9070
+	TrafficManagers netip.Addr     // REST on port 9070, control API on 9071
 	Nodes           netip.Addr     // node ports
 	APIServer       netip.AddrPort // of Kubernetes
 	// Mapped is the block that stands for addresses which this machine does not have.
@@ -51,7 +51,7 @@ func nth(base netip.Addr, n int) netip.Addr {
 	return base
 }
 
-// The users of the emulated traffic manager. Both have all rights; writes are told
+// The users of the emulated traffic managers. Both have all rights; writes are told
 // apart by who made them.
 const (
 	// AdminUser is for whoever looks at the sandbox.
@@ -70,9 +70,14 @@ type Options struct {
 	// KubernetesVersion presented, as "1.20"; empty is the newest.
 	KubernetesVersion string
 	Nodes             int // at least 1
+	// TrafficManagers of the one cluster, 1 to 16.
+	TrafficManagers int
+	// ReplicateLate: they replicate as real ones do, 5 to 20 s after a change
+	// (vtm/rest.md §5); otherwise a change is on all of them when it is answered.
+	ReplicateLate bool
 	// Images says which image is which program; nil: the built-in ones.
 	Images *node.Images
-	// Strict makes the traffic manager refuse what a real one accepts although it
+	// Strict makes the traffic managers refuse what a real one accepts although it
 	// cannot work.
 	Strict bool
 	// Simulated: HTTP instead of HTTPS between the parts, and connections named so
@@ -84,9 +89,12 @@ type Options struct {
 
 // Sandbox is a running one.
 type Sandbox struct {
-	Kubernetes     *kube.Server
-	TrafficManager *vtm.TrafficManager
-	AddressMap     *dataplane.AddressMap
+	Kubernetes      *kube.Server
+	TrafficManagers *vtm.Cluster
+	AddressMap      *dataplane.AddressMap
+
+	rest         []string // URLs, by member
+	certificates []byte
 
 	options Options
 	cancel  context.CancelFunc
@@ -123,18 +131,29 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	}
 	s.progress("Kubernetes API at " + s.Kubernetes.Address())
 
-	s.TrafficManager, err = vtm.Start(vtm.Options{
-		World: o.World, Log: o.Log, Name: "vtm-1",
-		Address:    nth(o.Addresses.TrafficManagers, 1).String(),
-		Users:      map[string]string{AdminUser: Password, ControllerUser: Password},
-		Strict:     o.Strict,
-		AddressMap: s.AddressMap,
-		PlainHTTP:  o.Simulated, PerClientTransports: o.Simulated,
+	s.TrafficManagers, err = vtm.StartCluster(vtm.ClusterOptions{
+		Options: vtm.Options{
+			World: o.World, Log: o.Log,
+			Users:      map[string]string{AdminUser: Password, ControllerUser: Password},
+			Strict:     o.Strict,
+			AddressMap: s.AddressMap,
+			PlainHTTP:  o.Simulated, PerClientTransports: o.Simulated,
+			ReplicateAtOnce: !o.ReplicateLate,
+		},
+		Members: o.TrafficManagers, Base: o.Addresses.TrafficManagers, NoControl: o.Simulated,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("emulated traffic manager: %w", err)
+		return nil, fmt.Errorf("emulated traffic managers: %w", err)
 	}
-	s.progress("traffic manager vtm-1, REST at " + s.TrafficManager.RESTAddress())
+	scheme := "https://"
+	if o.Simulated {
+		scheme = "http://"
+	}
+	for _, m := range s.TrafficManagers.Info() {
+		s.rest = append(s.rest, scheme+m.REST)
+		s.certificates = append(s.certificates, s.TrafficManagers.Member(m.Name).CertificatePEM()...)
+		s.progress("traffic manager " + m.Name + ", REST at " + m.REST)
+	}
 
 	s.run("the cluster's controllers", func() error {
 		return controllers.Run(partsContext, controllers.Options{
@@ -229,16 +248,14 @@ func readyNodes(nodes []corev1.Node) int {
 // KubernetesConfig is for the controller or a user, by the user's name.
 func (s *Sandbox) KubernetesConfig(user string) *rest.Config { return s.Kubernetes.Config(user) }
 
-// RESTEndpoints are the URLs of the traffic managers' REST APIs.
-func (s *Sandbox) RESTEndpoints() []string {
-	scheme := "https://"
-	if s.options.Simulated {
-		scheme = "http://"
-	}
-	return []string{scheme + s.TrafficManager.RESTAddress()}
-}
+// RESTEndpoints are the URLs of the traffic managers' REST APIs, in the order of
+// their names, whether they run at the moment or not.
+func (s *Sandbox) RESTEndpoints() []string { return s.rest }
 
-// Dial connects from outside to an address that the traffic manager serves, as
+// Certificates are those of the REST APIs, in PEM; empty if simulated.
+func (s *Sandbox) Certificates() []byte { return s.certificates }
+
+// Dial connects from outside to an address that the traffic managers serve, as
 // configured there, wherever it is on this machine.
 func (s *Sandbox) Dial(ctx context.Context, actor string, address netip.AddrPort) (net.Conn, error) {
 	mapped := s.AddressMap.MapPort(netip.AddrPortFrom(s.AddressMap.Map(address.Addr()), address.Port()))
@@ -250,8 +267,8 @@ func (s *Sandbox) Dial(ctx context.Context, actor string, address netip.AddrPort
 func (s *Sandbox) Close() {
 	s.cancel()
 	s.running.Wait()
-	if s.TrafficManager != nil {
-		s.TrafficManager.Close()
+	if s.TrafficManagers != nil {
+		s.TrafficManagers.Close()
 	}
 	if s.Kubernetes != nil {
 		s.Kubernetes.Close()
