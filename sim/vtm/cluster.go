@@ -202,6 +202,9 @@ func (t *TrafficManager) join(m *member) {
 		if at, err := netip.ParseAddrPort(last.RESTAddress()); err == nil {
 			t.o.RESTPort = int(at.Port())
 		}
+		if at, err := netip.ParseAddrPort(last.AdminAddress()); err == nil {
+			t.o.AdminPort = int(at.Port())
+		}
 	}
 	t.health = newHealth(t, state)
 }
