@@ -154,7 +154,7 @@ func referring(p *property, column, to string) any {
 	r := map[string]any{}
 	for i, cell := range p.trial().([]row)[0] {
 		c := p.columns[i]
-		if c.name == column {
+		if c.name == column || c.required && c.references != nil {
 			r[c.name] = referring(c, "", to)
 		} else if c.required || i == p.primary {
 			r[c.name] = json.RawMessage(c.appendJSON(nil, cell))
