@@ -73,6 +73,7 @@ type DataPlane struct {
 	proxyLog *log.Logger // where net/http writes what clients and nodes do wrong: level debug
 
 	stats     globalStats
+	cache     webCache
 	bandwidth bandwidth
 
 	rebind chan struct{} // an endpoint could not be bound: try again later

@@ -89,6 +89,11 @@ func (t *transaction) idempotent() bool {
 func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 	// The body's trailer appears in the client's request when its end was read.
 	out.Trailer = t.r.Trailer
+	if res := t.fromCache(); res != nil {
+		t.responding.Store(true)
+		t.v.stats.response(res.StatusCode, t.by)
+		return res, nil
+	}
 	for {
 		res, err := t.balance(out)
 		if err != nil {
@@ -96,6 +101,8 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 		}
 		location := res.Header.Get("Location")
 		t.rewriteLocation(res)
+		t.rewriteCookies(res)
+		t.detectType(res)
 		if res.Header.Get("Location") != location {
 			t.v.stats.inc(vsRewriteLocation)
 		}
@@ -105,6 +112,7 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if !again {
+			t.keep(res)
 			t.responding.Store(true)
 			t.v.stats.response(res.StatusCode, t.by)
 			if res.StatusCode == http.StatusSwitchingProtocols {
@@ -146,6 +154,9 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left > 0 {
 		b.left -= int64(n)
+	}
+	if err != nil && err != io.EOF {
+		b.t.bodyFailed(err)
 	}
 	return n, err
 }
@@ -389,7 +400,8 @@ func (t *transaction) rewrite(p *httputil.ProxyRequest) {
 		out["X-Forwarded-Proto"] = []string{t.scheme()}
 	}
 	t.addSSLHeaders(out)
-	if !t.conf.AutodetectUpgrade {
+	t.unwrapETags(out)
+	if !t.upgrades(in) {
 		out.Del("Upgrade")
 		out.Del("Connection")
 	}
@@ -412,6 +424,8 @@ func (t *transaction) scheme() string {
 
 // modify prepares the client's side of the response.
 func (t *transaction) modify(res *http.Response) error {
+	t.rewrapETag(res)
+	t.compress(res)
 	// Never guessed. It is moved, and the length hidden, so that the proxy leaves
 	// flushing to responseBody.
 	t.w.Header()["Content-Type"] = res.Header["Content-Type"]

@@ -45,8 +45,8 @@ type secureConn struct {
 func (c *secureConn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
 
 // spoil is what http.Server gets in place of the rest of a refused request: it is
-// no request wherever the head was cut off, so that it ends the connection once
-// the requests before have been answered. An error would end those, too.
+// no request and no chunk wherever it was cut off, so that it ends the connection
+// once the requests before have been answered. An error would end those, too.
 const spoil = "\x00\r\n\r\n"
 
 func (c *httpConn) Read(b []byte) (int, error) {
@@ -94,9 +94,7 @@ func (c *httpConn) follow(b []byte) int {
 	if f := c.framing.fault; f != nil {
 		c.refused.Store(f)
 		c.client.failed("connfail", c.client.server.conf.Load().LogClientFailures, f)
-		if c.framing.state <= inHeader {
-			c.spoiled = []byte(spoil)
-		}
+		c.spoiled = []byte(spoil)
 		return n
 	}
 	if n < len(b) { // behind a request to upgrade

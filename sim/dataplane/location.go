@@ -22,7 +22,7 @@ func (t *transaction) rewriteLocation(res *http.Response) {
 		return
 	}
 	if re := t.conf.location; re != nil && re.MatchString(location) {
-		res.Header.Set("Location", re.ReplaceAllString(location, t.conf.LocationReplace))
+		res.Header.Set("Location", re.ReplaceAllString(location, t.conf.locationReplace))
 		return
 	}
 	always := t.conf.LocationRewrite == "always"

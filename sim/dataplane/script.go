@@ -30,6 +30,8 @@ func (t *transaction) prepareScript() {
 		Data:           t.v.d.data,
 		LocalData:      t.v.d.localData,
 		ConnectionData: t.client.store(),
+		Dest:           t.client.dest,
+		Cache:          t,
 	}
 	if s := t.r.TLS; s != nil {
 		t.script.TLS = &trafficscript.TLS{ServerName: s.ServerName, SiteName: t.client.site.host, CertName: t.client.site.key}

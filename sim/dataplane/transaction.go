@@ -358,6 +358,9 @@ func (t *transaction) proxyError(_ http.ResponseWriter, _ *http.Request, err err
 	if cause := context.Cause(t.ctx); cause != nil && t.ctx.Err() != nil {
 		err = cause
 	}
+	if !errors.Is(err, errDropped) && !errors.Is(err, errCloseWith) && !errors.Is(err, context.Canceled) {
+		t.tell(err)
+	}
 	switch {
 	case errors.Is(err, errDropped):
 		t.drop()

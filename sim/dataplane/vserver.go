@@ -41,6 +41,8 @@ type serverConf struct {
 	mode          mode
 	tls           atomic.Pointer[serverTLS] // nil: not asked for yet
 	cookiePath    *regexp.Regexp            // nil: none, or not a regular expression
+	// Replacements as package regexp writes them.
+	locationReplace, cookieReplace string
 }
 
 func (c *serverConf) runs() bool { return c.Enabled && c.problem == "" }
@@ -66,6 +68,7 @@ func newServerConf(v *VirtualServer) (*serverConf, []error) {
 			problems = append(problems, fmt.Errorf("%s is ignored: %w", re.key, err))
 		}
 	}
+	c.locationReplace, c.cookieReplace = substitution(v.LocationReplace), substitution(v.Cookie.PathReplace)
 	var missing string
 	var known bool
 	if c.mode, missing, known = modeOf(v.Protocol); !known {
@@ -78,6 +81,14 @@ func newServerConf(v *VirtualServer) (*serverConf, []error) {
 	}
 	return c, problems
 }
+
+// groupRef is a reference to a group of a regular expression, as the product
+// writes them.
+var groupRef = regexp.MustCompile(`\$([1-9])`)
+
+// substitution makes a replacement of the product's into one of package regexp,
+// where "$1x" would be a group named "1x".
+func substitution(s string) string { return groupRef.ReplaceAllString(s, "$${$1}") }
 
 // enabledRules leaves out the uses that are switched off by a leading '/'.
 func enabledRules(names []string) []string {
