@@ -60,7 +60,7 @@ func main() {
 func explain(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return err.Error() + "\n(another one may be running: end it, or choose --address or --rest-port)"
+		return err.Error() + "\n(another one may be running: end it, or choose --address, --rest-port or --admin-port)"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return err.Error() + "\n(this machine does not have that address: choose another --address)"
 	}
@@ -81,6 +81,7 @@ type runCommand struct {
 	Strict        bool       `help:"Refuse what a real one accepts although it can't work (dangling references, rules that don't compile)."`
 	Address       netip.Addr `help:"Address of the first traffic manager; the others have those that follow." default:"127.1.0.1"`
 	RESTPort      int        `name:"rest-port" help:"Port of the REST API; 0 picks a free one." default:"9070"`
+	AdminPort     int        `help:"Port of the admin pages; 0 picks a free one." default:"9090"`
 	ControlPort   int        `help:"Port of the control API, on loopback addresses only; 0 picks a free one." default:"9071"`
 	User          string     `help:"User of the REST API." default:"admin"`
 	PasswordFile  string     `help:"File with the user's password; else it is in the environment as VTM_SIM_PASSWORD. On loopback addresses it may be left away." type:"existingfile" placeholder:"FILE"`
@@ -149,7 +150,7 @@ func (r *runCommand) run(ctx context.Context, out, logTo io.Writer) error {
 		Options: vtm.Options{
 			World: world, Log: slog.New(slog.NewTextHandler(logTo, &slog.HandlerOptions{Level: level})),
 			Users: map[string]string{r.User: password}, Strict: r.Strict, AddressMap: addresses,
-			RESTPort: freePort(r.RESTPort), ReplicateAtOnce: !r.ReplicateLate, AllowPrograms: r.AllowPrograms,
+			RESTPort: freePort(r.RESTPort), AdminPort: freePort(r.AdminPort), ReplicateAtOnce: !r.ReplicateLate, AllowPrograms: r.AllowPrograms,
 		},
 		Members: r.Cluster, Base: r.Address.Prev(), Data: r.Data,
 		ControlPort: freePort(r.ControlPort), NoControl: !r.Address.IsLoopback(),
@@ -163,6 +164,7 @@ func (r *runCommand) run(ctx context.Context, out, logTo io.Writer) error {
 	for _, m := range cluster.Info() {
 		tm := cluster.Member(m.Name)
 		fmt.Fprintf(table, "  %s\thttps://%s/api/tm/8.3\tSHA-256 %s\n", m.Name, m.REST, tm.Fingerprint())
+		fmt.Fprintf(table, "  \thttps://%s\tadmin pages\n", m.Admin)
 		if m.Control != "" {
 			fmt.Fprintf(table, "  \thttp://%s\tcontrol: members, addresses, faults\n", m.Control)
 		}

@@ -35,7 +35,7 @@ func program(args ...string) *exec.Cmd {
 // members' URLs when it has printed all.
 func cluster(t *testing.T, data, address string) (*exec.Cmd, []string) {
 	t.Helper()
-	c := program("--cluster=3", "--data="+data, "--address="+address, "--rest-port=0", "--control-port=0", "--address-map=loopback")
+	c := program("--cluster=3", "--data="+data, "--address="+address, "--rest-port=0", "--admin-port=0", "--control-port=0", "--address-map=loopback")
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
 	if err != nil {
