@@ -43,6 +43,7 @@ type client struct {
 
 	clientState
 	clientStats
+	clientGuard
 }
 
 // clientOf finds the client below a connection of an http.Server.
@@ -76,7 +77,12 @@ func (v *vserver) serve(at netip.AddrPort, conn net.Conn) {
 			conn.Close()
 			return
 		}
+		if !g.timings.proxy && !c.admit(conf) {
+			conn.Close()
+			return
+		}
 		if !g.clients.enter() {
+			c.admitted.leave()
 			continue // another generation has just begun
 		}
 		c.gen = g
@@ -151,6 +157,9 @@ func (c *client) prepare() (*tls.Conn, error) {
 			return nil, err
 		}
 	}
+	if t.proxy && !c.admit(conf) {
+		return nil, errRefused
+	}
 	if !t.tls {
 		return nil, nil
 	}
@@ -190,6 +199,7 @@ func printable(s string) string {
 func (c *client) end() {
 	c.closeTransports()
 	c.closed()
+	c.admitted.leave()
 	c.gen.clients.leave()
 }
 

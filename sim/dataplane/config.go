@@ -22,6 +22,10 @@ type Update struct {
 	CAs             map[string]*File // certificate authorities, PEM
 	ExtraFiles      map[string]*File
 	TicketKeys      map[string]*TicketKey
+	ClientKeys      map[string]*ServerKey // certificates shown to nodes
+	Persistence     map[string]*Persistence
+	Protection      map[string]*Protection
+	MonitorScripts  map[string]*File
 }
 
 // Global is what concerns the data plane in global_settings. Until the first
@@ -33,12 +37,14 @@ type Global struct {
 	// VariablePoolUse: rules may compute the names of pools, so every pool counts
 	// as used and is monitored (trafficscript!variable_pool_use, false).
 	VariablePoolUse bool
-	// MaxInstructions is after how many instructions a rule is ended
-	// (trafficscript!max_instr, 100000).
+	// MaxInstructions is after how many instructions without waiting a rule is
+	// ended (trafficscript!max_instr, 100000).
 	MaxInstructions int
+	Script          ScriptSettings
 
 	TLS      GlobalTLS
 	WebCache GlobalCache
+	Sessions SessionCaches
 }
 
 // TrafficIPGroup is an entry of traffic_ip_groups.
@@ -69,7 +75,8 @@ type VirtualServer struct {
 	ResponseRules  []string
 	RulesOnConnect bool // client_first: request rules do not wait for data
 
-	MaxConcurrentConnections int // 0: no limit
+	MaxConcurrentConnections int    // 0: no limit
+	ProtectionClass          string // "": none
 
 	// PROXY protocol from clients: a connection that does not begin with its
 	// header is dropped, or taken as it is if that is optional.
@@ -124,60 +131,6 @@ type HostMapping struct {
 	Host            string // exact name, "*.suffix", or an IP address
 	Certificate     string // name of a server key
 	AltCertificates []string
-}
-
-// Pool is an entry of pools.
-type Pool struct {
-	Nodes []Node
-	// Algorithm as in load_balancing!algorithm.
-	Algorithm   string
-	FailurePool string
-	Monitors    []string
-
-	PassiveMonitoring      bool
-	NodeConnectionAttempts int           // failures in a row that fail a node, 1..100
-	NodeRetryFailTime      time.Duration // node!retry_fail_time
-
-	MaxConnectionAttempts         int // 0: all nodes
-	MaxTimedOutConnectionAttempts int
-	MaxConnectTime                time.Duration // connection!max_connect_time
-	MaxReplyTime                  time.Duration // connection!max_reply_time: start of response
-
-	Keepalive              bool // http!keepalive
-	KeepaliveNonIdempotent bool // http!keepalive_non_idempotent
-	MaxIdlePerNode         int  // max_idle_connections_pernode
-
-	// DeleteDrain: a removed node goes on with what it serves
-	// (node_delete_behavior "drain"); otherwise its connections end at once.
-	DeleteDrain bool
-	// DrainTimeout bounds that (node_drain_to_delete_timeout); 0: no bound.
-	DrainTimeout time.Duration
-}
-
-// Node is a row of a pool's nodes_table.
-type Node struct {
-	Address  string // "host:port", IPv6 as "[::1]:80"
-	State    string // "active", "draining", "disabled"
-	Weight   int
-	Priority int
-}
-
-// Monitor is an entry of monitors.
-type Monitor struct {
-	Type     string // "connect", "http", "ping" are carried out (ping as a TCP connection)
-	Delay    time.Duration
-	Timeout  time.Duration
-	Failures int
-	BackOff  bool
-	Scope    string // "pernode", "poolwide"
-	Machine  string // poolwide: "host:port" that is asked
-	UseSSL   bool
-
-	Path          string
-	HostHeader    string
-	StatusRegex   string
-	BodyRegex     string
-	Authorization string // http!authentication: "user:password"
 }
 
 // Rule is an entry of rules: the source text of a rule or a rule library.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,15 +35,14 @@ type Options struct {
 	// calls back into the data plane and never blocks.
 	Events func(Event)
 
+	// AllowPrograms: monitors of type program run their scripts on this machine.
+	AllowPrograms bool
+
 	// PerClientTransports gives each client connection connections to nodes of its
 	// own, named after it. Under simulation that is what makes runs repeat; with
 	// real sockets it costs throughput.
 	PerClientTransports bool
 }
-
-// dataSize bounds data.* and data.local.* of rules, in bytes each: the real one
-// takes 5 % of the machine's memory.
-const dataSize = 64 << 20
 
 var errClosed = errors.New("the traffic manager is stopping")
 
@@ -58,23 +58,28 @@ type DataPlane struct {
 
 	// Read by requests, changed by Apply.
 
-	global    atomic.Pointer[Global]
-	pools     sync.Map // name -> *pool
-	rules     sync.Map // name -> *rule
-	keys      sync.Map // name -> *serverKey
-	cas       sync.Map // name -> *File: certificate authorities
-	files     sync.Map // name -> *File: extra files
-	tickets   ticketKeys
-	tlsEpoch  atomic.Int64 // grows with what virtual servers' TLS depends on beside themselves
-	data      *trafficscript.Store
-	localData *trafficscript.Store
+	global      atomic.Pointer[Global]
+	pools       sync.Map // name -> *pool
+	rules       sync.Map // name -> *rule
+	keys        sync.Map // name -> *serverKey
+	clientKeys  sync.Map // name -> *serverKey
+	persistence sync.Map // name -> *Persistence
+	sessions    *sessionCaches
+	cas         sync.Map // name -> *File: certificate authorities
+	files       sync.Map // name -> *File: extra files
+	scripts     sync.Map // name -> *File: of monitors
+	protection  sync.Map // name -> *guard
+	tickets     ticketKeys
+	tlsEpoch    atomic.Int64 // grows with what virtual servers' TLS depends on beside themselves
+	data        *trafficscript.Store
+	localData   *trafficscript.Store
 
 	buffers  buffers
 	proxyLog *log.Logger // where net/http writes what clients and nodes do wrong: level debug
 
 	stats     globalStats
-	cache     webCache
 	bandwidth bandwidth
+	cache     webCache
 
 	rebind chan struct{} // an endpoint could not be bound: try again later
 
@@ -102,10 +107,11 @@ func New(o Options) *DataPlane {
 	d := &DataPlane{
 		options: o, own: own.Unmap(),
 		ctx: ctx, cancel: cancel,
-		data:        trafficscript.NewStore(dataSize),
-		localData:   trafficscript.NewStore(dataSize),
+		data:        trafficscript.NewStore(dataSize("")),
+		localData:   trafficscript.NewStore(dataSize("")),
 		proxyLog:    slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		rebind:      make(chan struct{}, 1),
+		sessions:    newSessionCaches(defaultSessionCaches),
 		groups:      make(map[string]*TrafficIPGroup),
 		servers:     make(map[string]*vserver),
 		monitors:    make(map[string]*Monitor),
@@ -165,6 +171,18 @@ func (d *DataPlane) Apply(u Update) {
 		d.tlsEpoch.Add(1)
 	}
 	storeFiles(&d.files, u.ExtraFiles)
+	storeFiles(&d.scripts, u.MonitorScripts)
+	d.applyProtection(u.Protection)
+	for _, name := range sorted(u.ClientKeys) {
+		d.applyClientKey(name, u.ClientKeys[name])
+	}
+	for _, name := range sorted(u.Persistence) {
+		if p := u.Persistence[name]; p != nil {
+			d.persistence.Store(name, p)
+		} else {
+			d.persistence.Delete(name)
+		}
+	}
 	for _, name := range sorted(u.Monitors) {
 		if m := u.Monitors[name]; m != nil {
 			d.monitors[name] = m
@@ -260,12 +278,15 @@ func (d *DataPlane) applyGlobal(g *Global, touched map[string]bool) {
 		return
 	}
 	old := d.global.Swap(g)
-	if old.IdleTimeout == g.IdleTimeout && old.VariablePoolUse == g.VariablePoolUse {
+	if old.Sessions != g.Sessions {
+		d.sessions.configure(g.Sessions)
+	}
+	if old.IdleTimeout == g.IdleTimeout && old.VariablePoolUse == g.VariablePoolUse && reflect.DeepEqual(old.TLS, g.TLS) {
 		return
 	}
 	d.pools.Range(func(name, p any) bool {
 		touched[name.(string)] = true
-		if old.IdleTimeout != g.IdleTimeout {
+		if old.IdleTimeout != g.IdleTimeout || !reflect.DeepEqual(old.TLS, g.TLS) {
 			p := p.(*pool)
 			p.update(p.conf.Load())
 		}
@@ -288,8 +309,8 @@ func (d *DataPlane) applyPool(name string, conf *Pool) {
 	for _, m := range conf.Monitors {
 		if mon := d.monitors[m]; mon == nil {
 			d.missing("pools/"+name, "monitor", m)
-		} else if !monitorEmulated(mon.Type) {
-			d.event(Event{Level: "WARN", Section: "pools/" + name, Tag: "confmod", Text: "Monitor '" + m + "' of type " + mon.Type + " is not emulated and does not run"})
+		} else if !d.runsMonitor(mon) {
+			d.event(Event{Level: "WARN", Section: "pools/" + name, Tag: "confmod", Text: "Monitor '" + m + "' " + mon.notRun()})
 		}
 	}
 	if f := conf.FailurePool; f != "" && d.pool(f) == nil {

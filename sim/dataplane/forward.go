@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,7 +95,16 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 	}
 	for {
 		res, err := t.balance(out)
-		if err != nil {
+		var moved *movedError
+		switch {
+		case errors.As(err, &moved):
+			res = redirection(out, moved.url)
+			t.by = generated
+			t.v.stats.response(res.StatusCode, t.by)
+			return res, nil
+		case errors.Is(err, errSessionClosed):
+			return nil, errDropped
+		case err != nil:
 			return nil, err
 		}
 		location := res.Header.Get("Location")
@@ -125,7 +133,15 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 		}
 		res.Body.Close()
 		t.retries++
-		t.tries = t.tries[:0]
+		t.route.again()
+	}
+}
+
+// redirection sends a client elsewhere.
+func redirection(req *http.Request, url string) *http.Response {
+	return &http.Response{
+		StatusCode: http.StatusFound, ProtoMajor: 1, ProtoMinor: 1, Request: req, Body: http.NoBody,
+		Header: http.Header{"Location": {url}, "Content-Length": {"0"}, "Cache-Control": {"no-cache"}},
 	}
 }
 
@@ -169,44 +185,52 @@ func (t *transaction) balance(out *http.Request) (*http.Response, error) {
 	if p == nil {
 		return nil, errNoNode
 	}
+	r := t.routed()
 	var last error = errNoNode
-	skip := func(n *node) bool { return slices.Contains(t.tries, n) || t.excluded(n) }
+	// failed ends the tries: a session may say how.
+	failed := func() error {
+		if r.pinned != nil {
+			if err := r.sessionLost(p); err != nil {
+				return err
+			}
+		}
+		return last
+	}
 	timedOut := 0
 	for {
-		n, of := t.next(p, skip)
+		n, of, err := r.next(t.ctx, p)
+		if err != nil {
+			return nil, queueError(err)
+		}
 		if n == nil {
 			return nil, last
 		}
 		p = of
 		conf := p.conf.Load()
-		attempts, timeouts := conf.MaxConnectionAttempts, conf.MaxTimedOutConnectionAttempts
-		if t.script != nil {
-			attempts = or(t.script.Overrides.MaxConnectionAttempts, attempts)
-			timeouts = or(t.script.Overrides.MaxTimedOutAttempts, timeouts)
-		}
-		if !n.begin() {
-			continue
-		}
+		attempts, timeouts := r.attempts(conf)
 		if t.node != nil {
 			t.node.end()
 		}
 		t.node = n
-		t.tries = append(t.tries, n)
 		p.stats.add(poolTries, 1)
 		began := t.v.d.now()
 		res, err := t.try(out, n, conf)
 		if t.ctx.Err() != nil && err != nil {
 			return nil, context.Cause(t.ctx)
 		}
-		mayRepeat := (attempts == 0 || len(t.tries) < attempts) && t.body.replayable()
+		mayRepeat := (attempts == 0 || len(r.tries) < attempts) && t.body.replayable()
 		if err == nil {
 			t.answeredBy(n, p, res.StatusCode, began)
 			p.tried(n, true, "")
-			if res.StatusCode == http.StatusServiceUnavailable && mayRepeat && t.idempotent() && p.has(skip) {
+			// The node of a session has the say, even if it is too busy.
+			if res.StatusCode == http.StatusServiceUnavailable && mayRepeat && t.idempotent() && r.pinned == nil && p.has(r.skip) {
 				p.stats.add(pool503Retries, 1)
 				res.Body.Close()
 				t.retries++
 				continue
+			}
+			if r.session != nil {
+				r.session.answered(t.v.d, n, res.Header)
 			}
 			return res, nil
 		}
@@ -218,20 +242,26 @@ func (t *transaction) balance(out *http.Request) (*http.Response, error) {
 		var connect *connectError
 		var timeout net.Error
 		unsent := errors.As(err, &connect)
-		late := unsent && connect.timeout || !unsent && errors.As(err, &timeout) && timeout.Timeout()
 		last = fmt.Errorf("%w: %w", errNoNode, err)
+		late := !unsent && errors.As(err, &timeout) && timeout.Timeout()
 		if late {
 			timedOut++
-			if !unsent {
-				last = fmt.Errorf("%w: %w", errNoReply, err)
-			}
+			last = fmt.Errorf("%w: %w", errNoReply, err)
 		}
 		// What never reached a node can always go to another one.
 		if !mayRepeat || !unsent && !t.idempotent() || late && timeouts > 0 && timedOut >= timeouts {
-			return nil, last
+			return nil, failed()
 		}
 		t.retries++
 	}
+}
+
+// routed returns the transaction's route.
+func (t *transaction) routed() *route {
+	if t.route == nil {
+		t.route = &route{d: t.v.d, client: addrPort(t.client.RemoteAddr()), script: t.script, request: t.r, random: t.Random}
+	}
+	return t.route
 }
 
 func or(override, setting int) int {
@@ -246,47 +276,6 @@ func (t *transaction) poolName() string {
 		return t.script.Pool
 	}
 	return t.conf.Pool
-}
-
-func (t *transaction) excluded(n *node) bool {
-	if t.script == nil {
-		return false
-	}
-	for _, at := range t.script.Excluded {
-		if n.address == at.String() {
-			return true
-		}
-	}
-	return false
-}
-
-// next returns the node for the next try, of p or, when all its nodes failed, of
-// its failure pools in turn; nil when there is none left.
-func (t *transaction) next(p *pool, skip func(*node) bool) (*node, *pool) {
-	if t.script != nil && t.script.PoolNode.IsValid() {
-		if n := p.machine(t.script.PoolNode.String()); !skip(n) && len(t.tries) == 0 {
-			return n, p
-		}
-		return nil, nil
-	}
-	var seen []*pool
-	for p != nil && !slices.Contains(seen, p) {
-		n, alive := p.pick(skip)
-		if n != nil {
-			return n, p
-		}
-		if alive {
-			return nil, nil
-		}
-		seen = append(seen, p)
-		p = t.v.d.pool(p.conf.Load().FailurePool)
-	}
-	return nil, nil
-}
-
-// has tells whether another working node is left to try.
-func (p *pool) has(skip func(*node) bool) bool {
-	return slices.ContainsFunc(*p.usable.Load(), func(n *node) bool { return !skip(n) })
 }
 
 // machine returns the pool's node of this address or, if it has none, one that
@@ -310,6 +299,11 @@ func (p *pool) machine(address string) *node {
 func (t *transaction) try(out *http.Request, n *node, conf *Pool) (*http.Response, error) {
 	target := *out.URL
 	target.Host = n.address
+	if conf.TLS.Enabled && conf.TLS.ServerName && t.r.Host != "" {
+		// SNI says which host is asked for; connections of different names are kept
+		// apart.
+		target.Host = t.r.Host
+	}
 	req := out.WithContext(out.Context())
 	req.URL = &target
 	req.Body, req.ContentLength = nil, t.r.ContentLength
@@ -328,11 +322,11 @@ func (t *transaction) try(out *http.Request, n *node, conf *Pool) (*http.Respons
 		}
 	}
 	transports := t.client.nodeTransports(n)
-	transport := transports.keep
+	transport := transports.reused()
 	if !idempotent && !conf.KeepaliveNonIdempotent {
 		// A kept connection may be closed by the node while the request is on its
 		// way, and then nobody knows whether it was carried out.
-		transport = transports.fresh
+		transport = transports.once()
 	}
 	if idempotent && req.Header["X-Idempotency-Key"] == nil {
 		// With a value of no length the transport treats the request as idempotent
@@ -367,6 +361,7 @@ func (t *transaction) replyWithin(transport *http.Transport, req *http.Request, 
 func (t *transaction) answeredBy(n *node, p *pool, code int, began time.Time) {
 	now := t.v.d.now()
 	n.stats.response.measured(now, now.Sub(began))
+	n.times.add(now, now.Sub(began))
 	p.stats.response(code)
 	if code >= http.StatusInternalServerError {
 		t.v.d.stats.add(gBackendErrors, 1)

@@ -3,13 +3,8 @@ package dataplane
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"encoding/base64"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
-	"regexp"
 	"slices"
 	"time"
 
@@ -26,17 +21,13 @@ type monitorRun struct {
 	key     monitorKey
 	conf    *Monitor
 	address string // asked, as configured
-	status  *regexp.Regexp
-	body    *regexp.Regexp
+	test    monitorTest
 	cancel  context.CancelFunc
 }
 
 // The longest pause between two tests of a failed node is its delay times this:
 // back_off doubles the delay with each failure.
 const maxBackOff = 4
-
-// maxMonitorBody is how much of an answer is compared with body_regex.
-const maxMonitorBody = 64 << 10
 
 // setMonitors starts, stops and restarts the pool's monitors so that they are
 // those that the configuration wants. Tests that go on are not disturbed. The
@@ -48,7 +39,7 @@ func (p *pool) setMonitors() {
 		for _, name := range conf.Monitors {
 			m := p.d.monitors[name]
 			switch {
-			case m == nil || !monitorEmulated(m.Type):
+			case m == nil || !p.d.runsMonitor(m):
 			case m.Scope == "poolwide":
 				wanted[monitorKey{monitor: name}] = m
 			default:
@@ -101,8 +92,24 @@ func (p *pool) stopMonitors() {
 	}
 }
 
-func monitorEmulated(kind string) bool {
-	return kind == "connect" || kind == "http" || kind == "ping"
+// runsMonitor tells whether a monitor is carried out here. What the others watch
+// counts as working.
+func (d *DataPlane) runsMonitor(m *Monitor) bool {
+	switch m.Type {
+	case "ping", "connect", "http", "tcp_transaction":
+		return true
+	case "program":
+		return d.options.AllowPrograms
+	}
+	return false
+}
+
+// notRun says why a monitor is not carried out.
+func (m *Monitor) notRun() string {
+	if m.Type == "program" {
+		return "of type program does not run, since programs are not allowed here: what it watches counts as working"
+	}
+	return "of type " + m.Type + " is not emulated: what it watches counts as working"
 }
 
 // startMonitor begins to watch. The caller holds p.mu.
@@ -111,11 +118,9 @@ func (p *pool) startMonitor(key monitorKey, m *Monitor) {
 	if key.node == "" {
 		run.address = m.Machine
 	}
+	actor := p.d.actor("pools/" + p.name + "/monitors/" + key.monitor + "/" + key.node)
 	var err error
-	if run.status, err = regexp.Compile(m.StatusRegex); err == nil {
-		run.body, err = regexp.Compile(m.BodyRegex)
-	}
-	if err != nil {
+	if run.test, err = p.d.newMonitorTest(m, actor); err != nil {
 		p.d.event(Event{Level: "SERIOUS", Section: "monitors/" + key.monitor, Tag: "monitorfail",
 			Text: fmt.Sprintf("Monitor does not run: %v", err)})
 		return
@@ -123,15 +128,13 @@ func (p *pool) startMonitor(key monitorKey, m *Monitor) {
 	ctx, cancel := context.WithCancel(p.d.ctx)
 	run.cancel = cancel
 	p.runs[key] = run
-	p.d.tasks.spawn(func() { run.watch(ctx) })
+	p.d.tasks.spawn(func() { run.watch(ctx, actor) })
 }
 
 // watch tests until ctx ends.
-func (r *monitorRun) watch(ctx context.Context) {
+func (r *monitorRun) watch(ctx context.Context, actor string) {
 	d := r.pool.d
-	actor := d.actor("pools/" + r.pool.name + "/monitors/" + r.key.monitor + "/" + r.key.node)
-	test, end := r.tester(actor)
-	defer end()
+	defer r.test.end()
 	delay := max(r.conf.Delay, time.Second)
 	// The first tests of many monitors are spread over one delay.
 	pause := d.options.World.Jitter(actor, 0, delay)
@@ -141,11 +144,12 @@ func (r *monitorRun) watch(ctx context.Context) {
 			return
 		}
 		limited, cancel := context.WithTimeout(ctx, max(r.conf.Timeout, time.Second))
-		err := test(limited)
+		err := r.ask(limited, failures)
 		cancel()
 		if ctx.Err() != nil {
 			return
 		}
+		r.tell(err)
 		pause = delay
 		if err == nil {
 			failures = 0
@@ -163,63 +167,26 @@ func (r *monitorRun) watch(ctx context.Context) {
 	}
 }
 
-// tester returns the test of this monitor's type and what to call at the end.
-func (r *monitorRun) tester(actor string) (test func(context.Context) error, end func()) {
-	d := r.pool.d
-	if r.conf.Type != "http" {
-		return func(ctx context.Context) error {
-			to, err := d.options.AddressMap.HostPort(r.address)
-			if err != nil {
-				return err
-			}
-			conn, err := d.options.World.Dial(ctx, actor, "tcp", to)
-			if err != nil {
-				return err
-			}
-			return conn.Close()
-		}, func() {}
+// ask tests once.
+func (r *monitorRun) ask(ctx context.Context, failures int) error {
+	to, err := r.pool.d.options.AddressMap.HostPort(r.address)
+	if err != nil {
+		return err
 	}
-	scheme := "http"
-	if r.conf.UseSSL {
-		scheme = "https"
+	return r.test.run(ctx, target{configured: r.address, at: to, failuresLeft: max(r.conf.Failures-failures, 0)})
+}
+
+// tell writes down a test of a verbose monitor.
+func (r *monitorRun) tell(err error) {
+	if !r.conf.Verbose {
+		return
 	}
-	// A monitor asks whether the node answers, not who it is.
-	client := d.options.World.HTTPClient(actor, &tls.Config{InsecureSkipVerify: true})
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return func(ctx context.Context) error {
-		to, err := d.options.AddressMap.HostPort(r.address)
-		if err != nil {
-			return err
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+to+r.conf.Path, nil)
-		if err != nil {
-			return err
-		}
-		req.Close = true
-		req.Host = r.address
-		if r.conf.HostHeader != "" {
-			req.Host = r.conf.HostHeader
-		}
-		if r.conf.Authorization != "" {
-			req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(r.conf.Authorization)))
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		if code := fmt.Sprint(res.StatusCode); !r.status.MatchString(code) {
-			return fmt.Errorf("status %s does not match %s", code, r.conf.StatusRegex)
-		}
-		body, err := io.ReadAll(io.LimitReader(res.Body, maxMonitorBody))
-		if err != nil {
-			return err
-		}
-		if !r.body.Match(body) {
-			return fmt.Errorf("the body does not match %s", r.conf.BodyRegex)
-		}
-		return nil
-	}, client.CloseIdleConnections
+	result := "passed"
+	if err != nil {
+		result = "failed: " + err.Error()
+	}
+	r.pool.d.event(Event{Level: "INFO", Section: "monitors/" + r.key.monitor, Tag: "monitortest",
+		More: []string{"pools/" + r.pool.name}, Text: "Test of " + r.address + " " + result})
 }
 
 // report tells the pool a verdict, unless the monitor was stopped meanwhile.

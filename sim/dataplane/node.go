@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -15,6 +16,7 @@ import (
 type node struct {
 	pool    *pool
 	address string // as configured, "host:port": its name
+	mapped  string // the same in cookies of persistence classes
 
 	guest bool // of one request alone, not of the pool
 
@@ -26,10 +28,19 @@ type node struct {
 	stats    nodeStats
 	removed  atomic.Bool // no longer in the pool: drains
 	suspect  atomic.Bool // a try failed since the last good one
+	weight   atomic.Int64
+	times    responseTimes
+	backAt   atomic.Int64 // Unix time in ns when it came back, as long as it gets less; 0: long ago
+
+	// Under pool.shares.
+
+	share  int     // of weighted round robin
+	credit float64 // of its part while it comes back
 
 	// Under pool.mu.
 
 	state      string          // "active", "draining", "disabled"
+	priority   int             // the higher, the sooner
 	inARow     int             // failed tries since the last good one
 	passive    bool            // failed by failed tries; a good one ends it
 	retryAt    time.Time       // when a failed node gets its next trial request
@@ -53,23 +64,54 @@ type transportSpec struct {
 	keepalive   bool
 	maxIdle     int
 	idleTimeout time.Duration
+	closeRST    bool
+	tls         *nodeTLS // nil: plain
 }
 
 // nodeTransports are the connections to one node: reused ones, and fresh ones
 // for requests that must not meet a connection which the node is about to close.
+// Most nodes of a big configuration never get a request, so a transport is made
+// when it is first needed.
 type nodeTransports struct {
+	node  *node
 	spec  transportSpec
-	keep  *http.Transport
+	actor string
+
+	mu    sync.Mutex      // guards both
+	keep  *http.Transport // nil: not needed so far
 	fresh *http.Transport
 }
 
 // newNodeTransports makes the transports of one node for one actor.
 func newNodeTransports(n *node, spec transportSpec, actor string) *nodeTransports {
-	idle := spec.maxIdle
-	if !spec.keepalive || idle == 0 {
-		idle = neverIdle
+	return &nodeTransports{node: n, spec: spec, actor: actor}
+}
+
+// reused is the transport whose connections serve one request after the other.
+func (t *nodeTransports) reused() *http.Transport {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.keep == nil {
+		idle := t.spec.maxIdle
+		if idle == 0 {
+			idle = math.MaxInt
+		}
+		if !t.spec.keepalive {
+			idle = neverIdle
+		}
+		t.keep = newTransport(t.node, t.spec, t.actor, idle)
 	}
-	return &nodeTransports{spec: spec, keep: newTransport(n, spec, actor, idle), fresh: newTransport(n, spec, actor, neverIdle)}
+	return t.keep
+}
+
+// once is the transport whose connections serve one request each.
+func (t *nodeTransports) once() *http.Transport {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.fresh == nil {
+		t.fresh = newTransport(t.node, t.spec, t.actor, neverIdle)
+	}
+	return t.fresh
 }
 
 // neverIdle makes a transport close a connection after its first response. The
@@ -79,11 +121,13 @@ const neverIdle = -1
 
 func newTransport(n *node, spec transportSpec, actor string, idle int) *http.Transport {
 	return &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return n.dial(ctx, actor, spec.connectTime)
+		// The address is the node's, or what SNI says: see try.
+		DialContext: func(ctx context.Context, _, serverName string) (net.Conn, error) {
+			return n.open(ctx, actor, spec, serverName)
 		},
 		DisableCompression:    true, // bodies pass as they are
 		MaxIdleConnsPerHost:   idle,
+		MaxIdleConns:          max(idle, 0), // of all names that SNI says
 		IdleConnTimeout:       spec.idleTimeout,
 		ResponseHeaderTimeout: spec.replyTime,
 		ExpectContinueTimeout: time.Second,
@@ -95,8 +139,14 @@ func newTransport(n *node, spec transportSpec, actor string, idle int) *http.Tra
 }
 
 func (t *nodeTransports) closeIdle() {
-	t.keep.CloseIdleConnections()
-	t.fresh.CloseIdleConnections()
+	t.mu.Lock()
+	made := []*http.Transport{t.keep, t.fresh}
+	t.mu.Unlock()
+	for _, transport := range made {
+		if transport != nil {
+			transport.CloseIdleConnections()
+		}
+	}
 }
 
 // begin counts a request on the node until end; false when the node was removed
@@ -104,6 +154,11 @@ func (t *nodeTransports) closeIdle() {
 // request sees the removal.
 func (n *node) begin() bool {
 	n.requests.Add(1)
+	return n.begun()
+}
+
+// begun goes on with what begin does when the request is counted.
+func (n *node) begun() bool {
 	if n.removed.Load() && !n.guest {
 		n.end()
 		return false
@@ -113,7 +168,13 @@ func (n *node) begin() bool {
 }
 
 func (n *node) end() {
-	if n.requests.Add(-1) == 0 && n.removed.Load() {
+	var left int64
+	if limit := n.pool.conf.Load().limit(); limit > 0 {
+		left = n.pool.queue.release(n, limit)
+	} else {
+		left = n.requests.Add(-1)
+	}
+	if left == 0 && n.removed.Load() {
 		n.pool.drained(n)
 	}
 }
@@ -129,8 +190,29 @@ func (e *connectError) Unwrap() error { return e.cause }
 
 var errNodeRemoved = errors.New("the node was removed")
 
-// dial opens a connection to the node, within the pool's max_connect_time.
-func (n *node) dial(ctx context.Context, actor string, limit time.Duration) (net.Conn, error) {
+// open opens a connection to the node and encrypts it if the pool does, within
+// max_connect_time.
+func (n *node) open(ctx context.Context, actor string, spec transportSpec, serverName string) (net.Conn, error) {
+	if spec.connectTime > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, spec.connectTime)
+		defer cancel()
+	}
+	conn, err := n.dial(ctx, actor, spec)
+	if err != nil || spec.tls == nil {
+		return conn, err
+	}
+	secure, err := spec.tls.handshake(ctx, conn, n.address, serverName)
+	if err != nil {
+		conn.Close()
+		n.stats.add(nodeConnectFailed, 1)
+		return nil, &connectError{cause: err, timeout: ctx.Err() != nil && n.pool.d.ctx.Err() == nil}
+	}
+	return secure, nil
+}
+
+// dial opens a plain connection.
+func (n *node) dial(ctx context.Context, actor string, spec transportSpec) (net.Conn, error) {
 	d := n.pool.d
 	if !d.dials.enter() {
 		return nil, &connectError{cause: errClosed}
@@ -139,11 +221,6 @@ func (n *node) dial(ctx context.Context, actor string, limit time.Duration) (net
 	to, err := d.options.AddressMap.HostPort(n.address)
 	if err != nil {
 		return nil, &connectError{cause: err}
-	}
-	if limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -157,7 +234,7 @@ func (n *node) dial(ctx context.Context, actor string, limit time.Duration) (net
 		return nil, &connectError{cause: err, timeout: ctx.Err() != nil && d.ctx.Err() == nil}
 	}
 	n.stats.add(nodeNewConn, 1)
-	c := &nodeConn{Conn: conn, node: n}
+	c := &nodeConn{Conn: conn, node: n, rst: spec.closeRST}
 	n.mu.Lock()
 	gone := n.gone
 	if !gone {
@@ -175,6 +252,13 @@ func (n *node) dial(ctx context.Context, actor string, limit time.Duration) (net
 func (n *node) closeAll() {
 	n.mu.Lock()
 	n.gone = true
+	n.mu.Unlock()
+	n.cut()
+}
+
+// cut ends every connection to the node.
+func (n *node) cut() {
+	n.mu.Lock()
 	conns := make([]*nodeConn, 0, len(n.conns))
 	for c := range n.conns {
 		conns = append(conns, c)
@@ -190,6 +274,7 @@ func (n *node) closeAll() {
 type nodeConn struct {
 	net.Conn
 	node *node
+	rst  bool // ends with RST: node_close_with_rst
 }
 
 func (c *nodeConn) Read(b []byte) (int, error) {
@@ -210,6 +295,9 @@ func (c *nodeConn) Close() error {
 	c.node.mu.Lock()
 	delete(c.node.conns, c)
 	c.node.mu.Unlock()
+	if tcp, ok := c.Conn.(interface{ SetLinger(int) error }); ok && c.rst {
+		_ = tcp.SetLinger(0)
+	}
 	return c.Conn.Close()
 }
 

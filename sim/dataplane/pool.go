@@ -2,6 +2,8 @@ package dataplane
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -21,9 +23,12 @@ type pool struct {
 	// For requests, without a lock.
 
 	conf    atomic.Pointer[Pool]
-	usable  atomic.Pointer[[]*node] // nodes that get requests, in configured order
-	trialAt atomic.Int64            // Unix time in ns when a failed node is due for a trial request; 0: none
-	turn    atomic.Uint64           // round robin
+	usable  atomic.Pointer[[][]*node] // nodes that get requests, in configured order, by tiers; at least one
+	bound   atomic.Pointer[[]*node]   // nodes that get requests of their sessions: those that drain too
+	trialAt atomic.Int64              // Unix time in ns when a failed node is due for a trial request; 0: none
+	turn    atomic.Uint64             // round robin
+	shares  sync.Mutex                // guards what algorithms remember of nodes; a leaf
+	queue   queue
 
 	mu       sync.Mutex
 	nodes    []*node // configured, in order
@@ -35,6 +40,7 @@ type pool struct {
 	// Under DataPlane.mu.
 
 	inUse bool
+	tls   *nodeTLS // of the present configuration
 }
 
 func newPool(d *DataPlane, name string) *pool {
@@ -44,12 +50,38 @@ func newPool(d *DataPlane, name string) *pool {
 		poolwide: make(map[string]bool),
 		runs:     make(map[monitorKey]*monitorRun),
 	}
-	p.usable.Store(new([]*node))
+	p.unusable()
 	return p
+}
+
+// unusable takes all nodes out of use.
+func (p *pool) unusable() {
+	p.usable.Store(&[][]*node{nil})
+	p.bound.Store(new([]*node))
+	p.trialAt.Store(0)
+	p.queue.recheck(0)
+}
+
+// encryption returns how the pool encrypts, nil if it does not: the same value as
+// long as nothing changes. The caller holds DataPlane.mu.
+func (p *pool) encryption(conf *Pool) *nodeTLS {
+	global := p.d.global.Load().TLS
+	switch {
+	case !conf.TLS.Enabled:
+		p.tls = nil
+	case p.tls == nil || !reflect.DeepEqual(p.tls.conf, conf.TLS) || !reflect.DeepEqual(p.tls.global, global):
+		var err error
+		if p.tls, err = p.d.newNodeTLS(conf.TLS, global); err != nil {
+			p.d.event(Event{Level: "SERIOUS", Section: "pools/" + p.name, Tag: "confmod", Text: "SSL to nodes: " + err.Error()})
+		}
+	}
+	return p.tls
 }
 
 func (p *pool) spec(conf *Pool) transportSpec {
 	return transportSpec{
+		tls:         p.tls,
+		closeRST:    conf.CloseWithRST,
 		connectTime: conf.MaxConnectTime,
 		replyTime:   conf.MaxReplyTime,
 		keepalive:   conf.Keepalive,
@@ -59,13 +91,14 @@ func (p *pool) spec(conf *Pool) transportSpec {
 }
 
 func (p *pool) newNode(address string, spec transportSpec) *node {
-	n := &node{pool: p, address: address, conns: make(map[*nodeConn]struct{}), monitoring: make(map[string]bool)}
+	n := &node{pool: p, address: address, mapped: mappingValue(address), conns: make(map[*nodeConn]struct{}), monitoring: make(map[string]bool)}
 	n.transports.Store(newNodeTransports(n, spec, p.d.actor("pools/"+p.name+"/"+address)))
 	return n
 }
 
 // update puts conf into effect. The caller holds DataPlane.mu.
 func (p *pool) update(conf *Pool) {
+	p.encryption(conf)
 	spec := p.spec(conf)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,7 +116,8 @@ func (p *pool) update(conf *Pool) {
 			t.closeIdle()
 		}
 		delete(old, c.Address)
-		n.state = c.State
+		n.state, n.priority = c.State, c.Priority
+		n.weight.Store(int64(c.Weight))
 		nodes = append(nodes, n)
 	}
 	p.nodes = nodes
@@ -130,8 +164,7 @@ func (p *pool) close(drain bool) {
 	p.stopMonitors()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.usable.Store(new([]*node))
-	p.trialAt.Store(0)
+	p.unusable()
 	conf := p.conf.Load()
 	if !drain {
 		conf = nil
@@ -145,27 +178,14 @@ func (p *pool) close(drain bool) {
 	p.nodes = nil
 }
 
-// pick returns the node for the next try, skipping those that skip names; nil
-// when there is none. alive tells whether the pool has any node that works.
-func (p *pool) pick(skip func(*node) bool) (n *node, alive bool) {
-	if at := p.trialAt.Load(); at != 0 {
-		if now := p.d.now(); now.UnixNano() >= at {
-			if n := p.trial(now, skip); n != nil {
-				return n, true
-			}
+// has tells whether a working node is left that skip does not name.
+func (p *pool) has(skip func(*node) bool) bool {
+	for _, nodes := range *p.usable.Load() {
+		if slices.ContainsFunc(nodes, func(n *node) bool { return !skip(n) }) {
+			return true
 		}
 	}
-	usable := *p.usable.Load()
-	if len(usable) == 0 {
-		return nil, false
-	}
-	start := p.turn.Add(1) - 1
-	for i := range uint64(len(usable)) {
-		if n := usable[(start+i)%uint64(len(usable))]; !skip(n) {
-			return n, true
-		}
-	}
-	return nil, true
+	return false
 }
 
 // trial gives a node that failed by failed tries one request each
@@ -228,7 +248,12 @@ func (p *pool) announce(n *node, why string) {
 	n.announced = n.failed()
 	e := Event{Level: "INFO", Section: "pools/" + p.name, Tag: "nodeworking", More: []string{"nodes/" + n.address},
 		Text: fmt.Sprintf("Node %s is working again", n.address)}
-	if n.announced {
+	if !n.announced {
+		n.backAt.Store(p.d.now().UnixNano())
+	} else {
+		if p.conf.Load().CloseOnDeath {
+			n.cut()
+		}
 		e.Level, e.Tag = "SERIOUS", "nodefail"
 		e.Text = fmt.Sprintf("Node %s has failed - %s", n.address, why)
 	}
@@ -238,10 +263,13 @@ func (p *pool) announce(n *node, why string) {
 // refresh derives what requests look at from the nodes' states. The caller holds
 // p.mu.
 func (p *pool) refresh() {
-	usable := make([]*node, 0, len(p.nodes))
+	usable, bound := make([]*node, 0, len(p.nodes)), make([]*node, 0, len(p.nodes))
 	var trialAt int64
 	active := 0
 	for _, n := range p.nodes {
+		if n.state != "disabled" && !n.failed() && len(p.poolwide) == 0 {
+			bound = append(bound, n)
+		}
 		if n.state != "active" {
 			continue
 		}
@@ -252,8 +280,11 @@ func (p *pool) refresh() {
 			trialAt = at
 		}
 	}
-	p.usable.Store(&usable)
+	ordered := tiers(p.conf.Load(), usable)
+	p.usable.Store(&ordered)
+	p.bound.Store(&bound)
 	p.trialAt.Store(trialAt)
+	p.queue.recheck(p.conf.Load().limit())
 	if died := active > 0 && len(usable) == 0; died != p.died {
 		p.died = died
 		e := Event{Level: "INFO", Section: "pools/" + p.name, Tag: "poolok", Text: "Pool now has working nodes"}

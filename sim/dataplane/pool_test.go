@@ -87,7 +87,7 @@ func TestANodeWhoseMonitorIsTakenAwayWorksAgain(t *testing.T) {
 	p.Apply(Update{
 		Monitors: map[string]*Monitor{
 			"node": {Type: "connect", Delay: time.Second, Timeout: time.Second, Failures: 1},
-			"pool": {Type: "ping", Delay: time.Second, Timeout: time.Second, Failures: 1, Scope: "poolwide", Machine: b.address},
+			"pool": {Type: "connect", Delay: time.Second, Timeout: time.Second, Failures: 1, Scope: "poolwide", Machine: b.address},
 		},
 		Pools:          map[string]*Pool{"app": pool},
 		VirtualServers: map[string]*VirtualServer{"web": aServer(port, "app")},

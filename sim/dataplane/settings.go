@@ -115,6 +115,7 @@ func defaultGlobal() *Global {
 	return &Global{
 		IdleTimeout: 10 * time.Second, MaxInstructions: 100_000,
 		TLS:      GlobalTLS{TLS10: true, TLS11: true, TLS12: true, TLS13: true, Tickets: true},
+		Sessions: defaultSessionCaches,
 		WebCache: GlobalCache{Size: "20%", MaxFileSize: "2%", MaxFiles: 10000, NormalizeQuery: true},
 	}
 }

@@ -138,8 +138,8 @@ func (d *DataPlane) poolStates(s *State, fail func(string, ...any)) {
 		for _, m := range conf.Monitors {
 			if mon := d.monitors[m]; mon == nil {
 				fail("Pool '%s': monitor '%s' does not exist", name, m)
-			} else if !monitorEmulated(mon.Type) {
-				fail("Pool '%s': monitor '%s' of type %s is not emulated and does not run", name, m, mon.Type)
+			} else if !d.runsMonitor(mon) {
+				fail("Pool '%s': monitor '%s' %s", name, m, mon.notRun())
 			}
 		}
 		if conf.FailurePool != "" && pools[conf.FailurePool] == nil {

@@ -41,10 +41,10 @@ type transaction struct {
 	answered *http.Response
 	proxy    httputil.ReverseProxy
 
-	tries   []*node // on which this request was tried, since it was last balanced
-	node    *node   // that has the request now
-	by      origin  // of the response that the client gets
-	retries int     // after request.retry and failed tries
+	route   *route
+	node    *node  // that has the request now
+	by      origin // of the response that the client gets
+	retries int    // after request.retry and failed tries
 
 	response responseBody
 	// Read by the watcher of idle time.
@@ -109,7 +109,10 @@ func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve runs the rules and, unless they answer, asks a node.
 func (t *transaction) serve() {
-	if len(t.conf.requestRules)+len(t.conf.responseRules) > 0 {
+	if t.protect() {
+		return
+	}
+	if len(t.conf.requestRules)+len(t.conf.responseRules) > 0 || t.guardRule() != "" {
 		t.prepareScript()
 	}
 	if t.requestRules() {
@@ -142,10 +145,14 @@ func (t *transaction) end() {
 // requestRules runs the request rules and carries out what they decided; true
 // when that was the answer.
 func (t *transaction) requestRules() bool {
-	if len(t.conf.requestRules) == 0 {
+	rules := t.conf.requestRules
+	if first := t.guardRule(); first != "" {
+		rules = append([]string{first}, rules...)
+	}
+	if len(rules) == 0 {
 		return t.conf.Pool == discard && t.drop()
 	}
-	t.runRules(t.conf.requestRules)
+	t.runRules(rules)
 	s := t.script
 	switch {
 	case s.Discard || s.Pool == discard:

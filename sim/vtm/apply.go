@@ -39,9 +39,15 @@ func put(u *dataplane.Update, path, name string, r *resource) bool {
 	case "rules":
 		set(&u.Rules, name, r, func(r *resource) *dataplane.Rule { return &dataplane.Rule{Source: string(r.content)} })
 	case "ssl/server_keys":
-		set(&u.ServerKeys, name, r, func(r *resource) *dataplane.ServerKey {
-			return &dataplane.ServerKey{Public: r.text("basic", "public"), Private: r.text("basic", "private")}
-		})
+		set(&u.ServerKeys, name, r, storedKey)
+	case "ssl/client_keys":
+		set(&u.ClientKeys, name, r, storedKey)
+	case "persistence":
+		set(&u.Persistence, name, r, persistence)
+	case "protection":
+		set(&u.Protection, name, r, protection)
+	case "monitor_scripts":
+		set(&u.MonitorScripts, name, r, file)
 	case "ssl/cas":
 		set(&u.CAs, name, r, file)
 	case "extra_files":
@@ -71,6 +77,10 @@ func set[T any](m *map[string]*T, name string, r *resource, typed func(*resource
 	(*m)[name] = typed(r)
 }
 
+func storedKey(r *resource) *dataplane.ServerKey {
+	return &dataplane.ServerKey{Public: r.text("basic", "public"), Private: r.text("basic", "private")}
+}
+
 func file(r *resource) *dataplane.File { return &dataplane.File{Content: string(r.content)} }
 
 func globalSettings(r *resource) *dataplane.Global {
@@ -87,6 +97,7 @@ func globalSettings(r *resource) *dataplane.Global {
 			CipherSuites: r.text("ssl", "cipher_suites"),
 			Curves:       r.list("ssl", "elliptic_curves"),
 		},
+		Sessions: sessionCaches(r),
 		WebCache: dataplane.GlobalCache{
 			Size:           r.text("web_cache", "size"),
 			MaxFileSize:    r.text("web_cache", "max_file_size"),
@@ -102,55 +113,6 @@ func trafficIPGroup(r *resource) *dataplane.TrafficIPGroup {
 		IPAddresses: r.list("basic", "ipaddresses"),
 		Machines:    r.list("basic", "machines"),
 		Slaves:      r.list("basic", "slaves"),
-	}
-}
-
-func pool(r *resource) *dataplane.Pool {
-	p := &dataplane.Pool{
-		Algorithm:   r.text("load_balancing", "algorithm"),
-		FailurePool: r.text("basic", "failure_pool"),
-		Monitors:    r.list("basic", "monitors"),
-
-		PassiveMonitoring:      r.flag("basic", "passive_monitoring"),
-		NodeConnectionAttempts: r.number("basic", "node_connection_attempts"),
-		NodeRetryFailTime:      r.seconds("node", "retry_fail_time"),
-
-		MaxConnectionAttempts:         r.number("basic", "max_connection_attempts"),
-		MaxTimedOutConnectionAttempts: r.number("basic", "max_timed_out_connection_attempts"),
-		MaxConnectTime:                r.seconds("connection", "max_connect_time"),
-		MaxReplyTime:                  r.seconds("connection", "max_reply_time"),
-
-		Keepalive:              r.flag("http", "keepalive"),
-		KeepaliveNonIdempotent: r.flag("http", "keepalive_non_idempotent"),
-		MaxIdlePerNode:         r.number("basic", "max_idle_connections_pernode"),
-
-		DeleteDrain:  r.text("basic", "node_delete_behavior") == "drain",
-		DrainTimeout: r.seconds("basic", "node_drain_to_delete_timeout"),
-	}
-	for _, n := range r.table("basic", "nodes_table") {
-		p.Nodes = append(p.Nodes, dataplane.Node{
-			Address: n.text("node"), State: n.text("state"), Weight: n.number("weight"), Priority: n.number("priority"),
-		})
-	}
-	return p
-}
-
-func monitor(r *resource) *dataplane.Monitor {
-	return &dataplane.Monitor{
-		Type:     r.text("basic", "type"),
-		Delay:    r.seconds("basic", "delay"),
-		Timeout:  r.seconds("basic", "timeout"),
-		Failures: r.number("basic", "failures"),
-		BackOff:  r.flag("basic", "back_off"),
-		Scope:    r.text("basic", "scope"),
-		Machine:  r.text("basic", "machine"),
-		UseSSL:   r.flag("basic", "use_ssl"),
-
-		Path:          r.text("http", "path"),
-		HostHeader:    r.text("http", "host_header"),
-		StatusRegex:   r.text("http", "status_regex"),
-		BodyRegex:     r.text("http", "body_regex"),
-		Authorization: r.text("http", "authentication"),
 	}
 }
 

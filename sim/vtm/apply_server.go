@@ -18,6 +18,7 @@ func virtualServer(r *resource) *dataplane.VirtualServer {
 		ResponseRules:  r.list("basic", "response_rules"),
 		RulesOnConnect: r.flag("basic", "rules_on_connect"),
 
+		ProtectionClass:          r.text("basic", "protection_class"),
 		MaxConcurrentConnections: r.number("basic", "max_concurrent_connections"),
 		ProxyProtocol:            r.flag("basic", "proxy_protocol"),
 		ProxyProtocolOptional:    r.flag("basic", "proxy_protocol_optional"),

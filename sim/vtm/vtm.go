@@ -206,7 +206,7 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 	t.listener = &cuttableListener{Listener: l, refuse: t.refuses, now: o.World.Clock().Now, open: make(map[*cuttableConn]struct{})}
 	t.data = dataplane.New(dataplane.Options{
 		World: dataWorld, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
-		Events: t.logEvent, PerClientTransports: o.PerClientTransports,
+		Events: t.logEvent, PerClientTransports: o.PerClientTransports, AllowPrograms: o.AllowPrograms,
 	})
 	if err = t.openLog(); err == nil {
 		err = t.install(m)
