@@ -116,7 +116,6 @@ func (v *vserver) tlsConfig(http2 bool) *tls.Config {
 		VerifyConnection: v.countHandshake,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if c := clientOf(hello.Conn); c.cert != nil {
-				v.d.stats.countSignature(c.cert)
 				return c.cert, nil
 			}
 			return nil, errNoCertificate

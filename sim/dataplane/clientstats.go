@@ -1,8 +1,6 @@
 package dataplane
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"os"
@@ -131,15 +129,4 @@ func (v *vserver) countHandshake(state tls.ConnectionState) error {
 		v.stats.inc(vsSSLNew)
 	}
 	return nil
-}
-
-// countSignature counts what a full handshake makes of a certificate's key.
-func (s *globalStats) countSignature(cert *tls.Certificate) {
-	switch cert.PrivateKey.(type) {
-	case *ecdsa.PrivateKey:
-		s.add(gECDSASigns, 1)
-	case ed25519.PrivateKey:
-	default:
-		s.add(gRSADecrypts, 1)
-	}
 }

@@ -123,6 +123,9 @@ func New(o Options) *DataPlane {
 		generations: make(map[*generation]struct{}),
 		uses:        newUsage(),
 	}
+	for _, m := range []*meter{&d.stats.bytesIn, &d.stats.bytesOut, &d.stats.reqs, &d.stats.ssl} {
+		m.hourly = true
+	}
 	d.global.Store(defaultGlobal())
 	d.tasks.spawn(d.rebindLoop)
 	d.tasks.spawn(d.expiryLoop)

@@ -114,13 +114,14 @@ type serverStats struct {
 func (s *serverStats) add(c int, n int64) { s.counts[c].Add(n) }
 func (s *serverStats) inc(c int)          { s.counts[c].Add(1) }
 
-// Who made a response.
+// origin is who made a response.
 type origin int
 
 const (
-	byServer  origin = vsServer1xx
-	generated origin = vsGenerated2xx - 1 // by a rule or as an error page
-	byCache   origin = vsCache2xx - 1
+	unknown   origin = iota
+	byServer         // a node
+	generated        // a rule, or an error page
+	byCache
 )
 
 // response counts a response to a client.
@@ -130,8 +131,13 @@ func (s *serverStats) response(code int, by origin) {
 		return
 	}
 	s.inc(vsResponses1xx + class - 1)
-	if class > 1 || by == byServer {
-		s.inc(int(by) + class - 1)
+	switch {
+	case by == byServer:
+		s.inc(vsServer1xx + class - 1)
+	case by == generated && class > 1:
+		s.inc(vsGenerated2xx + class - 2)
+	case by == byCache && class > 1:
+		s.inc(vsCache2xx + class - 2)
 	}
 }
 
@@ -274,8 +280,6 @@ const (
 	gTLS11
 	gTLS12
 	gTLS13
-	gECDSASigns
-	gRSADecrypts
 	gUDPInDropped
 	gUDPOutDropped
 	gCounters // how many there are
@@ -286,7 +290,6 @@ var globalKeys = [gCounters]string{
 	gRequests: "total_requests", gTransactions: "total_transactions", gBackendErrors: "total_backend_server_errors",
 	gSSL: "ssl_connections", gTLS10: "ssl_handshake_tlsv1", gTLS11: "ssl_handshake_tlsv11",
 	gTLS12: "ssl_handshake_tlsv12", gTLS13: "ssl_handshake_tlsv13",
-	gECDSASigns: "ssl_cipher_ecdsa_signs", gRSADecrypts: "ssl_cipher_rsa_decrypts",
 	gUDPInDropped: "total_udp_bytes_in_dropped", gUDPOutDropped: "total_udp_bytes_out_dropped",
 }
 
