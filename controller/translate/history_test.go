@@ -7,14 +7,17 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
+	"sigs.k8s.io/yaml"
 
 	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/kube"
@@ -28,12 +31,26 @@ type history struct {
 	in translate.Input
 }
 
+// newHistory begins where Ingresses can be served.
 func newHistory() *history {
-	return &history{translate.Input{
+	h := &history{translate.Input{
 		Snapshot: emptySnapshot(), Settings: config.Default(),
 		Appliance:  translate.Appliance{Members: []string{"vtm-1"}},
-		Programmed: translate.Programmed{Owners: map[types.UID]bool{}},
+		Programmed: translate.Programmed{Owners: map[types.UID]bool{}, Keys: map[string]*vtm.Resource{}},
+		SelfSigned: &translate.KeyPair{Certificate: []byte("self-signed"), PrivateKey: []byte("its key")},
 	}}
+	s := h.in.Snapshot
+	for _, namespace := range []string{"a", "b"} {
+		for _, name := range []string{"s1", "s2", "s3"} {
+			s.Services[types.NamespacedName{Namespace: namespace, Name: name}] = &corev1.Service{Spec: corev1.ServiceSpec{
+				Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30000}},
+			}}
+		}
+		cert := types.NamespacedName{Namespace: namespace, Name: "cert"}
+		s.Secrets[cert] = secretOf(cert, "good")
+	}
+	h.in.Appliance.Groups = map[string]translate.Group{"front": {Addresses: []netip.Addr{netip.MustParseAddr("10.0.9.1")}}}
+	return h
 }
 
 func (h *history) change(change func(*kube.Snapshot)) {
@@ -54,7 +71,12 @@ func without[K comparable, V any](m map[K]V, k K) map[K]V {
 	return m
 }
 
-var drawnKeys = []types.NamespacedName{{Namespace: "a", Name: "x"}, {Namespace: "a", Name: "y"}, {Namespace: "b", Name: "x"}, {Namespace: "b", Name: "z"}}
+var drawnKeys = []types.NamespacedName{{Namespace: "a", Name: "x"}, {Namespace: "a", Name: "y"}, {Namespace: "b", Name: "x"}, {Namespace: "b", Name: "z"}, {Namespace: "b", Name: "w"}}
+
+// seldom is true once in a while.
+func seldom(t *rapid.T, what string) bool {
+	return rapid.SampledFrom([]bool{false, false, false, false, false, false, false, true, false, false}).Draw(t, what)
+}
 
 func drawIngress(t *rapid.T, key types.NamespacedName) *networkingv1.Ingress {
 	o := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{
@@ -64,30 +86,49 @@ func drawIngress(t *rapid.T, key types.NamespacedName) *networkingv1.Ingress {
 		Generation:        rapid.Int64Range(1, 2).Draw(t, "generation"),
 		Annotations:       map[string]string{},
 	}}
-	if class := rapid.SampledFrom([]string{"vtm", "", "other"}).Draw(t, "class"); class != "" {
-		o.Annotations["kubernetes.io/ingress.class"] = class
+	o.Annotations["kubernetes.io/ingress.class"] = "vtm"
+	if seldom(t, "of another class") {
+		o.Annotations["kubernetes.io/ingress.class"] = rapid.SampledFrom([]string{"", "other"}).Draw(t, "class")
 	}
-	switch rapid.IntRange(0, 3).Draw(t, "address kind") {
+	switch rapid.IntRange(0, 4).Draw(t, "address kind") {
 	case 1:
-		o.Annotations["vtm.pulsesecure.net/ip-address"] = rapid.SampledFrom([]string{"10.0.0.1", "10.0.0.2", "192.0.2.1", "nonsense"}).Draw(t, "address")
-	case 2:
+		o.Annotations["vtm.pulsesecure.net/ip-address"] = "10.0.0.1"
+		if seldom(t, "odd address") {
+			o.Annotations["vtm.pulsesecure.net/ip-address"] = rapid.SampledFrom([]string{"10.0.0.2", "192.0.2.1", "nonsense"}).Draw(t, "address")
+		}
+	case 2, 3:
 		o.Annotations["vtm.pulsesecure.net/shared-ip-address"] = rapid.SampledFrom([]string{"10.0.0.1", "10.0.0.2"}).Draw(t, "address")
 	}
 	if rapid.Bool().Draw(t, "has port") {
-		o.Annotations["vtm.pulsesecure.net/port"] = rapid.SampledFrom([]string{"80", "81", "0"}).Draw(t, "port")
+		o.Annotations["vtm.pulsesecure.net/port"] = rapid.SampledFrom([]string{"80", "81", "443"}).Draw(t, "port")
+	}
+	for range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "tls") {
+		o.Spec.TLS = append(o.Spec.TLS, networkingv1.IngressTLS{
+			SecretName: rapid.SampledFrom([]string{"cert", "cert", "other"}).Draw(t, "secret"),
+			Hosts:      rapid.SampledFrom([][]string{nil, {"a.example.com"}, {"*.example.com"}}).Draw(t, "tls hosts"),
+		})
+	}
+	if value := rapid.SampledFrom([]string{"", "true", "false"}).Draw(t, "redirect"); len(o.Spec.TLS) > 0 && value != "" {
+		o.Annotations["ingress.kubernetes.io/ssl-redirect"] = value
+	}
+	if seldom(t, "pass-through") {
+		o.Annotations["ingress.kubernetes.io/ssl-passthrough"] = "true"
+	}
+	if seldom(t, "script") {
+		o.Annotations["vtm.pulsesecure.net/request-trafficscript"] = "break;"
 	}
 	service := func() networkingv1.IngressBackend {
 		return networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{
 			Name: rapid.SampledFrom([]string{"s1", "s2", "s3"}).Draw(t, "service"), Port: networkingv1.ServiceBackendPort{Number: 80}}}
 	}
-	if rapid.Bool().Draw(t, "has default") {
+	if rapid.Bool().Draw(t, "has default") || o.Annotations["ingress.kubernetes.io/ssl-passthrough"] == "true" {
 		b := service()
 		o.Spec.DefaultBackend = &b
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "rules") {
 		kind := networkingv1.PathTypePrefix
 		o.Spec.Rules = append(o.Spec.Rules, networkingv1.IngressRule{
-			Host: rapid.SampledFrom([]string{"", "a.example.com", "*.example.com", "BAD_"}).Draw(t, "host"),
+			Host: rapid.SampledFrom([]string{"", "a.example.com", "*.example.com", "b.example.com"}).Draw(t, "host"),
 			IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{
 				Path: rapid.SampledFrom([]string{"/", "/a", "/a/b"}).Draw(t, "path"), PathType: &kind, Backend: service()}}}}})
 	}
@@ -99,20 +140,23 @@ func (h *history) step(t *rapid.T) {
 	key := rapid.SampledFrom(drawnKeys).Draw(t, "key")
 	service := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"s1", "s2", "s3"}).Draw(t, "of service")}
 	node := rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node")
-	switch rapid.IntRange(0, 10).Draw(t, "step") {
-	case 0, 1, 2:
+	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13}).Draw(t, "step") {
+	case 0:
 		ingress := drawIngress(t, key)
 		h.change(func(s *kube.Snapshot) { s.Ingresses = with(s.Ingresses, key, ingress) })
 	case 3:
 		h.change(func(s *kube.Snapshot) { s.Ingresses = without(s.Ingresses, key) })
 	case 4:
 		o := &corev1.Service{Spec: corev1.ServiceSpec{
-			Type:                  rapid.SampledFrom([]corev1.ServiceType{"NodePort", "ClusterIP"}).Draw(t, "type"),
+			Type:                  rapid.SampledFrom([]corev1.ServiceType{"NodePort", "NodePort", "NodePort", "ClusterIP"}).Draw(t, "type"),
 			ExternalTrafficPolicy: rapid.SampledFrom([]corev1.ServiceExternalTrafficPolicy{"Local", "Cluster"}).Draw(t, "policy"),
 			Ports:                 []corev1.ServicePort{{Port: 80, NodePort: rapid.Int32Range(30000, 30001).Draw(t, "node port")}},
 		}}
 		h.change(func(s *kube.Snapshot) { s.Services = with(s.Services, service, o) })
 	case 5:
+		if !seldom(t, "Service deleted") {
+			return
+		}
 		h.change(func(s *kube.Snapshot) { s.Services = without(s.Services, service) })
 	case 6:
 		nodes := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"n1", "n2"}), rapid.ID).Draw(t, "ready nodes")
@@ -132,16 +176,37 @@ func (h *history) step(t *rapid.T) {
 	case 9:
 		uid := types.UID(fmt.Sprintf("uid-%s-%s-1", key.Namespace, key.Name))
 		h.in.Programmed.Owners = with(h.in.Programmed.Owners, uid, rapid.Bool().Draw(t, "programmed"))
+	case 11:
+		secret := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"cert", "other"}).Draw(t, "of secret")}
+		o := secretOf(secret, rapid.SampledFrom([]string{"good", "good", "bad"}).Draw(t, "quality"))
+		h.change(func(s *kube.Snapshot) { s.Secrets = with(s.Secrets, secret, o) })
+	case 12:
+		secret := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"cert", "other"}).Draw(t, "of secret")}
+		h.change(func(s *kube.Snapshot) { s.Secrets = without(s.Secrets, secret) })
+	case 13:
+		name := rapid.SampledFrom([]string{"k8s_self-signed", "k8s_a_cert_key", "k8s_b_other_key"}).Draw(t, "key there")
+		there := vtm.New(vtm.ServerKeys, name, vtm.Properties{"basic": {"public": "as it is", "private": "its hash", "note": "vtm-ingress/1 id=k8s cluster=cluster-uid owner=Secret/a/cert uid=s"}})
+		h.in.Programmed.Keys = with(h.in.Programmed.Keys, name, there)
 	case 10:
 		switch rapid.IntRange(0, 3).Draw(t, "world") {
 		case 0:
 			settings := *config.Default()
 			settings.DefaultTrafficIPGroup = rapid.SampledFrom([]string{"", "front"}).Draw(t, "default group")
+			settings.DefaultCertificate = rapid.SampledFrom([]string{"", "a/cert"}).Draw(t, "default certificate")
+			settings.DefaultSSLRedirect = rapid.Bool().Draw(t, "default redirect")
+			settings.VTMEnableTrafficScript = rapid.Bool().Draw(t, "TrafficScript")
+			if seldom(t, "hosts allowed") {
+				settings.AllowedHosts = []config.AllowedHosts{{Namespace: "a", Domain: "example.com"}}
+			}
 			h.in.Settings = &settings
 		case 1:
 			h.in.Appliance.Groups = map[string]translate.Group{"front": {Addresses: []netip.Addr{netip.MustParseAddr(
 				rapid.SampledFrom([]string{"10.0.0.1", "10.0.9.1"}).Draw(t, "group address"))}}}
 		case 2:
+			h.in.Appliance.Servers = nil
+			if rapid.Bool().Draw(t, "none of theirs") {
+				return
+			}
 			h.in.Appliance.Servers = map[string]translate.Server{"theirs": {Any: true, Port: rapid.SampledFrom([]int{81, 82}).Draw(t, "their port")}}
 		case 3:
 			h.in.Appliance.Members = rapid.SampledFrom([][]string{{"vtm-1"}, {"vtm-1", "vtm-2"}}).Draw(t, "members")
@@ -151,14 +216,21 @@ func (h *history) step(t *rapid.T) {
 
 // A Translator remembers only to be quick: after any history a fresh one gives
 // the same, what did not change has kept its identity, and Changes is the rest.
-func TestMemoryChangesNothing(t *testing.T) {
+func TestMemoryChangesNothing(t *testing.T) { memoryChangesNothing(t, translate.New) }
+
+// The same where two Ingresses, or three routes, are more than a handful.
+func TestMemoryOfLibrariesChangesNothing(t *testing.T) {
+	memoryChangesNothing(t, func() *translate.Translator { return translate.NewOfHandful(1, 2) })
+}
+
+func memoryChangesNothing(t *testing.T, translator func() *translate.Translator) {
 	rapid.Check(t, func(t *rapid.T) {
-		h, warm := newHistory(), translate.New()
+		h, warm := newHistory(), translator()
 		last := held(warm.Translate(h.in))
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			h.step(t)
 			got := warm.Translate(h.in)
-			want := translate.New().Translate(h.in)
+			want := translator().Translate(h.in)
 			if !reflect.DeepEqual(want, got) {
 				t.Fatalf("warm:\n%s%s\nfresh:\n%s%s", printDesired(got), printVerdicts(got), printDesired(want), printVerdicts(want))
 			}
@@ -173,6 +245,7 @@ func TestMemoryChangesNothing(t *testing.T) {
 				}
 			}
 			whole(t, got)
+			nothingForbidden(t, h.in, got)
 			var changed translate.Changes
 			for id := range bothOf(last.Desired, got.Desired) {
 				if last.Desired[id] != got.Desired[id] {
@@ -226,15 +299,26 @@ func whole(t *rapid.T, r *translate.Result) {
 		owners[string(v.UID)] = v.Outcome != translate.Rejected
 	}
 	exists := func(from vtm.ID, to vtm.ID) {
+		if to.Type == vtm.Rules {
+			for _, line := range strings.Split(string(r.Desired[to].Content), "\n") {
+				if rest, ok := strings.CutPrefix(line, `import "`); ok {
+					name, _, _ := strings.Cut(rest, `"`)
+					if r.Desired[vtm.ID{Type: vtm.Rules, Name: name}] == nil {
+						t.Fatalf("%s imports %s, which is not desired", to, name)
+					}
+				}
+			}
+		}
 		if to.Name != "front" && to.Name != "discard" && r.Desired[to] == nil {
 			t.Fatalf("%s refers to %s, which is not desired", from, to)
 		}
 	}
 	for id, resource := range r.Desired {
-		if resource.ID != id || !needed[id] {
+		// Of a listener's libraries, some hold no routes; a Secret's key needs no user.
+		if resource.ID != id || !needed[id] && id.Type != vtm.ServerKeys && !strings.Contains(id.Name, "_routes-") {
 			t.Fatalf("%s (under %s) is needed by no Ingress", resource.ID, id)
 		}
-		if mark, ok := resource.Mark(); !ok || !owners[mark.UID] {
+		if mark, ok := resource.Mark(); !ok || mark.Kind == "Ingress" && !owners[mark.UID] {
 			t.Fatalf("%s has mark %+v", id, mark)
 		}
 		if id.Type == vtm.VirtualServers {
@@ -242,6 +326,14 @@ func whole(t *rapid.T, r *translate.Result) {
 			exists(id, vtm.ID{Type: vtm.Pools, Name: basic["pool"].(string)})
 			for _, rule := range basic["request_rules"].([]any) {
 				exists(id, vtm.ID{Type: vtm.Rules, Name: rule.(string)})
+			}
+			if name, ok := resource.Properties["ssl"]["server_cert_default"]; ok {
+				exists(id, vtm.ID{Type: vtm.ServerKeys, Name: name.(string)})
+			}
+			if rows, ok := resource.Properties["ssl"]["server_cert_host_mapping"].([]any); ok {
+				for _, row := range rows {
+					exists(id, vtm.ID{Type: vtm.ServerKeys, Name: row.(map[string]any)["certificate"].(string)})
+				}
 			}
 			for _, group := range basic["listen_on_traffic_ips"].([]any) {
 				exists(id, vtm.ID{Type: vtm.TrafficIPGroups, Name: group.(string)})
@@ -274,4 +366,129 @@ func TestARejectedIngressChangesNothingElse(t *testing.T) {
 			}
 		}
 	})
+}
+
+// nothingForbidden checks, Ingress by Ingress and pair by pair, that no two are
+// served that exclude each other (specification, IP Address Support), in words of
+// their own.
+func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
+	type served struct {
+		name                           string
+		o                              *networkingv1.Ingress
+		dedicated                      bool
+		at, port                       string
+		tls, redirect, script, through bool
+	}
+	var all []served
+	for key, v := range r.Verdicts {
+		if v.Outcome == translate.Rejected {
+			continue
+		}
+		o := in.Snapshot.Ingresses[key]
+		s := served{name: key.String(), o: o, tls: len(o.Spec.TLS) > 0, at: fmt.Sprint(v.Addresses[0].IP), port: o.Annotations["vtm.pulsesecure.net/port"]}
+		_, s.dedicated = o.Annotations["vtm.pulsesecure.net/ip-address"]
+		_, shared := o.Annotations["vtm.pulsesecure.net/shared-ip-address"]
+		if s.port == "" {
+			s.port = map[bool]string{false: "80", true: "443"}[s.tls]
+		}
+		s.redirect = s.tls && o.Annotations["ingress.kubernetes.io/ssl-redirect"] == "true"
+		_, s.script = o.Annotations["vtm.pulsesecure.net/request-trafficscript"]
+		s.script = s.script && in.Settings.VTMEnableTrafficScript
+		s.through = o.Annotations["ingress.kubernetes.io/ssl-passthrough"] == "true"
+		if shared && (s.script || s.through || s.redirect && s.port != "443") {
+			t.Fatalf("%s is served on a shared address with what it can't have there", key)
+		}
+		if s.redirect && !slices.Contains(v.Addresses[0].Ports, 80) {
+			t.Fatalf("%s is served without the redirect that it asks for", key)
+		}
+		all = append(all, s)
+	}
+	for i, a := range all {
+		for _, b := range all[i+1:] {
+			if a.at != b.at {
+				continue
+			}
+			clash := a.dedicated || b.dedicated ||
+				a.redirect && b.port == "80" || b.redirect && a.port == "80"
+			if a.port == b.port {
+				clash = clash || a.tls != b.tls || a.script || b.script || a.through || b.through ||
+					a.o.Namespace != b.o.Namespace && shownFor(a.o, "a.example.com") && shownFor(b.o, "a.example.com")
+			}
+			if clash {
+				t.Fatalf("%s and %s are both served at %s: %+v, %+v", a.name, b.name, a.at, a.o, b.o)
+			}
+		}
+	}
+}
+
+// shownFor reports whether an Ingress names a Secret for a host.
+func shownFor(o *networkingv1.Ingress, host string) bool {
+	return slices.ContainsFunc(o.Spec.TLS, func(tls networkingv1.IngressTLS) bool { return slices.Contains(tls.Hosts, host) })
+}
+
+// goodPair is read from the golden case of TLS.
+var goodPair = sync.OnceValue(func() *corev1.Secret {
+	archive, err := txtar.ParseFile("testdata/tls.txtar")
+	if err != nil {
+		panic(err)
+	}
+	for _, file := range archive.Files {
+		for _, text := range strings.Split(string(file.Data), "\n---\n") {
+			var o corev1.Secret
+			if yaml.Unmarshal([]byte(text), &o) == nil && o.Kind == "Secret" && o.Name == "one" {
+				return &o
+			}
+		}
+	}
+	panic("no Secret one in testdata/tls.txtar")
+})
+
+func secretOf(name types.NamespacedName, quality string) *corev1.Secret {
+	o := goodPair().DeepCopy()
+	o.Namespace, o.Name, o.UID = name.Namespace, name.Name, types.UID("uid-"+name.Name)
+	if quality == "bad" {
+		o.Data["tls.key"] = []byte("none")
+	}
+	return o
+}
+
+// What an older Ingress covers is told to the younger ones whose objects did not
+// change, and told no more when it goes.
+func TestWhatAnotherIngressCoversIsToldWhenItComesAndGoes(t *testing.T) {
+	for _, host := range []string{"*.example.com", "", "app-1.example.com"} {
+		in := crowd(40)
+		for _, o := range in.Snapshot.Ingresses {
+			o.Annotations = map[string]string{"kubernetes.io/ingress.class": "vtm", "vtm.pulsesecure.net/shared-ip-address": "10.0.0.1"}
+			o.CreationTimestamp = metav1.NewTime(o.CreationTimestamp.Add(time.Hour))
+		}
+		old := in.Snapshot.Ingresses[types.NamespacedName{Namespace: "team-0", Name: "app-0"}].DeepCopy()
+		old.Name, old.UID, old.CreationTimestamp = "old", "uid-old", metav1.NewTime(time.Unix(1, 0))
+		old.Spec.Rules[0].Host = host
+		key := types.NamespacedName{Namespace: "team-0", Name: "old"}
+		with, without := in, in
+		s := *in.Snapshot
+		s.Ingresses = maps.Clone(s.Ingresses)
+		s.Ingresses[key] = old
+		with.Snapshot = &s
+		warm := translate.New()
+		warned := func(in translate.Input) (n int) {
+			for _, v := range warm.Translate(in).Verdicts {
+				if slices.ContainsFunc(v.Reasons, func(r translate.Reason) bool {
+					return r.Code == "UnreachableRule" && strings.Contains(r.Message, "team-0/old")
+				}) {
+					n++
+				}
+			}
+			return n
+		}
+		want := map[string]int{"*.example.com": 40, "": 40, "app-1.example.com": 1}[host]
+		for _, step := range []struct {
+			in   translate.Input
+			want int
+		}{{without, 0}, {with, want}, {without, 0}} {
+			if got := warned(step.in); got != step.want {
+				t.Errorf("host %q: %d Ingresses are warned of it, want %d", host, got, step.want)
+			}
+		}
+	}
 }

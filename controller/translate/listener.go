@@ -28,6 +28,7 @@ type listener struct {
 	// What it takes: built.
 	own       []*vtm.Resource       // virtual server and rules
 	libraries map[int]*vtm.Resource // by bucket; nil: the routes stand in one rule
+	main      *vtm.Resource         // the rule that asks them
 	rest      *vtm.Resource         // the library of default backends; nil if there is none
 	rows      []any                 // certificates by host, of a shared listener that decrypts
 	rowsOld   bool                  // rows are to be made anew
@@ -314,7 +315,7 @@ func (t *Translator) buildRules(l *listener) {
 		for _, e := range l.shares {
 			e.stale, t.due[e] = true, true
 		}
-		l.libraries, l.rest = nil, nil
+		l.libraries, l.rest, l.main = nil, nil, nil
 	}
 	var routing []*vtm.Resource
 	rule := func(name string, content []byte) *vtm.Resource {
@@ -327,7 +328,11 @@ func (t *Translator) buildRules(l *listener) {
 		if !l.exclusive {
 			l.rest = rule(names.rest(l.place), emitRest(l.restShare(), names, mark.Comment()))
 		}
-		routing = append(routing, rule(names.rule(l.place), emitMain(l, names, mark.Comment())))
+		if l.main == nil || l.exclusive {
+			// It is the same for all Ingresses of a shared listener.
+			l.main = rule(names.rule(l.place), emitMain(l, names, mark.Comment()))
+		}
+		routing = append(routing, l.main)
 	case needsRule(l):
 		routing = append(routing, rule(names.rule(l.place), emitRule(l, names, t.env.mark(l.holder()).Comment())))
 	}

@@ -48,6 +48,9 @@ func (t *Translator) chooseStandard(in Input) {
 			name = ""
 		}
 	}
+	if resource != nil {
+		resource = t.intern(resource)
+	}
 	if name != t.standard.name || why != t.standard.why {
 		for l := range t.standard.users {
 			t.dirty[l.place.Site], l.changed = true, true

@@ -50,6 +50,46 @@ func crowd(n int) translate.Input {
 	return translate.Input{Snapshot: s, Settings: config.Default(), Appliance: translate.Appliance{Members: []string{"vtm-1"}}}
 }
 
+// sharing puts all but every other Ingress of a crowd on one shared address, with
+// four paths each.
+func sharing(in translate.Input) translate.Input {
+	for _, o := range in.Snapshot.Ingresses {
+		var n int
+		fmt.Sscanf(o.Name, "app-%d", &n)
+		if n%2 == 1 {
+			continue
+		}
+		o.Annotations = map[string]string{"kubernetes.io/ingress.class": "vtm", "vtm.pulsesecure.net/shared-ip-address": "10.0.0.1"}
+		http := o.Spec.Rules[0].HTTP
+		for _, path := range []string{"/a", "/b", "/c/d"} {
+			more := http.Paths[0]
+			more.Path = path
+			http.Paths = append(http.Paths, more)
+		}
+	}
+	return in
+}
+
+func BenchmarkOneMoreIngressOnASharedAddress(b *testing.B) {
+	for _, n := range []int{100, 1000, 5000} {
+		b.Run(fmt.Sprintf("ingresses=%d", n), func(b *testing.B) {
+			more := sharing(crowd(n + 1))
+			less := more
+			s := *more.Snapshot
+			s.Ingresses = maps.Clone(s.Ingresses)
+			delete(s.Ingresses, types.NamespacedName{Namespace: fmt.Sprintf("team-%d", n%50), Name: fmt.Sprintf("app-%d", n)})
+			less.Snapshot = &s
+			t := translate.New()
+			t.Translate(less)
+			i := 0
+			for b.Loop() {
+				t.Translate([]translate.Input{more, less}[i%2])
+				i++
+			}
+		})
+	}
+}
+
 func BenchmarkOneEndpointChange(b *testing.B) {
 	for _, n := range []int{100, 1000, 5000} {
 		b.Run(fmt.Sprintf("ingresses=%d", n), func(b *testing.B) {
