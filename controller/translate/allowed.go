@@ -2,6 +2,7 @@ package translate
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"vtm-ingress/controller/config"
@@ -46,6 +47,11 @@ func addressAllowed(settings *config.Settings, namespace string, addr netip.Addr
 // hostAllowed reports whether a namespace may use a host (setting allowed_hosts);
 // "" stands for every host.
 func hostAllowed(settings *config.Settings, namespace string, host model.Host) bool {
+	if host == "" {
+		return slices.ContainsFunc(settings.AllowedHosts, func(e config.AllowedHosts) bool {
+			return e.Domain == "" && (e.Namespace == namespace || e.Namespace == "*")
+		})
+	}
 	under := func(name, domain string) bool {
 		return domain == "" || name == domain || strings.HasSuffix(name, "."+domain)
 	}
@@ -55,7 +61,7 @@ func hostAllowed(settings *config.Settings, namespace string, host model.Host) b
 		name = domain[1:] // it holds what is below that, which is under the same entries
 	}
 	allowed := claimedBy(settings.AllowedHosts, namespace, func(e config.AllowedHosts) (string, int) {
-		if host == "" && e.Domain != "" || !under(name, e.Domain) {
+		if !under(name, e.Domain) {
 			return e.Namespace, -1
 		}
 		return e.Namespace, len(e.Domain)

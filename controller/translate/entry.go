@@ -141,10 +141,12 @@ func (e *entry) judge(env *environment, standard *standard) *Verdict {
 	v := &Verdict{Ingress: e.key, UID: e.ingress.UID, Generation: e.ingress.Generation, Outcome: Rejected}
 	found := slices.Concat(e.wish.findings, e.findings, e.certFindings)
 	if e.grant.Refused != nil {
-		found.add(fatal, e.refusalCode(), "%s", e.refusal(env, e.grant.Refused))
+		why, remedy := e.refusal(e.grant.Refused)
+		found.add(fatal, e.refusalCode(), "%s: %s", why, remedy)
 	}
 	if e.grant.Lost != nil {
-		found.add(warning, "NotRedirected", "port 80 does not redirect, which the setting default_ssl_redirect asks for: %s", e.refusal(env, e.grant.Lost))
+		why, _ := e.refusal(e.grant.Lost)
+		found.add(warning, "NotRedirected", "port 80 does not redirect, which the setting default_ssl_redirect asks for: %s", why)
 	}
 	for i := range e.backends {
 		found = append(found, e.backends[i].findings...)
@@ -289,31 +291,32 @@ func (e *entry) refusalCode() string {
 }
 
 // refusal says why its claim, or its redirect, can't be granted, and what helps.
-func (e *entry) refusal(env *environment, r *model.Refusal) string {
+func (e *entry) refusal(r *model.Refusal) (why, remedy string) {
 	at := "address " + e.site.Address.String()
 	if e.site.Group != "" {
 		at = "Traffic IP Group " + show(e.site.Group)
 	}
-	other, port := "Ingress "+r.By.String()+", which is older", e.wish.port
+	other := "Ingress " + r.By.String() + ", which is older"
+	port := fmt.Sprintf("port %d of %s", e.wish.port, at)
 	switch r.Why {
 	case model.AddressTaken:
-		return fmt.Sprintf("%s is held by %s: use another address, or the annotation %s on both", at, other, annShared)
+		return at + " is held by " + other, "use another address, or the annotation " + annShared + " on both"
 	case model.PortTaken:
-		return fmt.Sprintf("port %d of %s is held by %s, and one of the two needs a virtual server to itself: use another port, or an address of its own by %s", port, at, other, annAddress)
+		return port + " is held by " + other + ", and one of the two needs a virtual server to itself", "use another port, or an address of its own by " + annAddress
 	case model.TransportDiffers:
 		if e.certificates != nil {
-			return fmt.Sprintf("port %d of %s is served without TLS by %s: use another port, or another address", port, at, other)
+			return port + " is served without TLS by " + other, "use another port or address"
 		}
-		return fmt.Sprintf("port %d of %s is served with TLS by %s: add spec.tls, or use another port or address", port, at, other)
+		return port + " is served with TLS by " + other, "add spec.tls, or use another port or address"
 	case model.PortRedirected:
-		return fmt.Sprintf("port %d of %s redirects to HTTPS for %s: use another port or address, or remove the annotation %s there", plainPort, at, other, annRedirect)
+		return fmt.Sprintf("port %d of %s redirects to HTTPS for %s", plainPort, at, other), "use another port or address, or set the annotation " + annRedirect + ` to "false" there`
 	case model.PortServed:
-		return fmt.Sprintf("port %d of %s is served by %s: remove the annotation %s, or use another address", plainPort, at, other, annRedirect)
+		return fmt.Sprintf("port %d of %s is served by %s", plainPort, at, other), "remove the annotation " + annRedirect + ", or use another address"
 	case model.RedirectDiffers:
-		return fmt.Sprintf("port %d of %s redirects to another port for %s: use its port, or another address", plainPort, at, other)
+		return fmt.Sprintf("port %d of %s redirects to another port for %s", plainPort, at, other), "use the same port, or another address"
 	case model.CertificateDiffers:
-		return fmt.Sprintf("on port %d of %s, host %s has another certificate by %s: use the same Secret, another host or another address", port, at, show(r.Host), other)
+		return fmt.Sprintf("on %s, host %s has another certificate by %s", port, show(r.Host), other), "use the same Secret, another host or another address"
 	default:
-		return fmt.Sprintf("on port %d of %s, host %s has too many paths with wildcards, those of %s among them: use Prefix or Exact paths, or another address", port, at, show(r.Host), other)
+		return fmt.Sprintf("on %s, host %s has too many paths with wildcards, those of %s among them", port, show(r.Host), other), "use Prefix or Exact paths, or another address"
 	}
 }
