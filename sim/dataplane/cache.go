@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,8 @@ import (
 // enabled, as RFC 9111 allows a shared cache and within their section's times.
 // Response rules have run on what is kept; they do not run again.
 type webCache struct {
+	lookups, hits atomic.Int64
+
 	mu      sync.Mutex
 	byKey   map[string]*list.Element // of *cachePage
 	recent  list.List                // the page used last is in front
@@ -130,11 +133,13 @@ func (t *transaction) fromCache() *http.Response {
 	}
 	now := t.v.d.now()
 	t.v.stats.inc(vsCacheLookups)
+	t.v.d.cache.lookups.Add(1)
 	e := t.v.d.cache.find(t.cacheKey(t.poolName()), t.r, now)
 	if e == nil || t.v.d.cache.refreshes(e, now) {
 		return nil
 	}
 	t.v.stats.inc(vsCacheHits)
+	t.v.d.cache.hits.Add(1)
 	t.by = byCache
 	res := &http.Response{
 		StatusCode: e.status, Status: strconv.Itoa(e.status) + " " + e.reason, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

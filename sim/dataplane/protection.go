@@ -28,6 +28,8 @@ type guard struct {
 	total       int // of connections
 	rates       map[netip.Addr]*rateWindow
 	refused     map[string]*refusals // by reason
+	counts      map[string]int64     // of refusals, by key of the statistics
+	last        time.Time            // when one was refused
 }
 
 // rateWindow counts what an address did since its window began.
@@ -47,19 +49,20 @@ type refusals struct {
 type refusal struct {
 	reason string
 	status int
+	key    string // of the statistics
 }
 
 var (
-	refusedBanned      = &refusal{"banned", http.StatusForbidden}
-	refusedConnections = &refusal{"too many concurrent connections", http.StatusServiceUnavailable}
-	refusedTop         = &refusal{"too many concurrent connections of the ten busiest", http.StatusServiceUnavailable}
-	refusedRate        = &refusal{"too many connections in a time", http.StatusServiceUnavailable}
-	refusedURL         = &refusal{"URL too long", http.StatusRequestURITooLong}
-	refusedHeader      = &refusal{"header too long", http.StatusRequestHeaderFieldsTooLarge}
-	refusedHeaders     = &refusal{"headers too long", http.StatusRequestHeaderFieldsTooLarge}
-	refusedBody        = &refusal{"body too long", http.StatusRequestEntityTooLarge}
-	refusedSyntax      = &refusal{"URL against RFC 2396", http.StatusBadRequest}
-	refusedBinary      = &refusal{"binary data", http.StatusBadRequest}
+	refusedBanned      = &refusal{"banned", http.StatusForbidden, "refusal_ip"}
+	refusedConnections = &refusal{"too many concurrent connections", http.StatusServiceUnavailable, "refusal_conc1_ip"}
+	refusedTop         = &refusal{"too many concurrent connections of the ten busiest", http.StatusServiceUnavailable, "refusal_conc10_ip"}
+	refusedRate        = &refusal{"too many connections in a time", http.StatusServiceUnavailable, "refusal_conn_rate"}
+	refusedURL         = &refusal{"URL too long", http.StatusRequestURITooLong, "refusal_size"}
+	refusedHeader      = &refusal{"header too long", http.StatusRequestHeaderFieldsTooLarge, "refusal_size"}
+	refusedHeaders     = &refusal{"headers too long", http.StatusRequestHeaderFieldsTooLarge, "refusal_size"}
+	refusedBody        = &refusal{"body too long", http.StatusRequestEntityTooLarge, "refusal_size"}
+	refusedSyntax      = &refusal{"URL against RFC 2396", http.StatusBadRequest, "refusal_rfc2396"}
+	refusedBinary      = &refusal{"binary data", http.StatusBadRequest, "refusal_binary"}
 )
 
 // maxRateWindows is how many addresses are kept before those whose window is over
@@ -77,7 +80,7 @@ func (d *DataPlane) applyProtection(classes map[string]*Protection) {
 		}
 		g := d.guard(name)
 		if g == nil {
-			g = &guard{d: d, name: name, connections: make(map[netip.Addr]int), rates: make(map[netip.Addr]*rateWindow), refused: make(map[string]*refusals)}
+			g = &guard{d: d, name: name, connections: make(map[netip.Addr]int), rates: make(map[netip.Addr]*rateWindow), refused: make(map[string]*refusals), counts: make(map[string]int64)}
 		}
 		g.configure(conf)
 		d.protection.Store(name, g)
@@ -263,6 +266,10 @@ func (g *guard) refuse(why *refusal, from netip.Addr) bool {
 	}
 	r.count++
 	now := g.d.now()
+	if !g.conf.Testing {
+		g.counts[why.key]++
+		g.last = now
+	}
 	if g.conf.LogTime > 0 && (r.told.IsZero() || now.Sub(r.told) >= g.conf.LogTime) {
 		did := "refused"
 		if g.conf.Testing {

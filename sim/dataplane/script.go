@@ -183,6 +183,11 @@ func (t *transaction) PoolNodes(name string) ([]trafficscript.PoolNode, bool) {
 }
 
 func (t *transaction) Log(e trafficscript.Event) {
+	if e.Tag == "ruleoverrun" {
+		if r := t.v.d.rule(e.Rule); r != nil {
+			r.stats.inc(ruleTimeWarnings)
+		}
+	}
 	t.v.d.event(Event{
 		Level: e.Level.String(), Section: "rules/" + e.Rule, Tag: e.Tag,
 		More: []string{"vservers/" + t.v.name}, Text: e.Message,

@@ -35,6 +35,7 @@ type sessionCache struct {
 	expiry  time.Duration // 0: never
 	entries map[sessionKey]*list.Element
 	order   *list.List // of *Session, the latest used first
+	counts  struct{ lookups, hits, expiries int64 }
 	// changed are the keys to tell the other members: used, made or forgotten since
 	// the last exchange. Bounded by twice the size.
 	changed map[sessionKey]Session
@@ -82,6 +83,7 @@ func (s *sessionCaches) find(kind, class, key string, now time.Time) (string, bo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.caches[kind]
+	c.counts.lookups++
 	at := sessionKey{class, key}
 	e := c.entries[at]
 	if e == nil {
@@ -89,9 +91,11 @@ func (s *sessionCaches) find(kind, class, key string, now time.Time) (string, bo
 	}
 	found := e.Value.(*Session)
 	if c.expiry > 0 && now.Sub(found.Used) >= c.expiry {
+		c.counts.expiries++
 		c.drop(e)
 		return "", false
 	}
+	c.counts.hits++
 	found.Used = now
 	c.order.MoveToFront(e)
 	if c.expiry > 0 {

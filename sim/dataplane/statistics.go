@@ -589,7 +589,8 @@ func (s *ruleStats) ran(end trafficscript.End, t *trafficscript.Transaction, bef
 }
 
 // CountedKeys lists the keys of each kind of Counts: "globals", "listen_ips",
-// "nodes", "pools", "rules" and "virtual_servers".
+// "nodes", "pools", "protection", "rules", "session cache" (with those that expire
+// and those that are kept), "virtual_servers" and "web_cache".
 func CountedKeys() map[string][]string {
 	return map[string][]string{
 		"virtual_servers": append(serverKeys[:len(serverKeys):len(serverKeys)], "current_conn", "max_conn", "http_cache_hit_rate"),
@@ -599,6 +600,10 @@ func CountedKeys() map[string][]string {
 		"rules": ruleKeys[:len(ruleKeys):len(ruleKeys)],
 		"globals": append(globalKeys[:len(globalKeys):len(globalKeys)], "total_current_conn", "num_idle_connections", "data_entries", "data_memory_usage",
 			"hourly_peak_bytes_in_per_second", "hourly_peak_bytes_out_per_second", "hourly_peak_requests_per_second", "hourly_peak_ssl_connections_per_second"),
-		"listen_ips": {"bytes_in", "bytes_out", "current_conn", "max_conn", "total_requests"},
+		"protection":         append(refusalKeys[:len(refusalKeys):len(refusalKeys)], "total_refusal", "last_refusal_time"),
+		"session cache":      {"entries", "entries_max", "expiries", "hit_rate", "hits", "lookups", "misses", "oldest"},
+		"session cache kept": {"entries", "entries_max", "hit_rate", "hits", "lookups", "misses", "oldest"},
+		"web_cache":          {"entries", "hit_rate", "hits", "lookups", "max_entries", "mem_maximum", "mem_used", "misses", "oldest"},
+		"listen_ips":         {"bytes_in", "bytes_out", "current_conn", "max_conn", "total_requests"},
 	}
 }

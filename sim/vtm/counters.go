@@ -39,17 +39,22 @@ func statistics() map[string]statistic {
 		of:    func(*TrafficManager, string) (map[string]any, *apiError) { return nil, nil },
 	}
 	zeros := statistic{of: func(*TrafficManager, string) (map[string]any, *apiError) { return map[string]any{}, nil }}
+	cache := func(name string, keys []string) statistic {
+		return statistic{counted: keys, of: func(t *TrafficManager, _ string) (map[string]any, *apiError) {
+			return valuesOf(t.data.CacheStatistics()[name]), nil
+		}}
+	}
 	state := []string{"state", "port"}
 	return map[string]statistic{
 		"actions":                                    {configured("actions"), (*TrafficManager).actionCounters, []string{"processed"}},
 		"bandwidth":                                  {configured("bandwidth"), (*TrafficManager).bandwidthCounters, []string{"maximum"}},
-		"cache/asp_session_cache":                    zeros,
-		"cache/ip_session_cache":                     zeros,
-		"cache/j2ee_session_cache":                   zeros,
+		"cache/asp_session_cache":                    cache("asp_session_cache", keys["session cache kept"]),
+		"cache/ip_session_cache":                     cache("ip_session_cache", keys["session cache"]),
+		"cache/j2ee_session_cache":                   cache("j2ee_session_cache", keys["session cache"]),
 		"cache/ssl_cache":                            zeros,
-		"cache/ssl_session_cache":                    zeros,
-		"cache/uni_session_cache":                    zeros,
-		"cache/web_cache":                            zeros,
+		"cache/ssl_session_cache":                    cache("ssl_session_cache", keys["session cache kept"]),
+		"cache/uni_session_cache":                    cache("uni_session_cache", keys["session cache"]),
+		"cache/web_cache":                            cache("web_cache", keys["web_cache"]),
 		"cloud_api_credentials":                      stored("cloud_api_credentials"),
 		"connection_rate_limit":                      {configured("rate"), (*TrafficManager).rateCounters, []string{"max_rate_per_min", "max_rate_per_sec"}},
 		"events":                                     {configured("event_types"), (*TrafficManager).eventCounters, []string{"matched"}},
@@ -70,7 +75,7 @@ func statistics() map[string]statistic {
 		"rule_authenticators":           stored("rule_authenticators"),
 		"rules":                         {configured("rules"), (*TrafficManager).ruleCounters, keys["rules"]},
 		"service_level_monitors":        stored("service_level_monitors"),
-		"service_protection":            stored("protection"),
+		"service_protection":            {configured("protection"), (*TrafficManager).protectionCounters, keys["protection"]},
 		"ssl_ocsp_stapling":             zeros,
 		"traffic_ips/ip_gateway":        {nil, (*TrafficManager).gatewayCounters, []string{"number_inet46", "number_raised_inet46"}},
 		"traffic_ips/traffic_ip":        {(*TrafficManager).trafficIPs4, (*TrafficManager).trafficIPCounters, []string{"state", "time"}},
@@ -243,6 +248,14 @@ func nativeAlgorithm(algorithm string) string {
 
 func (t *TrafficManager) ruleCounters(name string) (map[string]any, *apiError) {
 	counts, known := t.data.RuleStatistics(name)
+	if !known {
+		return nil, nil
+	}
+	return valuesOf(counts), nil
+}
+
+func (t *TrafficManager) protectionCounters(name string) (map[string]any, *apiError) {
+	counts, known := t.data.ProtectionStatistics(name)
 	if !known {
 		return nil, nil
 	}
