@@ -198,7 +198,7 @@ func TestStateTellsWhatDanglesAndWhatHasExpired(t *testing.T) {
 		"Pool 'app': bandwidth class 'gone' does not exist",
 		"Virtual server 'web': service protection class 'gone' does not exist",
 		"Virtual server 'web': extra file 'gone.html' does not exist",
-		"Virtual server 'web': certificate 'old' has expired on 2020-",
+		"Virtual server 'web': certificate 'old' has expired on ",
 	} {
 		if !strings.Contains(string(errors), want) {
 			t.Errorf("errors lack %q", want)

@@ -30,9 +30,13 @@
 //	permission.go which page of the admin server a resource belongs to, and who may use it
 //	config.go     GET, PUT and DELETE below config/active
 //	backup.go     status/NAME/backups; restore.go puts one into effect
-//	status.go     status/: information, state, statistics
+//	status.go     status/: which traffic manager is asked, and information
+//	state.go      status/NAME/state: what is wrong now
+//	counters.go   status/NAME/statistics; nodecounters.go: of nodes
 //	apierror.go   one constructor for each error body
-//	eventlog.go   the event log and the record of writes
+//	eventlog.go   the event log and the record of writes; eventfile.go: log files
+//	eventtype.go  which event types an event matches, and those that are built in
+//	action.go     what event types set off
 //	fault.go      one traffic manager misbehaves on demand
 //
 // The cluster:

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// expiredKey is the body of a server key whose certificate ended in 2020.
+// expiredKey is the body of a server key whose certificate ended a month ago.
 func expiredKey(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	end := time.Date(2020, 6, 1, 0, 0, 0, 0, time.UTC)
+	end := time.Now().AddDate(0, -1, 0)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: end.AddDate(-1, 0, 0), NotAfter: end}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
