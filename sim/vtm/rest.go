@@ -266,6 +266,9 @@ func (r *request) readBody(limit int64) ([]byte, *apiError) {
 // mediaType accepts the Content-Types that suit; none at all is accepted, as a
 // client of API 1.0 sends it: vtm/rest.md §9.
 func (r *request) mediaType(suitable ...string) *apiError {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return errMediaType(coding, strings.Join(suitable, " or ")+" without Content-Encoding")
+	}
 	given := r.Header.Get("Content-Type")
 	if given == "" {
 		return nil
