@@ -123,13 +123,14 @@ func (c *Cluster) settleFrom(before []FaultRule) (errs []error) {
 		if tm == nil {
 			continue
 		}
+		// First, so that whoever is behind already waits like those that follow.
+		tm.linkChanged()
 		// Who could not be reached before is compared as a whole as soon as possible.
 		for _, other := range c.others(name) {
 			if !reach(before, name, other) || c.running(other) == nil {
 				tm.fellBehind(other)
 			}
 		}
-		tm.linkChanged()
 	}
 	return errs
 }
