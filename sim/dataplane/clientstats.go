@@ -96,13 +96,19 @@ func (c *client) note(t time.Time) {
 
 // countRequest counts a request of HTTP that begins.
 func (v *vserver) countRequest(c *client, major int) {
-	v.stats.inc(vsRequests)
+	v.countTransaction(c)
 	v.stats.inc(vsHTTPRequests)
 	if major >= 2 {
 		v.stats.inc(vsHTTP2Requests)
 	} else {
 		v.stats.inc(vsHTTP1Requests)
 	}
+}
+
+// countTransaction counts what one client asks of a virtual server: a request of
+// HTTP, or a connection of another protocol.
+func (v *vserver) countTransaction(c *client) {
+	v.stats.inc(vsRequests)
 	c.ip.requests.Add(1)
 	v.d.stats.add(gRequests, 1)
 	v.d.stats.reqs.add(v.d.now(), 1)

@@ -159,6 +159,7 @@ func (c *httpConn) refuse(theirs []byte) (int, error) {
 		c.client.failed("connfail", conf.LogClientFailures, f)
 	}
 	c.client.server.stats.response(f.code, generated)
+	c.client.server.stats.inc(vsConnectionErrors)
 	p := c.client.server.page(conf, f.code)
 	h := http.Header{"Content-Type": {p.kind}, "Content-Length": {itoa(len(p.body))}, "Connection": {"close"}, "Cache-Control": {"no-cache"}}
 	var out bytes.Buffer

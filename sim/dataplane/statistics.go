@@ -22,8 +22,6 @@ type Counts map[string]int64
 // its constants and, in their order, their keys.
 type counterSet []atomic.Int64
 
-func (s counterSet) add(c int, n int64) { s[c].Add(n) }
-
 func (s counterSet) into(out Counts, keys []string) {
 	for i := range s {
 		out[keys[i]] += s[i].Load()
@@ -73,10 +71,6 @@ const (
 	vsRewriteLocation
 	vsSSLNew
 	vsTicketResumed
-	vsDatagrams
-	vsUDPTimedOut
-	vsUDPInDropped
-	vsUDPOutDropped
 	vsCounters // how many there are
 )
 
@@ -100,8 +94,6 @@ var serverKeys = [vsCounters]string{
 	vsGzip: "gzip", vsGzipSaved: "gzip_bytes_saved",
 	vsRewriteCookie: "http_rewrite_cookie", vsRewriteLocation: "http_rewrite_location",
 	vsSSLNew: "ssl_new_session", vsTicketResumed: "ssl_ticket_resumed",
-	vsDatagrams: "total_dgram", vsUDPTimedOut: "udp_timed_out",
-	vsUDPInDropped: "udp_bytes_in_dropped", vsUDPOutDropped: "udp_bytes_out_dropped",
 }
 
 // serverStats counts what passes through a virtual server.
@@ -280,8 +272,6 @@ const (
 	gTLS11
 	gTLS12
 	gTLS13
-	gUDPInDropped
-	gUDPOutDropped
 	gCounters // how many there are
 )
 
@@ -290,7 +280,6 @@ var globalKeys = [gCounters]string{
 	gRequests: "total_requests", gTransactions: "total_transactions", gBackendErrors: "total_backend_server_errors",
 	gSSL: "ssl_connections", gTLS10: "ssl_handshake_tlsv1", gTLS11: "ssl_handshake_tlsv11",
 	gTLS12: "ssl_handshake_tlsv12", gTLS13: "ssl_handshake_tlsv13",
-	gUDPInDropped: "total_udp_bytes_in_dropped", gUDPOutDropped: "total_udp_bytes_out_dropped",
 }
 
 // globalStats counts for the whole traffic manager, deleted virtual servers

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"vtm-ingress/sim/network"
+	"vtm-ingress/sim/trafficscript"
 )
 
 // counting is a data plane on an in-memory network with fake time, whose virtual
@@ -338,9 +341,9 @@ func TestPeaksAreThoseOfThePastHour(t *testing.T) {
 		if n := c.value("global hourly_peak_requests_per_second"); n != 5 {
 			t.Errorf("the peak is %d requests, want 5", n)
 		}
-		for _, way := range []string{"in", "out"} {
-			if n := c.value("global hourly_peak_bytes_" + way + "_per_second"); n < 5*40 {
-				t.Errorf("the peak of bytes %s is %d", way, n)
+		for _, key := range []string{"hourly_peak_bytes_in_per_second", "hourly_peak_bytes_out_per_second"} {
+			if n := c.value("global " + key); n < 5*40 {
+				t.Errorf("%s is %d", key, n)
 			}
 		}
 		c.get("/200")
@@ -426,6 +429,76 @@ func TestCompressionCookiesAndTheCacheAreCounted(t *testing.T) {
 	})
 }
 
+func TestCachedResponsesOfEveryClassAreCounted(t *testing.T) {
+	counted(t, map[string]int64{
+		"server http_cache3xx_responses": 1, "server http_cache4xx_responses": 1, "server http_cache5xx_responses": 1, "server http_cache_hits": 3,
+	}, func(c *counting) {
+		c.node(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			status(w, r)
+		})
+		c.web(nil, func(v *VirtualServer) {
+			v.WebCache = WebCache{Enabled: true, MaxTime: 600 * time.Second, ErrorPageTime: 600 * time.Second}
+		})
+		c.get("/301", "/301", "/404", "/404", "/501", "/501")
+	})
+}
+
+func TestRequestsThatAreRefusedAreConnectionErrors(t *testing.T) {
+	counted(t, map[string]int64{"server connection_errors": 1, "server http_generated4xx_responses": 1, "server http4xx_responses": 1}, func(c *counting) {
+		c.web(nil)
+		c.raw("GET / HTTP/1.1\r\nHost : x\r\n\r\n")
+	})
+}
+
+func TestQueuesAreCounted(t *testing.T) {
+	counted(t, map[string]int64{"pool conns_queued": 0, "pool queue_timeouts": 1, "pool total_conn": 2}, func(c *counting) {
+		c.node(func(http.ResponseWriter, *http.Request) { time.Sleep(3 * time.Second) })
+		c.web(nil)
+		c.Apply(Update{Pools: map[string]*Pool{"app": with(aPool("10.8.0.1:80"), func(p *Pool) {
+			p.MaxConnectionsPerNode, p.QueueTimeout = 1, 4*time.Second
+		})}})
+		var clients sync.WaitGroup
+		for range 3 {
+			clients.Go(func() { c.get("/") })
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		if n := c.value("pool conns_queued"); n != 2 {
+			t.Errorf("%d wait, want 2", n)
+		}
+		time.Sleep(2500 * time.Millisecond) // the second has its turn after 3 s
+		for _, key := range []string{"min_queue_time", "mean_queue_time", "max_queue_time"} {
+			if n := c.value("pool " + key); n < 2900 || n > 3100 {
+				t.Errorf("%s is %d ms, want 3 s", key, n)
+			}
+		}
+		clients.Wait()
+	})
+}
+
+func TestSessionsThatMoveToAnotherNodeAreCounted(t *testing.T) {
+	counted(t, map[string]int64{"pool session_migrated": 1}, func(c *counting) {
+		c.node(status)
+		c.web(nil)
+		pool := with(aPool("10.8.0.9:80"), func(p *Pool) { p.PersistenceClass, p.NodeConnectionAttempts = "class", 1 })
+		c.Apply(Update{
+			Persistence: map[string]*Persistence{"class": {Type: "ip", Delete: true, FailureMode: "new_node"}},
+			Pools:       map[string]*Pool{"app": with(pool, func(p *Pool) { p.Nodes = aPool("10.8.0.1:80").Nodes })},
+		})
+		c.get("/200") // the session's node
+		l, err := c.net.World().Listen("node", "tcp", "10.8.0.9:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &http.Server{Handler: http.HandlerFunc(status)}
+		go func() { _ = s.Serve(l) }()
+		c.t.Cleanup(func() { s.Close() })
+		c.Apply(Update{Pools: map[string]*Pool{"app": pool}}) // it is gone
+		c.get("/200")
+	})
+}
+
 func TestSessionCachesAreCounted(t *testing.T) {
 	counted(t, map[string]int64{
 		"ip_session_cache lookups": 4, "ip_session_cache hits": 2, "ip_session_cache misses": 2, "ip_session_cache hit_rate": 50,
@@ -497,6 +570,7 @@ func TestHandshakesAreCounted(t *testing.T) {
 		Rules:      map[string]*Rule{"in": {Source: `http.sendResponse("200", "text/plain", "x", "");`}},
 		VirtualServers: map[string]*VirtualServer{"web": aServer(port, "discard", func(v *VirtualServer) {
 			v.SSLDecrypt, v.ServerCertDefault, v.RequestRules = true, "web", []string{"in"}
+			v.TLS.TLS10, v.TLS.TLS11 = "enabled", "enabled"
 		})},
 	})
 	shared := tls.NewLRUClientSessionCache(4)
@@ -513,13 +587,15 @@ func TestHandshakesAreCounted(t *testing.T) {
 		_, _ = io.Copy(io.Discard, res.Body)
 		res.Body.Close()
 	}
+	ask(tls.VersionTLS10, "web", nil, false)
+	ask(tls.VersionTLS11, "web", nil, false)
 	ask(tls.VersionTLS13, "web", nil, true)
 	ask(tls.VersionTLS12, "web", nil, false)
 	ask(tls.VersionTLS12, "web", shared, false)
 	ask(tls.VersionTLS12, "web", shared, false) // resumed
 	server, _ := p.ServerStatistics("web")
 	for key, want := range map[string]int64{
-		"ssl_new_session": 3, "ssl_ticket_resumed": 1, "total_http2_requests": 1, "total_http1_requests": 3,
+		"ssl_new_session": 5, "ssl_ticket_resumed": 1, "total_http2_requests": 1, "total_http1_requests": 5,
 	} {
 		if server[key] != want {
 			t.Errorf("server %s is %d, want %d", key, server[key], want)
@@ -527,7 +603,7 @@ func TestHandshakesAreCounted(t *testing.T) {
 	}
 	global := p.GlobalStatistics()
 	for key, want := range map[string]int64{
-		"ssl_connections": 4, "ssl_handshake_tlsv13": 1, "ssl_handshake_tlsv12": 3,
+		"ssl_connections": 6, "ssl_handshake_tlsv1": 1, "ssl_handshake_tlsv11": 1, "ssl_handshake_tlsv13": 1, "ssl_handshake_tlsv12": 3,
 	} {
 		if global[key] != want {
 			t.Errorf("global %s is %d, want %d", key, global[key], want)
@@ -556,6 +632,53 @@ func TestCountedKeysAreThoseOfTheCounts(t *testing.T) {
 		keys := CountedKeys()[kind]
 		if got, want := sorted(counts), slices.Sorted(slices.Values(keys)); !slices.Equal(got, want) {
 			t.Errorf("%s: the counts have\n%v\nCountedKeys\n%v", kind, got, want)
+		}
+	}
+}
+
+func TestThePeakOfHandshakesIsCounted(t *testing.T) {
+	counted(t, map[string]int64{"global hourly_peak_ssl_connections_per_second": 2}, func(c *counting) {
+		key, _ := selfSigned(t, "web")
+		c.Apply(Update{ServerKeys: map[string]*ServerKey{"web": key}})
+		c.web(nil, func(v *VirtualServer) { v.SSLDecrypt, v.ServerCertDefault = true, "web" })
+		time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+		for range 2 {
+			conn := tls.Client(c.dial(), &tls.Config{InsecureSkipVerify: true})
+			if err := conn.HandshakeContext(c.t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+		}
+		time.Sleep(time.Second)
+	})
+}
+
+func TestWarningsOfSlowRulesAreCounted(t *testing.T) {
+	counted(t, map[string]int64{"rule execution_time_warnings": 1}, func(c *counting) {
+		c.web(map[string]string{"in": "# nothing"})
+		(&transaction{v: c.servers["web"]}).Log(trafficscript.Event{Level: trafficscript.LevelWarn, Tag: "ruleoverrun", Rule: "in"})
+	})
+}
+
+// Whoever adds a counter adds its proof: a test that drives traffic and names it.
+func TestEveryCountedKeyIsNamedByATest(t *testing.T) {
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(b)
+	}
+	for kind, keys := range CountedKeys() {
+		for _, key := range keys {
+			if !strings.Contains(all.String(), key+`"`) {
+				t.Errorf("no test names %s of %s", key, kind)
+			}
 		}
 	}
 }

@@ -60,8 +60,7 @@ func (c *client) stream(secure *tls.Conn) {
 	s.r = req
 	defer cancel(nil)
 	defer s.conn.Close()
-	v.stats.inc(vsRequests)
-	v.d.stats.add(gRequests, 1)
+	v.countTransaction(c)
 	defer v.d.stats.add(gTransactions, 1)
 	// The end of the virtual server, or of the longest duration, ends both sides.
 	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
