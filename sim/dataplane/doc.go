@@ -39,7 +39,7 @@
 // tries on nodes, body.go request bodies that can be sent again, location.go
 // redirects, pool.go, node.go and monitor.go the nodes, usage.go which pools are
 // in use, rules.go compiled rules, state.go what goes out, statistics.go,
-// clientstats.go and cachestats.go what is counted, expiry.go certificates that
+// clientstats.go, cachestats.go and meter.go what is counted, expiry.go certificates that
 // end, bandwidth.go the limit of an expired licence,
 // addressmap.go foreign addresses on this machine, group.go waiting for the end.
 package dataplane
