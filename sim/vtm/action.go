@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"vtm-ingress/sim/dataplane"
@@ -226,11 +227,17 @@ func runFile(ctx context.Context, content []byte, limit time.Duration, args ...s
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %v", limit))
 	defer cancel()
 	var kept bounded
-	c := exec.CommandContext(ctx, at, args...)
-	c.Dir, c.Env = dir, []string{"PATH=/usr/local/bin:/usr/bin:/bin"}
-	c.Stdout, c.Stderr = &kept, &kept
-	c.WaitDelay = actionKillDelay
-	err = c.Run()
+	// Another program that starts at this moment may still have the new file open for
+	// writing, for as long as its exec takes: then it is busy.
+	for range 1000 {
+		c := exec.CommandContext(ctx, at, args...)
+		c.Dir, c.Env = dir, []string{"PATH=/usr/local/bin:/usr/bin:/bin"}
+		c.Stdout, c.Stderr = &kept, &kept
+		c.WaitDelay = actionKillDelay
+		if err = c.Run(); !errors.Is(err, syscall.ETXTBSY) {
+			break
+		}
+	}
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
