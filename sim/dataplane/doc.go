@@ -13,7 +13,8 @@
 //
 // What a setting does follows vtm/runtime.md. Of the load-balancing algorithms
 // round robin is carried out; pools that ask for another are served round robin.
-// Reason phrases are the standard ones of their status.
+// Every TCP protocol is served (modes.go). UDP is not: its virtual servers stay down
+// and say so.
 //
 // # Decided here, since nothing says it
 //
@@ -29,6 +30,10 @@
 //   - back_off doubles a monitor's delay with each failure, up to four times.
 //   - Draining nodes get no requests, as there are no sessions yet.
 //   - A rule that is aborted ends alone; the next one runs.
+//   - Requests that two servers might read in two ways are refused (framing.go).
+//   - What fails with a client is an event always: WARN where section log asks for
+//     it, else INFO.
+//   - Of passed-through TLS, request rules see the ClientHello alone.
 //   - Deleted and disabled virtual servers let requests end within 30 s.
 //
 // # Files

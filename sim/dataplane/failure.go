@@ -14,12 +14,11 @@ import (
 // tell writes why a connection ended to the event log. An end is
 // not worth it.
 func (t *transaction) tell(why error) {
-	if errors.Is(why, io.EOF) || errors.Is(why, net.ErrClosed) {
-		return
-	}
 	wanted := t.conf.LogClientFailures
 	if errors.Is(why, errNoNode) || errors.Is(why, errNoReply) || errors.Is(why, errNodeData) {
 		wanted = t.conf.LogServerFailures
+	} else if errors.Is(why, io.EOF) || errors.Is(why, net.ErrClosed) {
+		return
 	}
 	if errors.Is(why, os.ErrDeadlineExceeded) {
 		why = errIdle

@@ -157,14 +157,12 @@ type responseBody struct {
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
-	if b.begun {
-		// More than one piece: the exchange may take long.
-		if b.left != 0 {
-			b.t.watch()
+	if b.left != 0 {
+		// Every piece may be long in coming, the first one too.
+		b.t.watch()
+		if b.begun || b.left < 0 {
 			b.flush()
 		}
-	} else if b.left < 0 {
-		b.flush() // the first piece may be long in coming
 	}
 	b.begun = true
 	n, err := b.ReadCloser.Read(p)

@@ -28,6 +28,7 @@ type httpConn struct {
 	held    []byte // what came after a request to upgrade, to be followed if it is declined
 	spoiled []byte // what is given to http.Server instead of a refused request
 	some    bool   // part of a request was read
+	stalled bool   // the client did not end its headers in time
 
 	// Of whoever answers.
 
@@ -114,6 +115,7 @@ func (c *httpConn) readFailed(err error) {
 		return
 	}
 	if c.framing.state == inHeader || len(c.framing.line) > 0 || !c.some {
+		c.stalled = true
 		c.client.failed("connfail", c.client.server.conf.Load().LogClientFailures, errNoHeaders)
 	}
 }
@@ -150,6 +152,9 @@ func (c *httpConn) Write(b []byte) (int, error) {
 
 // refuse answers a request that no handler saw, in place of http.Server's answer.
 func (c *httpConn) refuse(theirs []byte) (int, error) {
+	if c.stalled {
+		return len(theirs), nil // closed without a word, wherever it stalled
+	}
 	f := c.refused.Load()
 	conf := c.client.server.conf.Load()
 	if f == nil {

@@ -71,7 +71,7 @@ func newServerConf(v *VirtualServer) (*serverConf, []error) {
 	c.locationReplace, c.cookieReplace = substitution(v.LocationReplace), substitution(v.Cookie.PathReplace)
 	var missing string
 	var known bool
-	if c.mode, missing, known = modeOf(v.Protocol); !known {
+	if c.mode, missing, known = modeOf(v.Protocol); !known || c.mode == modeUDP {
 		c.problem = fmt.Sprintf("protocol '%s' is not emulated", v.Protocol)
 	} else if missing != "" {
 		problems = append(problems, fmt.Errorf("protocol '%s' is passed on as it is: %s", v.Protocol, missing))
