@@ -67,7 +67,16 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	if o.Status == nil {
 		o.Status = &Status{}
 	}
-	log := slog.New(report.EventLog(o.Log.Handler(), o.Settings.VTMVerbose))
+	relay, relayed, err := newRelay(o)
+	if err != nil {
+		return err
+	}
+	handler := o.Log.Handler()
+	if relay != nil {
+		defer relay.close()
+		handler = relay.Handler(handler)
+	}
+	log := slog.New(report.EventLog(handler, o.Settings.VTMVerbose))
 	o.Log = log
 	if !o.Settings.EnableIngctrl {
 		log.Info("switched off by enable_ingctrl")
@@ -110,7 +119,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	}
 	loop := reconcile.New(reconcile.Options{
 		World: o.World, Log: log, Actor: o.Actor + "/loop", Settings: o.Settings,
-		Client: client, Lease: writer,
+		Client: client, Lease: writer, Relay: relayed, TooOld: watcher.TooOld,
 		Snapshot: watcher.Snapshot, Changed: watcher.Changed(), Confirm: watcher.List,
 		Report: reporter.Report,
 		Done: func(r reconcile.Round) {
@@ -127,6 +136,10 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	defer giveUp()
 	var running, candidate sync.WaitGroup
 	candidate.Go(func() { writer.Run(candidacy) })
+	if relay != nil {
+		// It outlives the others, and so brings their last words.
+		candidate.Go(func() { relay.Run(candidacy) })
+	}
 	running.Go(func() { watcher.Run(ctx) })
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { loop.Run(ctx) })

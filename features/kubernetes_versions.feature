@@ -19,3 +19,9 @@ Feature: Kubernetes from 1.19 on
     When the controller runs
     Then the controller logs "ingresscontroller: " and "1.18" and "1.19"
     And nothing of ours is left on the traffic manager
+
+  Scenario: The refusal of Kubernetes 1.18 stands in the traffic manager's own event log
+    Given a cluster of Kubernetes 1.18 with 3 nodes and a traffic manager
+    And the setting event_log_relay is "true"
+    When the controller runs
+    Then the traffic manager's event log has a line with "ingresscontroller: " and "1.19"

@@ -141,7 +141,7 @@ Feature: TLS is ended on the traffic manager
       | 443  | https://web.example      |
       | 8443 | https://web.example:8443 |
 
-  Scenario: TLS on a shared address is refused
+  Scenario: A certificate that no client of a shared address gets is told
     Given the controller runs
     And a Deployment "web" with 1 pod behind a NodePort Service
     And a TLS Secret "cert" for "web.example"
@@ -158,7 +158,7 @@ Feature: TLS is ended on the traffic manager
         tls: [{secretName: cert}]
         defaultBackend: {service: {name: web, port: {number: 80}}}
       """
-    Then Ingress "web" has a warning "NotSupported" that names "spec.tls"
+    Then Ingress "web" has a warning "CertificateNotShown" that names "Secret default/cert"
 
   Scenario: Pass-through leaves the connection as it is
     Given the controller runs

@@ -30,19 +30,20 @@ type scenario struct {
 // register says which words features may use.
 func (s *scenario) register(sc *godog.ScenarioContext) {
 	steps := map[string]any{
-		`^a cluster with (\d+) nodes and a traffic manager$`:                     s.cluster,
-		`^a cluster of Kubernetes (\S+) with (\d+) nodes and a traffic manager$`: s.clusterOfVersion,
-		`^the IngressClass "([^"]*)" of this controller$`:                        s.ownClass,
-		`^the IngressClass "([^"]*)" of controller "([^"]*)"$`:                   s.class,
-		`^the setting (\S+) is "([^"]*)"$`:                                       s.setting,
-		`^the traffic manager keeps the settings$`:                               s.keptSettings,
-		`^the controller runs$`:                                                  s.controllerRuns,
-		`^the controller stops$`:                                                 s.controllerStops,
-		`^the controller is ready$`:                                              s.controllerIsReady,
-		`^the controller logs "([^"]*)" and "([^"]*)" and "([^"]*)"$`:            s.controllerLogs,
-		`^(\d+) resyncs go by$`:                                                  s.resyncsGoBy,
-		`^the traffic manager is looked at again$`:                               s.oneResyncGoesBy,
-		`^a Deployment "([^"]*)" with (\d+) pods? behind a (\S+) Service$`:       s.deploymentAndService,
+		`^a cluster with (\d+) nodes and a traffic manager$`:                                                   s.cluster,
+		`^a cluster of Kubernetes (\S+) with (\d+) nodes and a traffic manager$`:                               s.clusterOfVersion,
+		`^the IngressClass "([^"]*)" of this controller$`:                                                      s.ownClass,
+		`^the IngressClass "([^"]*)" of controller "([^"]*)"$`:                                                 s.class,
+		`^the setting (\S+) is "([^"]*)"$`:                                                                     s.setting,
+		`^the traffic manager keeps the settings$`:                                                             s.keptSettings,
+		`^the controller runs$`:                                                                                s.controllerRuns,
+		`^the controller stops$`:                                                                               s.controllerStops,
+		`^the controller is ready$`:                                                                            s.controllerIsReady,
+		`^the controller logs "([^"]*)" and "([^"]*)" and "([^"]*)"$`:                                          s.controllerLogs,
+		`^the traffic manager's event log (has|lacks) a line with "([^"]*)" and "([^"]*)"$`:                    s.eventLog,
+		`^(\d+) resyncs go by$`:                                                                                s.resyncsGoBy,
+		`^the traffic manager is looked at again$`:                                                             s.oneResyncGoesBy,
+		`^a Deployment "([^"]*)" with (\d+) pods? behind a (\S+) Service$`:                                     s.deploymentAndService,
 		`^a Deployment "([^"]*)" with (\d+) pods? behind a NodePort Service with externalTrafficPolicy Local$`: s.deploymentAndLocalService,
 
 		`^I apply$`: s.applyManifest,
@@ -163,6 +164,25 @@ func (s *scenario) controllerIsReady(ctx context.Context) error {
 			return fmt.Errorf("the controller is not ready")
 		}
 		return nil
+	})
+}
+
+func (s *scenario) eventLog(ctx context.Context, has, a, b string) error {
+	found := func() bool {
+		return slices.ContainsFunc(s.env.EventLog(), func(line string) bool { return strings.Contains(line, a) && strings.Contains(line, b) })
+	}
+	if has == "lacks" {
+		if found() {
+			return fmt.Errorf("a line has %q and %q", a, b)
+		}
+		return nil
+	}
+	return s.env.Eventually(ctx, func(context.Context) error {
+		if found() {
+			return nil
+		}
+		lines := s.env.EventLog()
+		return fmt.Errorf("no line has %q and %q: %q", a, b, lines[max(0, len(lines)-20):])
 	})
 }
 

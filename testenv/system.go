@@ -92,6 +92,8 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 		"vtm_verify_ssl_cert": "false",
 		"vtm_verbose":         "true",
 		"resync_period":       "1s",
+		// Scenarios look at what there is for their Ingresses.
+		"event_log_relay": "false",
 	}
 	for _, settings := range []map[string]string{defaults, around.Settings} {
 		for name, value := range settings {
@@ -224,6 +226,16 @@ func (s *system) StopController() {
 
 func (s *system) ControllerReady() bool {
 	return s.controller != nil && s.controller.status.Ready()
+}
+
+func (s *system) EventLog() []string {
+	var lines []string
+	for _, m := range s.sandbox.TrafficManagers.Info() {
+		for _, e := range s.sandbox.TrafficManagers.Member(m.Name).EventLog() {
+			lines = append(lines, e.String())
+		}
+	}
+	return lines
 }
 
 func (s *system) ControllerLog() string { return s.log.String() }

@@ -82,6 +82,10 @@ type Env interface {
 	// ControllerLog is what it has logged so far, over all its starts.
 	ControllerLog() string
 
+	// EventLog is the traffic managers' event log, a line each, by member, oldest
+	// first.
+	EventLog() []string
+
 	// Eventually waits until check succeeds, and returns its last error when that
 	// takes longer than anything in this lane should.
 	Eventually(ctx context.Context, check func(context.Context) error) error

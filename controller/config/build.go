@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -72,9 +73,11 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 		RenewDeadline:  b.duration("renew_deadline"),
 		RetryPeriod:    b.duration("retry_period"),
 
-		SettingsSource: b.text("settings_source"),
-		LogFormat:      b.text("log_format"),
-		MetricsAddress: b.text("metrics_address"),
+		EventLogRelay:     b.bool("event_log_relay"),
+		EventLogRelayPort: b.port("event_log_relay_port"),
+		SettingsSource:    b.text("settings_source"),
+		LogFormat:         b.text("log_format"),
+		MetricsAddress:    b.text("metrics_address"),
 	}
 	s.files = b.files
 	b.derive(s)
@@ -199,6 +202,11 @@ func (b *builder) bool(key string) bool { return b.text(key) == "true" }
 func (b *builder) duration(key string) time.Duration {
 	d, _ := time.ParseDuration(b.text(key)) // normalize has seen it, a test the defaults
 	return d
+}
+
+func (b *builder) port(key string) uint16 {
+	port, _ := strconv.ParseUint(b.text(key), 10, 16) // normalize has seen it, a test the defaults
+	return uint16(port)
 }
 
 func (b *builder) list(key string) []string {

@@ -51,9 +51,11 @@ type Settings struct {
 	RenewDeadline  time.Duration
 	RetryPeriod    time.Duration
 
-	SettingsSource string // local or vtm
-	LogFormat      string // text or json
-	MetricsAddress string // host:port; "": nothing listens
+	EventLogRelay     bool
+	EventLogRelayPort uint16
+	SettingsSource    string // local or vtm
+	LogFormat         string // text or json
+	MetricsAddress    string // host:port; "": nothing listens
 
 	// files is a digest of what the files hold that are named above and read later by
 	// others, so that settings differ when such a file does.

@@ -37,6 +37,11 @@ func identify(ctx context.Context, client kubernetes.Interface) (c cluster, what
 		return c, "get its version", err
 	}
 	c.version = info.GitVersion
+	namespace, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return c, "get namespace " + metav1.NamespaceSystem, err
+	}
+	c.uid = namespace.UID
 	if v, err := version.ParseGeneric(info.GitVersion); err == nil && v.LessThan(minimum) {
 		return c, "get its version", &TooOldError{Version: info.GitVersion}
 	}
@@ -46,10 +51,5 @@ func identify(ctx context.Context, client kubernetes.Interface) (c cluster, what
 	case !errors.IsNotFound(err):
 		return c, "get discovery.k8s.io/v1", err
 	}
-	namespace, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-	if err != nil {
-		return c, "get namespace " + metav1.NamespaceSystem, err
-	}
-	c.uid = namespace.UID
 	return c, "", nil
 }

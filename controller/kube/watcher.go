@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -52,6 +53,7 @@ type Watcher struct {
 	tables    *tables
 	cluster   cluster
 	confirmed bool // see suspect
+	tooOld    types.UID
 	last      *Snapshot
 }
 
@@ -172,6 +174,10 @@ func (w *Watcher) identify(ctx context.Context) bool {
 			break
 		}
 		w.health.failed("cluster", what, err)
+		var old *TooOldError
+		if errors.As(err, &old) {
+			w.refused(found.uid)
+		}
 		timer := w.o.World.Clock().NewTimer(delay + w.o.World.Jitter(w.o.Actor+"/cluster", n, delay/4))
 		select {
 		case <-ctx.Done():
@@ -187,6 +193,7 @@ func (w *Watcher) identified(found cluster) {
 	w.health.worked("cluster")
 	w.mu.Lock()
 	before := w.cluster
+	w.tooOld = ""
 	// Which source endpoints come from stays as the first answer had it: an API
 	// server that was upgraded goes on serving both.
 	if before.uid != "" {
@@ -201,6 +208,25 @@ func (w *Watcher) identified(found cluster) {
 			w.o.Config.Host, before.uid, found.uid))
 	}
 	w.signal()
+}
+
+// refused notes whose API server it is that is too old.
+func (w *Watcher) refused(uid types.UID) {
+	w.mu.Lock()
+	first := w.tooOld != uid
+	w.tooOld = uid
+	w.mu.Unlock()
+	if first {
+		w.signal()
+	}
+}
+
+// TooOld is the identity of a cluster whose API server is too old to be watched;
+// "" if it is not. There is no Snapshot then.
+func (w *Watcher) TooOld() types.UID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tooOld
 }
 
 // suspect makes Run ask the API server again who it is: after an outage, or when

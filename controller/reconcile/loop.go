@@ -38,6 +38,11 @@ type Options struct {
 	// Client is used by the Loop alone.
 	Client *vtm.Client
 	Lease  Lease
+	// TooOld, if set, is the identity of a cluster that can't be watched since its API
+	// server is too old; "" if it is not. Changed signals that too.
+	TooOld func() types.UID
+	// Relay is how log lines get to the traffic manager; nil: they don't.
+	Relay *translate.Relay
 	// Snapshot returns what Kubernetes holds, nil until all caches are full;
 	// Changed signals that it may return something else, with capacity 1.
 	Snapshot func() *kube.Snapshot
@@ -178,6 +183,7 @@ func (l *Loop) round(ctx context.Context) {
 	l.again, l.wake = false, time.Time{}
 	snapshot := l.o.Snapshot()
 	if snapshot == nil {
+		l.tellAlone(ctx)
 		return // Changed signals when all caches are full
 	}
 	began := l.now()
@@ -263,6 +269,32 @@ func (l *Loop) round(ctx context.Context) {
 	})
 }
 
+// tellAlone sees to it that the event log hears of a cluster that can't be watched
+// since its API server is too old. Nothing else is changed: of what such a
+// cluster holds nothing is known.
+func (l *Loop) tellAlone(ctx context.Context) {
+	if l.o.TooOld == nil || l.o.Relay == nil {
+		return
+	}
+	uid := l.o.TooOld()
+	if _, writing := l.o.Lease.Permit(); uid == "" || !writing {
+		return
+	}
+	l.wakeAt(l.now().Add(l.o.Settings.ResyncPeriod))
+	snapshot := &kube.Snapshot{ClusterUID: uid}
+	if !l.observe(ctx, snapshot) {
+		return
+	}
+	result := l.translate(snapshot)
+	plan := l.diff(result).filter(func(s *Step) string {
+		if s.Action != Delete && s.After.ID.Name == translate.RelayName(l.o.Settings.ControllerID) {
+			return ""
+		}
+		return "Kubernetes can't be watched"
+	})
+	l.apply(ctx, plan)
+}
+
 // plan is what is to be sent now, as far as nothing holds it back.
 func (l *Loop) plan(ctx context.Context, result *translate.Result) *Plan {
 	plan := l.diff(result)
@@ -271,7 +303,7 @@ func (l *Loop) plan(ctx context.Context, result *translate.Result) *Plan {
 }
 
 func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
-	input := translate.Input{Snapshot: snapshot, Settings: l.o.Settings, SelfSigned: l.selfSigned}
+	input := translate.Input{Snapshot: snapshot, Settings: l.o.Settings, SelfSigned: l.selfSigned, Relay: l.o.Relay}
 	if l.observed != nil {
 		input.Appliance = l.observed.Appliance
 		input.Programmed = l.observed.Programmed()
@@ -496,7 +528,7 @@ func (l *Loop) brake(ctx context.Context, plan *Plan) *Plan {
 		// A Translator of its own: this Snapshot shares nothing with the others.
 		second := translate.New().Translate(translate.Input{
 			Snapshot: snapshot, Settings: l.o.Settings,
-			Appliance: l.observed.Appliance, Programmed: l.observed.Programmed(), SelfSigned: l.selfSigned,
+			Appliance: l.observed.Appliance, Programmed: l.observed.Programmed(), SelfSigned: l.selfSigned, Relay: l.o.Relay,
 		})
 		l.confirmed = Ceasing(Diff(second.Desired, l.observed, nil), l.observed)
 		if held, ceasing = Brake(plan, l.observed, l.confirmed); len(ceasing) == 0 {

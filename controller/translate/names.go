@@ -93,6 +93,9 @@ func (n namer) rest(p model.Place) string {
 // ownKey names the self-signed certificate. A Secret's has a part more.
 func (n namer) ownKey() string { return n.join("self-signed") }
 
+// relay names all that stands for the event log's relay.
+func (n namer) relay() string { return n.join("event-log") }
+
 // plainText gives a text that needs no quotes: itself, or one that is made of it.
 func plainText(s string) string {
 	if word.MatchString(s) {

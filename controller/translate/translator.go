@@ -49,6 +49,7 @@ type Translator struct {
 	// standard is the server key of shared listeners that decrypt; users are those
 	// listeners, and shown what Desired holds of it by their need alone.
 	standard standard
+	relay    relay
 
 	last    *Result
 	changes Changes
@@ -95,6 +96,7 @@ func (t *Translator) Translate(in Input) *Result {
 	t.readBackends(in.Snapshot)
 	t.readSecrets(in.Snapshot.Secrets, fresh)
 	t.chooseStandard(in)
+	t.chooseRelay(in)
 	for e := range t.idle {
 		t.due[e] = true
 	}
@@ -363,6 +365,7 @@ func (t *Translator) assemble() {
 		}
 	}
 
+	t.showRelay(withdraw, show) // nothing else has names like its own
 	// All that goes goes first: what comes may have the same name.
 	withdraw(t.withdrawn)
 	if t.standard.shown != nil && (t.standard.shown != t.standard.resource || len(t.standard.users) == 0) {

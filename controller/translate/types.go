@@ -23,6 +23,8 @@ type Input struct {
 	// default_certificate names no usable one. It is used as long as the traffic
 	// manager has none. Nil: there is none.
 	SelfSigned *KeyPair
+	// Relay is how log lines get to the traffic manager; nil: they don't.
+	Relay *Relay
 }
 
 // Appliance is what a translation must know of the traffic manager cluster

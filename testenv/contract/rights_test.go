@@ -205,7 +205,7 @@ func rightsUsed(t *testing.T, version, namespace string) sets.Set[string] {
 	}()
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: n.World(), Log: slog.New(slog.DiscardHandler), Addresses: sandbox.DefaultAddresses(),
-		KubernetesVersion: version, Nodes: 1, Strict: true, Simulated: true,
+		KubernetesVersion: version, Nodes: 1, TrafficManagers: 1, Strict: true, Simulated: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,56 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"vtm-ingress/controller/report"
+	"vtm-ingress/controller/translate"
+	"vtm-ingress/controller/vtm"
+)
+
+// eventLogRelay is the Relay together with its client of the REST API.
+type eventLogRelay struct {
+	*report.Relay
+	close func()
+}
+
+// newRelay makes the relay of log lines to the traffic manager's event log, and
+// what translation must know of it; nil if there is to be none.
+func newRelay(o Options) (*eventLogRelay, *translate.Relay, error) {
+	s := o.Settings
+	if !s.EventLogRelay || !s.EnableIngctrl {
+		return nil, nil, nil
+	}
+	token, sum, err := report.RelayToken(s.VTMPassword.Reveal(), s.ControllerID)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := newClient(o, s, o.Actor+"/relay/rest", nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	relayed := &translate.Relay{Port: s.EventLogRelayPort, TokenSum: sum}
+	for _, endpoint := range s.VTMEndpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil {
+			return nil, nil, fmt.Errorf("vtm_endpoints: %s: %w", endpoint, err)
+		}
+		relayed.Hosts = append(relayed.Hosts, u.Hostname())
+	}
+	key := vtm.ID{Type: vtm.ServerKeys, Name: translate.RelayName(s.ControllerID)}
+	relay := report.NewRelay(report.RelayOptions{
+		World: o.World, Log: o.Log, Actor: o.Actor + "/relay", Endpoint: client.Endpoint, Port: s.EventLogRelayPort, Token: token,
+		Certificate: func(ctx context.Context) ([]byte, error) {
+			r, err := client.Get(ctx, key)
+			if err != nil {
+				return nil, err
+			}
+			text, _ := r.Properties["basic"]["public"].(string)
+			return []byte(text), nil
+		},
+		MaxRequest: translate.RelayRequest, MaxLine: translate.RelayLine,
+	})
+	return &eventLogRelay{relay, client.Close}, relayed, nil
+}
