@@ -259,15 +259,14 @@ func aspPath(path string) string {
 // begun tells whether the client has a session already.
 func (s *session) begun() bool { return s != nil && (s.name != "" || s.mapped != "") }
 
-// node returns the session's node in a pool if it takes requests of sessions: it
-// works, and is active or drains.
-func (s *session) node(p *pool) *node {
+// among returns the session's node of these.
+func (s *session) among(nodes []*node) *node {
 	host := s.name
 	if h, _, err := net.SplitHostPort(s.name); err == nil {
 		host = h
 	}
 	var found *node
-	for _, n := range *p.bound.Load() {
+	for _, n := range nodes {
 		switch {
 		case s.mapped != "":
 			if n.mapped == s.mapped {

@@ -188,6 +188,19 @@ func (p *pool) has(skip func(*node) bool) bool {
 	return false
 }
 
+// dueTrial returns a failed node that is due for a trial request, nil for none.
+func (p *pool) dueTrial(skip func(*node) bool) *node {
+	at := p.trialAt.Load()
+	if at == 0 {
+		return nil
+	}
+	now := p.d.now()
+	if now.UnixNano() < at {
+		return nil
+	}
+	return p.trial(now, skip)
+}
+
 // trial gives a node that failed by failed tries one request each
 // node_retry_fail_time: a good answer brings it back.
 func (p *pool) trial(now time.Time, skip func(*node) bool) *node {

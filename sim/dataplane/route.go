@@ -124,11 +124,17 @@ func (d *DataPlane) chain(p *pool) []*pool {
 
 // seatSession takes a place on the session's node, if the pool has it.
 func (r *route) seatSession(ctx context.Context, p *pool) (*node, error) {
+	// It takes requests of sessions if it works, and is active or drains; and one
+	// that failed gets its trial from its own session.
 	find := func() *node {
-		if n := r.session.node(p); n != nil && !r.skip(n) {
+		if n := r.session.among(*p.bound.Load()); n != nil && !r.skip(n) {
 			return n
 		}
 		return nil
+	}
+	if n := p.dueTrial(func(n *node) bool { return r.skip(n) || r.session.among([]*node{n}) == nil }); n != nil && n.begin() {
+		r.pinned = n
+		return r.seated(n), nil
 	}
 	n, waited, err := p.seat(ctx, seeker{
 		choose: func(free func(*node) bool) *node {
@@ -142,9 +148,7 @@ func (r *route) seatSession(ctx context.Context, p *pool) (*node, error) {
 	})
 	r.waited += waited
 	if n != nil {
-		r.pinned = n
-		r.tries = append(r.tries, n)
-		r.session.chosen(r.d, n)
+		r.pinned = r.seated(n)
 	}
 	return n, err
 }
@@ -152,12 +156,8 @@ func (r *route) seatSession(ctx context.Context, p *pool) (*node, error) {
 // seatAny takes a place on a node as the pool's algorithm chooses. alive tells
 // whether the pool has any node that works.
 func (r *route) seatAny(ctx context.Context, p *pool) (n *node, alive bool, err error) {
-	if at := p.trialAt.Load(); at != 0 {
-		if now := p.d.now(); now.UnixNano() >= at {
-			if n := p.trial(now, r.skip); n != nil && n.begin() {
-				return r.seated(n), true, nil
-			}
-		}
+	if n := p.dueTrial(r.skip); n != nil && n.begin() {
+		return r.seated(n), true, nil
 	}
 	if len((*p.usable.Load())[0]) == 0 {
 		return nil, false, nil

@@ -190,9 +190,19 @@ func (d *DataPlane) MergeSessions(list []Session) {
 		if c == nil {
 			continue
 		}
-		e := c.entries[sessionKey{n.Class, n.Key}]
+		at := sessionKey{n.Class, n.Key}
+		e := c.entries[at]
+		if own, ok := c.changed[at]; ok {
+			if own.Used.After(n.Used) {
+				continue // the other one will hear of it
+			}
+			delete(c.changed, at) // overtaken
+		}
 		switch {
 		case e != nil && !n.Used.After(e.Value.(*Session).Used):
+			if own := e.Value.(*Session); own.Node != n.Node {
+				c.tell(*own) // the other one does not know
+			}
 		case n.Node != "":
 			c.put(n)
 		case e != nil:
