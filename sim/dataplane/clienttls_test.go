@@ -41,7 +41,7 @@ func newAuthority(t *testing.T, name string) *authority {
 }
 
 func (a *authority) pem() *File {
-	return &File{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))}
+	return &File{Content: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))}
 }
 
 func (a *authority) client(t *testing.T, name string) tls.Certificate {

@@ -26,6 +26,15 @@ type Update struct {
 	Persistence     map[string]*Persistence
 	Protection      map[string]*Protection
 	MonitorScripts  map[string]*File
+
+	// What rules ask for by name.
+
+	Rates            map[string]*Rate
+	ServiceLevels    map[string]*ServiceLevel
+	BandwidthClasses map[string]*BandwidthClass
+	Authenticators   map[string]*Authenticator
+	Locations        map[string]*Location
+	TrafficManagers  map[string]*TrafficManager
 }
 
 // Global is what concerns the data plane in global_settings. Until the first
@@ -71,9 +80,13 @@ type VirtualServer struct {
 	ListenOnHosts      []string // addresses of this machine
 
 	// Names in their order; a leading '/' means that the use is disabled.
-	RequestRules   []string
-	ResponseRules  []string
-	RulesOnConnect bool // client_first: request rules do not wait for data
+	RequestRules  []string
+	ResponseRules []string
+	// CompletionRules run when a transaction has ended.
+	CompletionRules []string
+	// ServiceLevelClass counts the response times (slm_class).
+	ServiceLevelClass string
+	RulesOnConnect    bool // client_first: request rules do not wait for data
 
 	MaxConcurrentConnections int    // 0: no limit
 	ProtectionClass          string // "": none

@@ -261,7 +261,7 @@ func TestTheErrorFileIsSentInsteadOfTheOwnPage(t *testing.T) {
 		return aServer(port, "none", func(v *VirtualServer) { v.ErrorFile = name })
 	}
 	p.Apply(Update{
-		ExtraFiles:     map[string]*File{"sorry.html": {"<p>Sorry</p>"}, "sorry.txt": {"Sorry"}, "sorry": {"<p>"}},
+		ExtraFiles:     map[string]*File{"sorry.html": {Content: "<p>Sorry</p>"}, "sorry.txt": {Content: "Sorry"}, "sorry": {Content: "<p>"}},
 		VirtualServers: map[string]*VirtualServer{"web": server("sorry.html")},
 	})
 	for name, want := range map[string]string{"sorry.html": "text/html <p>Sorry</p>", "sorry.txt": "text/plain Sorry", "sorry": "text/html <p>"} {

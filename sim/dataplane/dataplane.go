@@ -73,6 +73,7 @@ type DataPlane struct {
 	tlsEpoch    atomic.Int64 // grows with what virtual servers' TLS depends on beside themselves
 	data        *trafficscript.Store
 	localData   *trafficscript.Store
+	objects     ruleObjects
 
 	buffers  buffers
 	proxyLog *log.Logger // where net/http writes what clients and nodes do wrong: level debug
@@ -107,8 +108,8 @@ func New(o Options) *DataPlane {
 	d := &DataPlane{
 		options: o, own: own.Unmap(),
 		ctx: ctx, cancel: cancel,
-		data:        trafficscript.NewStore(dataSize("")),
-		localData:   trafficscript.NewStore(dataSize("")),
+		data:        trafficscript.NewStore(storeSize("")),
+		localData:   trafficscript.NewStore(storeSize("")),
 		proxyLog:    slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		rebind:      make(chan struct{}, 1),
 		sessions:    newSessionCaches(defaultSessionCaches),
@@ -127,6 +128,8 @@ func New(o Options) *DataPlane {
 		m.hourly = true
 	}
 	d.global.Store(defaultGlobal())
+	d.objects.fetcher = &fetcher{d}
+	d.objects.machine.Store(d.newMachine())
 	d.tasks.spawn(d.rebindLoop)
 	d.tasks.spawn(d.expiryLoop)
 	return d
@@ -186,6 +189,7 @@ func (d *DataPlane) Apply(u Update) {
 			d.persistence.Delete(name)
 		}
 	}
+	d.applyObjects(&u)
 	for _, name := range sorted(u.Monitors) {
 		if m := u.Monitors[name]; m != nil {
 			d.monitors[name] = m
@@ -281,6 +285,11 @@ func (d *DataPlane) applyGlobal(g *Global, touched map[string]bool) {
 		return
 	}
 	old := d.global.Swap(g)
+	d.data.Resize(storeSize(g.Script.DataSize))
+	d.localData.Resize(storeSize(g.Script.DataLocalSize))
+	if old.VariablePoolUse != g.VariablePoolUse {
+		d.compileAll()
+	}
 	if old.Sessions != g.Sessions {
 		d.sessions.configure(g.Sessions)
 	}

@@ -22,6 +22,8 @@ type clientState struct {
 	mu         sync.Mutex
 	transports map[*node]*nodeTransports // with PerClientTransports
 	data       *trafficscript.Store      // connection.data.*
+
+	sockets trafficscript.Sockets // tcp.*
 }
 
 // connectionDataSize bounds connection.data.* of one connection, in bytes.
@@ -60,6 +62,7 @@ func (c *client) nodeTransports(n *node) *nodeTransports {
 }
 
 func (c *clientState) closeTransports() {
+	c.sockets.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.transports {
@@ -114,6 +117,7 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 		if res.Header.Get("Location") != location {
 			t.v.stats.inc(vsRewriteLocation)
 		}
+		t.countServiceLevel()
 		again, err := t.responseRules(res)
 		if err != nil {
 			res.Body.Close()
@@ -382,6 +386,9 @@ func (t *transaction) rewrite(p *httputil.ProxyRequest) {
 		out["X-Forwarded-Proto"] = values
 	}
 	ip := addrPort(t.client.RemoteAddr()).Addr().String()
+	if t.script != nil && t.script.SourceIP.IsValid() {
+		ip = t.script.SourceIP.String()
+	}
 	if t.conf.AddClusterIP {
 		// Replaced, not appended: nodes trust it.
 		out["X-Cluster-Client-Ip"] = []string{ip}

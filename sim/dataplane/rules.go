@@ -66,8 +66,24 @@ func (d *DataPlane) applyRules(changes map[string]*Rule) {
 	}
 }
 
+// compileAll compiles all rules again, when a setting changed what they may do.
+func (d *DataPlane) compileAll() {
+	all := make(map[string]*rule)
+	d.rules.Range(func(name, r any) bool {
+		all[name.(string)] = r.(*rule)
+		return true
+	})
+	for _, name := range sorted(all) {
+		d.compile(all[name])
+	}
+}
+
 func (d *DataPlane) compile(r *rule) {
 	var asked []string
+	var options []trafficscript.Option
+	if d.global.Load().VariablePoolUse {
+		options = append(options, trafficscript.VariablePoolUse())
+	}
 	compiled, found := trafficscript.Compile(r.name, []byte(r.source), func(lib string) ([]byte, bool) {
 		if !slices.Contains(asked, lib) {
 			asked = append(asked, lib)
@@ -76,7 +92,7 @@ func (d *DataPlane) compile(r *rule) {
 			return []byte(l.source), true
 		}
 		return nil, false
-	})
+	}, options...)
 	d.asks(r, asked)
 	r.problems = found.Errors()
 	r.compiled.Store(compiled)

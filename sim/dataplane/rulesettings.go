@@ -1,10 +1,6 @@
 package dataplane
 
-import (
-	"strconv"
-	"strings"
-	"time"
-)
+import "time"
 
 // ScriptSettings is section trafficscript of the global settings, but for
 // variable_pool_use and max_instr. regex_cache_size is stored only: each run keeps
@@ -44,25 +40,10 @@ type Location struct{ Latitude, Longitude float64 }
 // TrafficManager is an entry of traffic_managers.
 type TrafficManager struct{ Location string }
 
-// scriptMemory is what percentages of section trafficscript are of: of a machine
-// whose memory is this, as it must not depend on where the emulator runs.
-const scriptMemory = 1 << 30
-
-// dataSize returns the bytes of a size as "5%", "64MB", "100KB", "1GB" or "4096";
-// the default of 5 % for what is none.
-func dataSize(text string) int {
-	const otherwise = scriptMemory / 20
-	text = strings.ToUpper(strings.TrimSpace(text))
-	unit, most := 1, scriptMemory*64
-	for suffix, n := range map[string]int{"%": scriptMemory / 100, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30} {
-		if number, ok := strings.CutSuffix(text, suffix); ok {
-			text, unit = strings.TrimSpace(number), n
-			break
-		}
+// storeSize returns the bytes that a store may hold; "" is the default, 5 %.
+func storeSize(text string) int {
+	if text == "" {
+		text = "5%"
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		return otherwise
-	}
-	return min(n, most/unit) * unit
+	return int(byteSize(text, machineMemory))
 }

@@ -5,7 +5,9 @@ import (
 	"compress/gzip"
 	"compress/zlib"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
@@ -19,29 +21,78 @@ import (
 
 // prepareScript makes what rules see of the transaction.
 func (t *transaction) prepareScript() {
-	t.script = &trafficscript.Transaction{
-		VirtualServer: t.v.name,
-		Remote:        addrPort(t.client.RemoteAddr()),
-		Local:         t.client.at,
-		DefaultPool:   t.conf.Pool,
-		Request: &trafficscript.Request{
-			Method: t.r.Method, Target: t.r.RequestURI, Proto: t.r.Proto, Host: t.r.Host, Header: t.r.Header,
-		},
-		Data:           t.v.d.data,
-		LocalData:      t.v.d.localData,
-		ConnectionData: t.client.store(),
-		Dest:           t.client.dest,
-		Cache:          t,
+	s := t.v.newScript(t.client, t.conf, t.r.TLS)
+	s.Started = t.started
+	s.Request = &trafficscript.Request{
+		Method: t.r.Method, Target: t.r.RequestURI, Proto: t.r.Proto, Host: t.r.Host, Header: t.r.Header,
 	}
-	if s := t.r.TLS; s != nil {
-		t.script.TLS = &trafficscript.TLS{ServerName: s.ServerName, SiteName: t.client.site.host, CertName: t.client.site.key}
+	s.Resendable = true // so far
+	s.Streamer, s.Cache = (*streamer)(t), t
+	t.script = s
+}
+
+// newScript makes what rules see of any client's connection.
+func (v *vserver) newScript(c *client, conf *serverConf, secure *tls.ConnectionState) *trafficscript.Transaction {
+	s := &trafficscript.Transaction{
+		VirtualServer:     v.name,
+		Remote:            addrPort(c.RemoteAddr()),
+		Local:             c.at,
+		Dest:              c.dest,
+		DefaultPool:       conf.Pool,
+		MaxDuration:       conf.MaxTransactionDuration,
+		ServiceLevelClass: conf.ServiceLevelClass,
+		Machine:           v.d.objects.machine.Load(),
+		Data:              v.d.data,
+		LocalData:         v.d.localData,
+		ConnectionData:    c.store(),
+		Sockets:           &c.sockets,
 	}
+	if secure != nil && !secure.HandshakeComplete {
+		s.TLS = &trafficscript.TLS{ServerName: secure.ServerName, PassedThrough: true}
+	} else if secure != nil {
+		s.TLS = &trafficscript.TLS{
+			ServerName: secure.ServerName, SiteName: c.site.host, CertName: c.site.key,
+			SessionID: tlsSessionID(secure), Cipher: cipherName(secure),
+			CloseAlert: conf.TLS.SendCloseAlerts, ClientChain: secure.PeerCertificates,
+		}
+		if c.cert != nil {
+			s.TLS.ServerCert = c.cert.Leaf
+		}
+	}
+	return s
+}
+
+// tlsSessionID names a TLS session: crypto/tls does not tell the identifier on the
+// wire, so it is made of the session's secrets.
+func tlsSessionID(s *tls.ConnectionState) string {
+	id, err := s.ExportKeyingMaterial("EXPERIMENTAL vtm session", nil, 32)
+	if err != nil {
+		return "" // TLS 1.2 and older without extended master secret
+	}
+	return strings.ToUpper(hex.EncodeToString(id))
+}
+
+// cipherName spells a cipher as ssl.clientCipher does: "SSL_..., version=TLSv1.2,
+// bits=128".
+func cipherName(s *tls.ConnectionState) string {
+	name := tls.CipherSuiteName(s.CipherSuite)
+	bits := 128
+	switch {
+	case strings.Contains(name, "256_") && !strings.Contains(name, "AES_128"):
+		bits = 256
+	case strings.Contains(name, "CHACHA20"):
+		bits = 256
+	case strings.Contains(name, "3DES"):
+		bits = 168
+	}
+	version := map[uint16]string{tls.VersionTLS10: "TLSv1", tls.VersionTLS11: "TLSv1.1", tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3"}[s.Version]
+	return "SSL_" + strings.TrimPrefix(name, "TLS_") + ", version=" + version + ", bits=" + itoa(bits)
 }
 
 // runRules runs rules in their order until one decides. Rules that do not exist
 // or have errors are skipped; one that is aborted ends alone.
-func (t *transaction) runRules(names []string) {
-	limits := trafficscript.Limits{Instructions: t.v.d.global.Load().MaxInstructions}
+func (t *transaction) runRules(ctx context.Context, names []string) {
+	limits := t.v.d.global.Load().scriptLimits()
 	for _, name := range names {
 		r := t.v.d.rule(name)
 		if r == nil {
@@ -52,9 +103,9 @@ func (t *transaction) runRules(names []string) {
 			continue
 		}
 		before := t.script.Pool
-		end := compiled.Run(t.ctx, t, limits).End
+		end := compiled.Run(ctx, t, limits).End
 		r.stats.ran(end, t.script, before)
-		if end == trafficscript.Decided {
+		if end == trafficscript.Decided || ctx.Err() != nil {
 			return
 		}
 	}
@@ -63,26 +114,36 @@ func (t *transaction) runRules(names []string) {
 // responseRules runs the response rules and puts what they made of the response
 // into effect. again: the request is to be balanced and sent again.
 func (t *transaction) responseRules(res *http.Response) (again bool, err error) {
-	if len(t.conf.responseRules) == 0 {
+	if t.script == nil {
 		return false, nil
 	}
 	s := t.script
 	s.Phase = trafficscript.ResponsePhase
 	s.Node = t.node.address
-	s.Retries = t.retries
+	s.Retries = t.again
 	s.Retry, s.Answer, s.Close, s.Discard = false, nil, nil, false
+	s.Resendable = t.body.replayable()
+	s.ResponseTime = t.v.d.now().Sub(t.started)
 	_, reason, _ := strings.Cut(res.Status, " ")
 	s.Response = &trafficscript.Response{Proto: res.Proto, Code: res.StatusCode, Reason: reason, Header: res.Header}
+	defer t.setCookies(res.Header)
+	if len(t.conf.responseRules) == 0 {
+		return false, nil
+	}
 	t.answered = res
 	defer func() { t.answered = nil }()
-	t.runRules(t.conf.responseRules)
+	t.runRules(t.ctx, t.conf.responseRules)
+	if s.Streaming() {
+		return false, t.endStreamed(res)
+	}
 	switch {
 	case s.Discard:
 		return false, errDropped
 	case s.Close != nil:
 		return false, errCloseWith
 	case s.Retry:
-		if t.body.replayable() && t.idempotent() && t.ctx.Err() == nil {
+		if t.body.replayable() && t.ctx.Err() == nil {
+			t.again++
 			return true, nil
 		}
 	case s.Answer != nil:
@@ -93,6 +154,7 @@ func (t *transaction) responseRules(res *http.Response) (again bool, err error) 
 		res.Body.Close()
 		t.by = generated
 		res.StatusCode, res.Header, res.Trailer = a.Code, a.Header.Clone(), nil
+		res.Status = statusLine(a.Code, a.Reason)
 		setBody(res, a.Body)
 		res.Header.Del("Content-Encoding")
 		return false, nil
@@ -103,12 +165,31 @@ func (t *transaction) responseRules(res *http.Response) (again bool, err error) 
 	if code := s.Response.Code; code >= 200 && code <= 999 {
 		res.StatusCode = code
 	}
+	res.Status = statusLine(res.StatusCode, s.Response.Reason)
 	if b := s.Response.Body; b != nil {
 		res.Body.Close()
 		res.Trailer = nil
 		setBody(res, *b)
 	}
 	return false, nil
+}
+
+// statusLine is a response's status with its reason phrase; "" is the usual one.
+func statusLine(code int, reason string) string {
+	if reason == "" {
+		reason = http.StatusText(code)
+	}
+	return itoa(code) + " " + reason
+}
+
+// setCookies adds the cookies that request rules set, whichever response it is.
+func (t *transaction) setCookies(h http.Header) {
+	if t.script == nil {
+		return
+	}
+	for _, c := range t.script.SetCookies {
+		h.Add("Set-Cookie", c)
+	}
 }
 
 func setBody(res *http.Response, body string) {
@@ -140,17 +221,7 @@ func (t *transaction) ResponseBody(_ context.Context, max int) (string, error) {
 	came := res.Body
 	t.watch()
 	defer func() { res.Body = rest{io.MultiReader(&raw, came), came} }()
-	var decoded io.Reader = io.TeeReader(came, &raw)
-	var err error
-	switch strings.ToLower(res.Header.Get("Content-Encoding")) {
-	case "gzip", "x-gzip":
-		decoded, err = gzip.NewReader(decoded)
-	case "deflate":
-		decoded, err = zlib.NewReader(decoded)
-	}
-	if err == io.EOF {
-		return "", nil // nothing to decode, as after HEAD
-	}
+	decoded, err := decode(io.TeeReader(came, &raw), res.Header.Get("Content-Encoding"))
 	if err != nil {
 		return "", err
 	}
@@ -168,6 +239,24 @@ func (t *transaction) ResponseBody(_ context.Context, max int) (string, error) {
 	return string(body), nil
 }
 
+// decode undoes a body's content encoding; one that is not known stays.
+func decode(body io.Reader, encoding string) (io.Reader, error) {
+	var decoded io.Reader
+	var err error
+	switch strings.ToLower(encoding) {
+	case "gzip", "x-gzip":
+		decoded, err = gzip.NewReader(body)
+	case "deflate":
+		decoded, err = zlib.NewReader(body)
+	default:
+		return body, nil
+	}
+	if err == io.EOF {
+		return strings.NewReader(""), nil // nothing to decode, as after HEAD
+	}
+	return decoded, err
+}
+
 // rest is a body whose beginning was read and put back.
 type rest struct {
 	io.Reader
@@ -175,23 +264,36 @@ type rest struct {
 }
 
 func (t *transaction) PoolNodes(name string) ([]trafficscript.PoolNode, bool) {
-	p := t.v.d.pool(name)
+	return t.v.d.poolNodes(name)
+}
+
+func (d *DataPlane) poolNodes(name string) ([]trafficscript.PoolNode, bool) {
+	p := d.pool(name)
 	if p == nil {
 		return nil, false
 	}
 	return p.nodeStates(), true
 }
 
-func (t *transaction) Log(e trafficscript.Event) {
+func (t *transaction) Log(e trafficscript.Event) { t.v.logRule(e) }
+
+func (v *vserver) logRule(e trafficscript.Event) {
 	if e.Tag == "ruleoverrun" {
-		if r := t.v.d.rule(e.Rule); r != nil {
+		if r := v.d.rule(e.Rule); r != nil {
 			r.stats.inc(ruleTimeWarnings)
 		}
 	}
-	t.v.d.event(Event{
+	v.d.event(Event{
 		Level: e.Level.String(), Section: "rules/" + e.Rule, Tag: e.Tag,
-		More: []string{"vservers/" + t.v.name}, Text: e.Message,
+		More: []string{"vservers/" + v.name}, Text: e.Message,
 	})
+}
+
+// Waiting lets the wait end when the virtual server's time-out has passed.
+func (t *transaction) Waiting() {
+	if !t.watched { // a rule's waits are no data
+		t.watch()
+	}
 }
 
 func (t *transaction) Now() time.Time { return t.v.d.now() }

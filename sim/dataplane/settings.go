@@ -101,7 +101,10 @@ type GlobalCache struct {
 }
 
 // File is an uploaded file: an entry of extra_files or of ssl/cas.
-type File struct{ Content string }
+type File struct {
+	Content  string
+	Modified time.Time // resource.getMTime
+}
 
 // TicketKey is an entry of ssl/ticket_keys.
 type TicketKey struct {

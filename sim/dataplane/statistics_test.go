@@ -225,8 +225,8 @@ func TestWhatTheTrafficManagerAnswersItselfIsCountedApart(t *testing.T) {
 
 func TestRulesThatRetryOrAreAbortedAreCounted(t *testing.T) {
 	counted(t, map[string]int64{
-		"rule in executions": 1, "rule in aborts": 1, "rule out executions": 1, "rule out retries": 0,
-		"pool total_conn": 1, "server http2xx_responses": 1, "server total_requests": 1,
+		"rule in executions": 1, "rule in aborts": 1, "rule out executions": 2, "rule out retries": 1,
+		"pool total_conn": 2, "server http2xx_responses": 1, "server total_requests": 1,
 	}, func(c *counting) {
 		c.node(status)
 		c.web(map[string]string{

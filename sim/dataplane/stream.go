@@ -50,7 +50,8 @@ func (c *client) stream(secure *tls.Conn) {
 	conf := v.conf.Load()
 	s := &stream{conn: c, turn: make(chan struct{}, 1), idle: conf.Timeout}
 	ctx, cancel := context.WithCancelCause(c.gen.ctx)
-	s.transaction = &transaction{v: v, conf: conf, client: c, ctx: ctx, cancel: cancel, number: 1}
+	s.transaction = &transaction{v: v, conf: conf, client: c, ctx: ctx, cancel: cancel, number: 1, started: v.d.now()}
+	s.watched = true // rules are bounded by rules, data by idle
 	req := &http.Request{Header: make(http.Header)}
 	if secure != nil {
 		s.conn = secure
@@ -83,7 +84,9 @@ func (c *client) stream(secure *tls.Conn) {
 			}
 			s.tell(err)
 		}
+		s.why = err
 	}
+	s.completionRules()
 }
 
 // run chooses the node, as the protocol wants it, and passes on what comes.
@@ -92,8 +95,9 @@ func (s *stream) run() error {
 	if err != nil {
 		return err
 	}
-	if len(s.conf.requestRules)+len(s.conf.responseRules) > 0 {
+	if len(s.conf.requestRules)+len(s.conf.responseRules)+len(s.conf.completionRules) > 0 {
 		s.prepareScript()
+		s.script.Streamer, s.script.Cache = nil, nil
 		s.script.ClientData = &trafficscript.Data{Bytes: first, More: s.more(s.conn)}
 		if first, err = s.request(); err != nil {
 			return err
@@ -226,7 +230,10 @@ func (c helloConn) Write(b []byte) (int, error) { return len(b), nil }
 func (s *stream) request() ([]byte, error) {
 	t := s.script
 	t.Phase = trafficscript.RequestPhase
-	s.runRules(s.conf.requestRules)
+	if err := s.rules(s.conf.requestRules); err != nil {
+		return nil, err
+	}
+	answered := len(t.Interim) > 0
 	for _, raw := range t.Interim {
 		if err := s.send(s.conn, []byte(raw)); err != nil {
 			return nil, err
@@ -243,7 +250,27 @@ func (s *stream) request() ([]byte, error) {
 	if len(d.Bytes) == 0 {
 		d.Bytes = nil
 	}
+	if answered { // by request.sendResponse: the node has no part in it
+		s.asked.Store(false)
+		return nil, nil
+	}
 	return out, nil
+}
+
+// rules runs rules, which may take and wait no longer than the connection may be
+// idle.
+func (s *stream) rules(names []string) error {
+	ctx := s.ctx
+	if s.idle > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.idle, errIdle)
+		defer cancel()
+	}
+	s.runRules(ctx, names)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // decided carries out what rules decided about the connection as a whole.
@@ -360,7 +387,10 @@ func (s *stream) fromNode(b []byte) ([]byte, error) {
 	t.Phase = trafficscript.ResponsePhase
 	t.Retry, t.Close, t.Discard = false, nil, false
 	t.ServerData = &trafficscript.Data{Bytes: b, More: s.more(s.node), Flush: func(_ context.Context, b []byte) error { return s.send(s.conn, b) }}
-	s.runRules(s.conf.responseRules)
+	t.ResponseTime = s.v.d.now().Sub(s.started)
+	if err := s.rules(s.conf.responseRules); err != nil {
+		return nil, err
+	}
 	d := t.ServerData
 	t.ServerData = nil
 	if err := s.decided(); err != nil {

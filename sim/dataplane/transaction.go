@@ -39,12 +39,17 @@ type transaction struct {
 	random io.Reader
 	// answered is the response that the response rules see.
 	answered *http.Response
+	decoded  io.Reader // its body, once a rule streams it
 	proxy    httputil.ReverseProxy
 
 	route   *route
 	node    *node  // that has the request now
 	by      origin // of the response that the client gets
 	retries int    // after request.retry and failed tries
+	again   int    // by request.retry alone
+	started time.Time
+	why     error // why it was not completed; nil: it was
+	dropped bool
 
 	response responseBody
 	// Read by the watcher of idle time.
@@ -88,7 +93,7 @@ func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fresh.Store(false)
 		c.busy.Add(-1)
 	}()
-	t := &transaction{v: v, conf: v.conf.Load(), client: c, w: w, host: r.Host, number: int(c.requests.Add(1))}
+	t := &transaction{v: v, conf: v.conf.Load(), client: c, w: w, host: r.Host, number: int(c.requests.Add(1)), started: v.d.now()}
 	t.ctx, t.cancel = context.WithCancelCause(r.Context())
 	defer t.end()
 	t.r = r.WithContext(t.ctx)
@@ -112,7 +117,7 @@ func (t *transaction) serve() {
 	if t.protect() {
 		return
 	}
-	if len(t.conf.requestRules)+len(t.conf.responseRules) > 0 || t.guardRule() != "" {
+	if len(t.conf.requestRules)+len(t.conf.responseRules)+len(t.conf.completionRules) > 0 || t.guardRule() != "" {
 		t.prepareScript()
 	}
 	if t.requestRules() {
@@ -124,6 +129,7 @@ func (t *transaction) serve() {
 
 // end releases all that the transaction holds.
 func (t *transaction) end() {
+	t.completionRules()
 	if t.node != nil {
 		t.node.end()
 	}
@@ -152,13 +158,20 @@ func (t *transaction) requestRules() bool {
 	if len(rules) == 0 {
 		return t.conf.Pool == discard && t.drop()
 	}
-	t.runRules(rules)
+	t.runRules(t.ctx, rules)
 	s := t.script
 	switch {
+	case s.Streaming():
+		t.endStream()
+		return true
 	case s.Discard || s.Pool == discard:
 		return t.drop()
 	case s.Close != nil:
 		t.closeWith(*s.Close)
+		return true
+	case len(s.Interim) > 0 && s.Answer == nil:
+		// Raw bytes in place of a response: nobody can tell where they end.
+		t.closeWith(strings.Join(s.Interim, ""))
 		return true
 	case s.Answer != nil:
 		t.v.stats.inc(vsDirectReplies)
@@ -238,9 +251,13 @@ func (t *transaction) limitDuration() {
 	if t.script != nil && t.script.Overrides.MaxTransactionDuration > 0 {
 		limit = t.script.Overrides.MaxTransactionDuration
 	}
+	if t.script != nil && t.script.Overrides.Timeout > 0 {
+		limit = shorter(limit, t.script.Overrides.Timeout)
+	}
 	if limit <= 0 {
 		return
 	}
+	limit = max(limit-t.v.d.now().Sub(t.started), 1)
 	t.v.d.tasks.spawn(func() {
 		if sleep(t.ctx, t.v.d.options.World.Clock(), limit) {
 			t.abort(errTooLong)
@@ -292,6 +309,7 @@ func (t *transaction) watch() {
 
 // drop ends the connection without a word.
 func (t *transaction) drop() bool {
+	t.dropped = true
 	t.v.stats.inc(vsDiscard)
 	panic(http.ErrAbortHandler)
 }
@@ -317,6 +335,8 @@ func (t *transaction) answer(a *trafficscript.Answer) {
 	for name, values := range a.Header {
 		h[name] = values
 	}
+	t.setCookies(h)
+	t.sees(a.Code, a.Reason, h)
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // not guessed
 	}
@@ -349,6 +369,8 @@ func (t *transaction) errorPage(code int) {
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Length", itoa(len(page.body)))
 	t.keepalive()
+	t.setCookies(h)
+	t.sees(code, "", h)
 	t.v.stats.response(code, generated)
 	t.w.WriteHeader(code)
 	if t.r.Method != http.MethodHead {
@@ -365,10 +387,13 @@ func (t *transaction) proxyError(_ http.ResponseWriter, _ *http.Request, err err
 	if cause := context.Cause(t.ctx); cause != nil && t.ctx.Err() != nil {
 		err = cause
 	}
-	if !errors.Is(err, errDropped) && !errors.Is(err, errCloseWith) && !errors.Is(err, context.Canceled) {
+	t.why = err
+	if !errors.Is(err, errStreamed) && !errors.Is(err, errDropped) && !errors.Is(err, errCloseWith) && !errors.Is(err, context.Canceled) {
 		t.tell(err)
 	}
 	switch {
+	case errors.Is(err, errStreamed):
+		t.why = nil
 	case errors.Is(err, errDropped):
 		t.drop()
 	case errors.Is(err, errCloseWith):

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -33,14 +34,15 @@ type vserver struct {
 // serverConf is a virtual server's configuration, made ready once.
 type serverConf struct {
 	*VirtualServer
-	requestRules  []string // those enabled
-	responseRules []string
-	location      *regexp.Regexp // nil: none, or not a regular expression
-	problem       string         // why the server cannot run at all
-	sites         *sites
-	mode          mode
-	tls           atomic.Pointer[serverTLS] // nil: not asked for yet
-	cookiePath    *regexp.Regexp            // nil: none, or not a regular expression
+	requestRules    []string // those enabled
+	responseRules   []string
+	completionRules []string       // at the end of transactions
+	location        *regexp.Regexp // nil: none, or not a regular expression
+	problem         string         // why the server cannot run at all
+	sites           *sites
+	mode            mode
+	tls             atomic.Pointer[serverTLS] // nil: not asked for yet
+	cookiePath      *regexp.Regexp            // nil: none, or not a regular expression
 	// Replacements as package regexp writes them.
 	locationReplace, cookieReplace string
 }
@@ -54,6 +56,8 @@ func newServerConf(v *VirtualServer) (*serverConf, []error) {
 		VirtualServer: v,
 		requestRules:  enabledRules(v.RequestRules),
 		responseRules: enabledRules(v.ResponseRules),
+
+		completionRules: enabledRules(v.CompletionRules),
 	}
 	var problems []error
 	for _, re := range []struct {
@@ -152,7 +156,7 @@ func (d *DataPlane) applyServer(name string, vs *VirtualServer) {
 		d.event(Event{Level: "WARN", Section: section, Tag: "confmod", Text: p.Error()})
 	}
 	if conf.Enabled {
-		v.usedRules = append(append(v.usedRules, conf.requestRules...), conf.responseRules...)
+		v.usedRules = slices.Concat(conf.requestRules, conf.responseRules, conf.completionRules)
 		for _, r := range v.usedRules {
 			d.uses.rule(r, 1)
 			if d.rule(r) == nil {

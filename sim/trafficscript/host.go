@@ -40,6 +40,10 @@ type Host interface {
 
 	// Sleep returns after d, or with an error as soon as ctx is done.
 	Sleep(ctx context.Context, d time.Duration) error
+
+	// Waiting is called before the rule waits for anything, so that the Host can
+	// see to it that the wait ends with the time-out of the connection.
+	Waiting()
 }
 
 // Phase tells when a rule runs.
@@ -82,6 +86,7 @@ type Transaction struct {
 	Retries       int            // how often the request was sent again so far
 	Resendable    bool           // request.isResendable, request.retry: the whole request can be sent again
 
+	MaxDuration  time.Duration // the virtual server's max_transaction_duration; 0: none
 	Started      time.Time     // when the client's first byte came; zero: not known
 	QueueTime    time.Duration // spent waiting for a connection to a node
 	ResponseTime time.Duration // from the request's first byte to the response's headers; 0: no response
@@ -203,6 +208,10 @@ type TLS struct {
 	CertName   string // name of the server key in use
 	SessionID  string
 	Cipher     string
+
+	// PassedThrough: TLS is not taken off here; ServerName and SessionID are those
+	// of the ClientHello, and nothing else is known.
+	PassedThrough bool
 
 	CloseAlert bool // whether the client gets a close alert; rules may change it
 

@@ -93,6 +93,8 @@ func (h *memoryHost) generic() *memoryHost {
 	return h
 }
 
+func (h *memoryHost) Waiting() {}
+
 func (h *memoryHost) StartResponse(_ context.Context, a *ts.Answer, length int64) error {
 	h.streamed = a
 	h.written += fmt.Sprintf("%d %d|", a.Code, length)

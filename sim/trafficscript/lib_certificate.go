@@ -19,7 +19,7 @@ import (
 var certificateFunctions = append(append([]function{
 	fact("ssl.clientCertStatus", func(r *run) value {
 		switch {
-		case r.tx.TLS == nil:
+		case !r.decrypted():
 			return value{}
 		case clientCertificate(r.tx.TLS) == nil:
 			return stringValue("NoClientCert")

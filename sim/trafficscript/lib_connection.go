@@ -144,7 +144,11 @@ var requestFunctions = []function{
 		return value{}
 	}).in(inRequest),
 	fact("request.getMaxTransactionDuration", func(r *run) value {
-		return intValue(int64(r.tx.Overrides.MaxTransactionDuration / time.Second))
+		limit := r.tx.MaxDuration
+		if set := r.tx.Overrides.MaxTransactionDuration; set > 0 {
+			limit = set
+		}
+		return intValue(int64(limit / time.Second))
 	}),
 	fn("request.setVirtualServerTimeout", 1, 1, func(r *run, a []value) value {
 		r.tx.Overrides.Timeout = r.seconds(a[0])
@@ -180,13 +184,16 @@ func (r *run) seconds(v value) time.Duration {
 // sslFunctions are those ssl.* facts that the Host knows; "" on a plain
 // connection.
 var sslFunctions = []function{
-	fact("ssl.isSSL", func(r *run) value { return boolValue(r.tx.TLS != nil) }),
+	fact("ssl.isSSL", func(r *run) value { return boolValue(r.decrypted()) }),
 	tlsFact("ssl.getTLSServerName", func(t *TLS) string { return t.ServerName }),
 	tlsFact("ssl.serverSiteName", func(t *TLS) string { return t.SiteName }),
 	tlsFact("ssl.serverCertName", func(t *TLS) string { return t.CertName }),
 	tlsFact("ssl.sslSessionID", func(t *TLS) string { return t.SessionID }),
 	tlsFact("ssl.clientCipher", func(t *TLS) string { return t.Cipher }),
 }
+
+// decrypted tells whether TLS is taken off here.
+func (r *run) decrypted() bool { return r.tx.TLS != nil && !r.tx.TLS.PassedThrough }
 
 func tlsFact(name string, f func(*TLS) string) function {
 	return fact(name, func(r *run) value {

@@ -23,7 +23,7 @@ var qualityFunctions = append(append(append(append(
 		return intValue(int64(r.memory + stored + len(r.requestText()) + len(r.responseText())))
 	}),
 ), closeAlert("ssl.getClientCloseAlert", "ssl.setClientCloseAlert", func(t *Transaction) *bool {
-	if t.TLS == nil {
+	if t.TLS == nil || t.TLS.PassedThrough {
 		return nil
 	}
 	return &t.TLS.CloseAlert
@@ -41,13 +41,13 @@ var qualityFunctions = append(append(append(append(
 	// and it is not emulated for older ones. So no client is said to support it.
 	fact("ssl.clientSupportsSecureRenegotiation", func(*run) value { return intValue(0) }),
 	fact("ssl.requestCert", func(r *run) value {
-		if r.tx.TLS == nil {
+		if !r.decrypted() {
 			return r.discard()
 		}
 		return value{}
 	}).in(inRequest|inResponse),
 	fact("ssl.requireCert", func(r *run) value {
-		if r.tx.TLS == nil || clientCertificate(r.tx.TLS) == nil {
+		if !r.decrypted() || clientCertificate(r.tx.TLS) == nil {
 			return r.discard()
 		}
 		return value{}

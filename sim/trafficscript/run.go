@@ -109,6 +109,7 @@ func (r *run) tellTime(took time.Duration) {
 // Time that passes in it is not the rule's, and after it the rule may use as many
 // instructions again: the limit is on those without yielding.
 func (r *run) waits() func() {
+	r.host.Waiting()
 	began := r.host.Now()
 	return func() {
 		passed := r.host.Now().Sub(began)

@@ -61,7 +61,7 @@ func put(u *dataplane.Update, path, name string, r *resource) bool {
 			}
 		})
 	default:
-		return false
+		return putNamed(u, path, name, r)
 	}
 	return true
 }
@@ -81,13 +81,16 @@ func storedKey(r *resource) *dataplane.ServerKey {
 	return &dataplane.ServerKey{Public: r.text("basic", "public"), Private: r.text("basic", "private")}
 }
 
-func file(r *resource) *dataplane.File { return &dataplane.File{Content: string(r.content)} }
+func file(r *resource) *dataplane.File {
+	return &dataplane.File{Content: string(r.content), Modified: r.at}
+}
 
 func globalSettings(r *resource) *dataplane.Global {
 	return &dataplane.Global{
 		IdleTimeout:     r.seconds("connection", "idle_timeout"),
 		VariablePoolUse: r.flag("trafficscript", "variable_pool_use"),
 		MaxInstructions: r.number("trafficscript", "max_instr"),
+		Script:          scriptSettings(r),
 		TLS: dataplane.GlobalTLS{
 			TLS10:        r.flag("ssl", "support_tls1"),
 			TLS11:        r.flag("ssl", "support_tls1_1"),

@@ -14,9 +14,12 @@ func virtualServer(r *resource) *dataplane.VirtualServer {
 		ListenOnTrafficIPs: r.list("basic", "listen_on_traffic_ips"),
 		ListenOnHosts:      r.list("basic", "listen_on_hosts"),
 
-		RequestRules:   r.list("basic", "request_rules"),
-		ResponseRules:  r.list("basic", "response_rules"),
-		RulesOnConnect: r.flag("basic", "rules_on_connect"),
+		RequestRules:  r.list("basic", "request_rules"),
+		ResponseRules: r.list("basic", "response_rules"),
+
+		CompletionRules:   r.list("basic", "completion_rules"),
+		ServiceLevelClass: r.text("basic", "slm_class"),
+		RulesOnConnect:    r.flag("basic", "rules_on_connect"),
 
 		ProtectionClass:          r.text("basic", "protection_class"),
 		MaxConcurrentConnections: r.number("basic", "max_concurrent_connections"),

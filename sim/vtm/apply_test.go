@@ -23,6 +23,12 @@ func TestEverySettingReachesTheDataPlane(t *testing.T) {
 		"monitors":          func(u dataplane.Update) any { return u.Monitors["x"] },
 		"ssl/server_keys":   func(u dataplane.Update) any { return u.ServerKeys["x"] },
 		"ssl/ticket_keys":   func(u dataplane.Update) any { return u.TicketKeys["x"] },
+		"rate":              func(u dataplane.Update) any { return u.Rates["x"] },
+		"locations":         func(u dataplane.Update) any { return u.Locations["x"] },
+		"traffic_managers":  func(u dataplane.Update) any { return u.TrafficManagers["x"] },
+
+		"service_level_monitors": func(u dataplane.Update) any { return u.ServiceLevels["x"] },
+		"rule_authenticators":    func(u dataplane.Update) any { return u.Authenticators["x"] },
 	} {
 		kind := s.types[path]
 		plain := &resource{kind: kind, name: "x"}

@@ -273,12 +273,22 @@ func (h *host) Random() uint64 {
 	return z ^ z>>31
 }
 
-// Sleep takes no time: it moves the run's clock.
+// Sleep takes no time: it moves the run's clock, as far as a virtual server's
+// time-out allows.
 func (h *host) Sleep(ctx context.Context, d time.Duration) error {
 	h.slept += d
 	fmt.Fprintf(h.out, "sleep   %s\n", d)
+	if h.slept > timeout {
+		return context.DeadlineExceeded
+	}
 	return ctx.Err()
 }
+
+// timeout is the default of a virtual server's connection!timeout.
+const timeout = 300 * time.Second
+
+// Waiting needs nothing: only Sleep waits, and not for others.
+func (h *host) Waiting() {}
 
 // try runs the rules of both phases and prints what they did.
 func (h *host) try(ctx context.Context, request, response []*trafficscript.Rule) int {
