@@ -47,6 +47,7 @@ fuzz: ## coverage-guided fuzzing of everything hostile, FUZZTIME each
 docs: ## the pages in docs/ that are made from code and data
 	$(GO) test ./internal/facts -run SettingsPage -update
 	$(GO) test $(TESTFLAGS) ./sim/vtm -run FidelityPage -update
+	$(GO) test $(TESTFLAGS) ./sim/vtm/admin -run Screenshots -update
 
 kubectl: bin/kubectl ## a current kubectl, built from its Go module
 

@@ -1,0 +1,68 @@
+Feature: Addresses
+  Which address an Ingress gets, who may have it, and what else is on it already.
+
+  Background:
+    Given a cluster with 3 nodes and a traffic manager
+    And the IngressClass "vtm" of this controller
+
+  Scenario: Without an address and a default group an Ingress is refused
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply an Ingress "web" for host "web.example" to Service "web" without an address
+    Then Ingress "web" has a warning "NoAddress" that names "default_traffic_ip_group"
+
+  Scenario: A group that is there already is used as it is when it is shared, and refused when not
+    Given somebody's Traffic IP Group "edge" with the address 10.0.9.1
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply an Ingress "a-shared" for host "web.example" to Service "web" at shared address 10.0.9.1
+    Then "http://web.example/" at 10.0.9.1 is answered by a pod of Deployment "web"
+    When I apply an Ingress "b-dedicated" for host "web.example" to Service "web" at 10.0.9.1
+    Then Ingress "b-dedicated" has a warning "AddressInUse" that names "edge"
+    When I delete Ingress "a-shared"
+    And I delete Ingress "b-dedicated"
+    Then nothing of ours is left on the traffic manager
+    And somebody's Traffic IP Group "edge" is as it was
+
+  Scenario: A virtual server of somebody else keeps its port
+    Given somebody's virtual server "theirs" on port 80 of every address
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply an Ingress "web" for host "web.example" to Service "web" at shared address 10.0.5.223
+    Then Ingress "web" has a warning "AddressInUse" that names "theirs"
+    When I annotate Ingress "web" with vtm.pulsesecure.net/port "8080"
+    Then "http://web.example:8080/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And somebody's virtual server "theirs" is as it was
+
+  Scenario: An Ingress moves to another address
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "web" for host "web.example" to Service "web" at shared address 10.0.5.223
+    And "http://web.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    When I annotate Ingress "web" with vtm.pulsesecure.net/shared-ip-address "10.0.5.224"
+    Then "http://web.example/" at 10.0.5.224 is answered by a pod of Deployment "web"
+    And nobody listens at 10.0.5.223 on port 80
+    And Ingress "web" has the address 10.0.5.224 with port 80 in its status
+
+  Scenario: Namespaces have the addresses and hosts that the settings give them
+    Given the setting allowed_addresses is "default=10.0.2.0/24,other=10.0.3.0/24"
+    And the setting allowed_hosts is "default=web.example,other=other.example"
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply an Ingress "good" for host "a.web.example" to Service "web" at 10.0.2.223
+    And I apply an Ingress "bad-address" for host "b.web.example" to Service "web" at 10.0.3.223
+    And I apply an Ingress "bad-host" for host "b.other.example" to Service "web" at 10.0.2.224
+    Then "http://a.web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And Ingress "bad-address" has a warning "AddressNotAllowed" that names "10.0.3.223"
+    And Ingress "bad-host" has a warning "HostNotAllowed" that names "b.other.example"
+
+  Scenario: Port 80 redirects to HTTPS by a setting, unless an Ingress says no
+    Given the setting default_ssl_redirect is "true"
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And a TLS Secret "cert" for "web.example"
+    When I apply a TLS Ingress "web" for host "web.example" with Secret "cert" to Service "web" at 10.0.2.223
+    Then "http://web.example/x" at 10.0.2.223 is redirected to "https://web.example/x"
+    When I annotate Ingress "web" with ingress.kubernetes.io/ssl-redirect "false"
+    Then nobody listens at 10.0.2.223 on port 80
+    And "https://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
