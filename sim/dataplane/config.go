@@ -86,7 +86,12 @@ type VirtualServer struct {
 	CompletionRules []string
 	// ServiceLevelClass counts the response times (slm_class).
 	ServiceLevelClass string
-	RulesOnConnect    bool // client_first: request rules do not wait for data
+	// Whether requests are written down at all, and all that no rule decides about:
+	// log!enabled or syslog!enabled, log!save_all; recent_connections!enabled,
+	// !save_all. Rules see it; nothing is written.
+	RequestLog, RequestLogAll               bool
+	RecentConnections, RecentConnectionsAll bool
+	RulesOnConnect                          bool // client_first: request rules do not wait for data
 
 	MaxConcurrentConnections int    // 0: no limit
 	ProtectionClass          string // "": none

@@ -30,6 +30,11 @@
 //   - back_off doubles a monitor's delay with each failure, up to four times.
 //   - Draining nodes get no requests, as there are no sessions yet.
 //   - A rule that is aborted ends alone; the next one runs.
+//   - Rate classes let their number through at once, and then one each time a
+//     period's n-th part has passed. A service level class counts the responses of
+//     the last ten seconds. Bandwidth classes and DSCP slow and mark nothing.
+//   - Rules ask nobody outside but nodes and addresses: places, names and users are
+//     in extra files (trafficscript.PlacesFile, HostsFile, UsersFile).
 //   - Requests that two servers might read in two ways are refused (framing.go).
 //   - What fails with a client is an event always: WARN where section log asks for
 //     it, else INFO.

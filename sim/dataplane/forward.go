@@ -306,6 +306,9 @@ func (t *transaction) try(out *http.Request, n *node, conf *Pool) (*http.Respons
 		// apart.
 		target.Host = t.r.Host
 	}
+	if conf.TLS.Enabled && conf.TLS.ServerName && t.script != nil && t.script.NodeServerName != "" {
+		target.Host = t.script.NodeServerName
+	}
 	req := out.WithContext(out.Context())
 	req.URL = &target
 	req.Body, req.ContentLength = nil, t.r.ContentLength

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -111,6 +112,7 @@ func (d *DataPlane) newMachine() *trafficscript.Machine {
 		Place:          func(a netip.Addr) (trafficscript.Place, bool) { return o.tables.Load().Place(a) },
 		Authenticate:   d.authenticate,
 		BandwidthClass: func(class string) bool { return find[BandwidthClass](&o.bandwidth, class) != nil },
+		PoolHasRoom:    d.poolHasRoom,
 		Dial:           d.dialForRule,
 		Rates:          rateClasses{&o.rates},
 		Resolver:       resolver{o},
@@ -128,6 +130,21 @@ func (d *DataPlane) newMachine() *trafficscript.Machine {
 		}
 	}
 	return m
+}
+
+// poolHasRoom tells whether a node of the pool has fewer requests than it may.
+func (d *DataPlane) poolHasRoom(name string) (room, known bool) {
+	p := d.pool(name)
+	if p == nil {
+		return false, false
+	}
+	free := below(p.conf.Load().limit())
+	for _, tier := range *p.usable.Load() {
+		if slices.ContainsFunc(tier, free) {
+			return true, true
+		}
+	}
+	return false, true
 }
 
 // extraFile returns an extra file as rules see it.

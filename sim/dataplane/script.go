@@ -41,6 +41,8 @@ func (v *vserver) newScript(c *client, conf *serverConf, secure *tls.ConnectionS
 		DefaultPool:       conf.Pool,
 		MaxDuration:       conf.MaxTransactionDuration,
 		ServiceLevelClass: conf.ServiceLevelClass,
+		RequestLog:        trafficscript.Marking{Enabled: conf.RequestLog, Marked: conf.RequestLogAll},
+		RecentConnections: trafficscript.Marking{Enabled: conf.RecentConnections, Marked: conf.RecentConnectionsAll},
 		Machine:           v.d.objects.machine.Load(),
 		Data:              v.d.data,
 		LocalData:         v.d.localData,
@@ -124,6 +126,12 @@ func (t *transaction) responseRules(res *http.Response) (again bool, err error) 
 	s.Retry, s.Answer, s.Close, s.Discard = false, nil, nil, false
 	s.Resendable = t.body.replayable()
 	s.ResponseTime = t.v.d.now().Sub(t.started)
+	if t.route != nil {
+		s.QueueTime = t.route.waited
+	}
+	if conf := t.node.pool.conf.Load(); conf.TLS.Enabled {
+		s.NodeTLS, s.NodeCloseAlert = true, conf.TLS.SendCloseAlerts
+	}
 	_, reason, _ := strings.Cut(res.Status, " ")
 	s.Response = &trafficscript.Response{Proto: res.Proto, Code: res.StatusCode, Reason: reason, Header: res.Header}
 	defer t.setCookies(res.Header)

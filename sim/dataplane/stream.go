@@ -34,6 +34,10 @@ type stream struct {
 	// asked tells that client data went to the node which it has not answered yet:
 	// its next data is a response. Without it, client data is a new request.
 	asked atomic.Bool
+	// responded gets one when a response begins; silent is closed when the node sends
+	// no more. The next of several requests that came at once waits for either.
+	responded chan struct{}
+	silent    chan struct{}
 }
 
 var (
@@ -48,7 +52,7 @@ func (c *client) stream(secure *tls.Conn) {
 	c.busy.Add(1)
 	v := c.server
 	conf := v.conf.Load()
-	s := &stream{conn: c, turn: make(chan struct{}, 1), idle: conf.Timeout}
+	s := &stream{conn: c, turn: make(chan struct{}, 1), responded: make(chan struct{}, 1), silent: make(chan struct{}), idle: conf.Timeout}
 	ctx, cancel := context.WithCancelCause(c.gen.ctx)
 	s.transaction = &transaction{v: v, conf: conf, client: c, ctx: ctx, cancel: cancel, number: 1, started: v.d.now()}
 	s.watched = true // rules are bounded by rules, data by idle
@@ -110,7 +114,7 @@ func (s *stream) run() error {
 		r.sslSession, _ = helloSession(1, first)
 	}
 	s.route = r
-	if s.node, err = s.v.d.connect(s.ctx, s.poolName(), r, ""); err != nil {
+	if s.node, err = s.v.d.connect(s.ctx, s.poolName(), r, s.nodeServerName()); err != nil {
 		return err
 	}
 	defer s.node.Close()
@@ -286,6 +290,14 @@ func (s *stream) decided() error {
 	return nil
 }
 
+// nodeServerName is what a rule wants SNI to say to the node; "" if none does.
+func (s *stream) nodeServerName() string {
+	if s.script == nil {
+		return ""
+	}
+	return s.script.NodeServerName
+}
+
 func (s *stream) discarded() error {
 	s.v.stats.inc(vsDiscard)
 	return errStreamEnd
@@ -317,14 +329,18 @@ func (s *stream) pass() error {
 	s.lastMove.Store(s.v.d.now().UnixNano())
 	up := make(chan error, 1)
 	go func() {
-		err := s.pump(s.conn, s.node, s.fromClient)
+		err := s.sendOn(s.node, nil, s.nextRequest) // behind the first one
+		if err == nil {
+			err = s.pump(s.conn, s.node, s.fromClient, s.nextRequest)
+		}
 		// Without proxy_close the end of the client is the end of all.
 		if err != nil || !s.conf.ProxyClose || s.node.CloseWrite() != nil {
 			s.node.Close()
 		}
 		up <- err
 	}()
-	err := s.pump(s.node, s.conn, s.fromNode)
+	err := s.pump(s.node, s.conn, s.fromNode, nil)
+	close(s.silent)
 	half, ok := s.conn.(interface{ CloseWrite() error })
 	if err != nil || !s.conf.ProxyClose || !ok || half.CloseWrite() != nil {
 		s.conn.Close()
@@ -336,13 +352,62 @@ func (s *stream) pass() error {
 	return err
 }
 
+// sendOn sends b, and then what next gives, until that is nothing.
+func (s *stream) sendOn(to net.Conn, b []byte, next func() ([]byte, error)) (err error) {
+	for {
+		if len(b) > 0 {
+			if err := s.send(to, b); err != nil {
+				return err
+			}
+		}
+		if next == nil {
+			return nil
+		}
+		if b, err = next(); err != nil || b == nil {
+			return err
+		}
+	}
+}
+
+// nextRequest returns the next request of those that came at once, when the node
+// has answered the one before; nil when there is none.
+func (s *stream) nextRequest() ([]byte, error) {
+	if err := s.take(); err != nil {
+		return nil, err
+	}
+	more := s.script != nil && len(s.script.ClientData.Bytes) > 0
+	s.give()
+	if !more {
+		return nil, nil
+	}
+	for s.asked.Load() {
+		select {
+		case <-s.responded:
+		case <-s.silent:
+			return nil, nil
+		case <-s.ctx.Done():
+			return nil, context.Cause(s.ctx)
+		}
+	}
+	if err := s.take(); err != nil {
+		return nil, err
+	}
+	defer s.give()
+	s.asked.Store(true)
+	b, err := s.request()
+	if b == nil {
+		b = []byte{} // a rule answered it: there may be another
+	}
+	return b, err
+}
+
 // pump passes on one direction; nil: it ended.
-func (s *stream) pump(from, to net.Conn, change func([]byte) ([]byte, error)) error {
+func (s *stream) pump(from, to net.Conn, change func([]byte) ([]byte, error), next func() ([]byte, error)) error {
 	for {
 		b, err := s.read(from)
 		if len(b) > 0 {
-			if b, err = change(b); err == nil && len(b) > 0 {
-				err = s.send(to, b)
+			if b, err = change(b); err == nil {
+				err = s.sendOn(to, b, next)
 			}
 		}
 		switch {
@@ -376,7 +441,14 @@ func (s *stream) fromClient(b []byte) ([]byte, error) {
 // fromNode sees what the node sends: what comes first after a request is what the
 // response rules see.
 func (s *stream) fromNode(b []byte) ([]byte, error) {
-	if !s.asked.Swap(false) || len(s.conf.responseRules) == 0 || s.conf.mode == modeTLS {
+	asked := s.asked.Swap(false)
+	if asked {
+		select {
+		case s.responded <- struct{}{}:
+		default:
+		}
+	}
+	if !asked || len(s.conf.responseRules) == 0 || s.conf.mode == modeTLS {
 		return b, nil
 	}
 	if err := s.take(); err != nil {

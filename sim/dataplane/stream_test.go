@@ -108,6 +108,44 @@ func TestRulesOfStreamsSeeRequestsAndResponses(t *testing.T) {
 	})
 }
 
+// TestRequestsThatComeAtOnceAreServedOneByOne: the next one waits for the response
+// to the one before, and one that a rule answers never reaches the node.
+func TestRequestsThatComeAtOnceAreServedOneByOne(t *testing.T) {
+	streamed(t, "client_first", upper, func(w *web, conn net.Conn, r *bufio.Reader) {
+		fmt.Fprint(conn, "one\ntwo\nnoop\nthree\nfo")
+		wantLine(w.t, r, "ONE!\n")
+		wantLine(w.t, r, "TWO!\n")
+		wantLine(w.t, r, "ok\n")
+		wantLine(w.t, r, "THREE!\n")
+		fmt.Fprint(conn, "ur\n")
+		wantLine(w.t, r, "FOUR!\n")
+	}, func(u *Update, v *VirtualServer) {
+		u.Rules = map[string]*Rule{"in": {Source: `$l = request.endsWith("\n"); if ($l == "noop\n") { request.sendResponse("ok\n"); break; }
+			request.set(string.replace($l, "\n", "!\n"));`}}
+		v.RequestRules = []string{"in"}
+	})
+}
+
+// TestStreamsEndWithTheirRules: a rule that waits for ever ends its stream with the
+// virtual server's time-out; completion rules tell how it ended.
+func TestStreamsEndWithTheirRules(t *testing.T) {
+	streamed(t, "client_first", upper, func(w *web, conn net.Conn, r *bufio.Reader) {
+		fmt.Fprint(conn, "x\n")
+		if rest, err := io.ReadAll(r); len(rest) > 0 || err != nil {
+			w.t.Errorf("got %q, %v", rest, err)
+		}
+		synctest.Wait()
+		w.wantTold("ruleabort", "connection.sleep: ")
+		w.wantTold("rulelogmsginfo", "ended TIMEOUT")
+	}, func(u *Update, v *VirtualServer) {
+		u.Rules = map[string]*Rule{
+			"in":  {Source: `while (1) { connection.sleep(1000); }`},
+			"end": {Source: `log.info("ended " . connection.getCompletionReasonCode());`},
+		}
+		v.RequestRules, v.CompletionRules, v.Timeout = []string{"in"}, []string{"end"}, 20*time.Second
+	})
+}
+
 func TestARuleChoosesThePoolOfAStream(t *testing.T) {
 	streamed(t, "client_first", func(net.Conn) {}, func(w *web, conn net.Conn, r *bufio.Reader) {
 		w.listen("10.8.0.2:25", func(c net.Conn) {

@@ -19,7 +19,12 @@ func virtualServer(r *resource) *dataplane.VirtualServer {
 
 		CompletionRules:   r.list("basic", "completion_rules"),
 		ServiceLevelClass: r.text("basic", "slm_class"),
-		RulesOnConnect:    r.flag("basic", "rules_on_connect"),
+
+		RequestLog:           r.flag("log", "enabled") || r.flag("syslog", "enabled"),
+		RequestLogAll:        r.flag("log", "save_all"),
+		RecentConnections:    r.flag("recent_connections", "enabled"),
+		RecentConnectionsAll: r.flag("recent_connections", "save_all"),
+		RulesOnConnect:       r.flag("basic", "rules_on_connect"),
 
 		ProtectionClass:          r.text("basic", "protection_class"),
 		MaxConcurrentConnections: r.number("basic", "max_concurrent_connections"),
