@@ -2,6 +2,7 @@ package trafficscript_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +11,7 @@ import (
 	ts "vtm-ingress/sim/trafficscript"
 )
 
-func seeds(f *testing.F) []string {
+func seeds(f testing.TB) []string {
 	files, err := filepath.Glob("testdata/*.ts")
 	if err != nil {
 		f.Fatal(err)
@@ -35,34 +36,81 @@ func FuzzRule(f *testing.F) {
 	for _, s := range seeds(f) {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, source string) {
-		load := func(name string) ([]byte, bool) {
-			if name == "test" {
-				return []byte(testLibrary), true
-			}
-			return []byte(source), name == "self"
+	f.Fuzz(checkRule)
+}
+
+// TestManyMutilatedRules is a bounded piece of FuzzRule: programs that were cut,
+// joined and changed at random places, always the same ones.
+func TestManyMutilatedRules(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	all := seeds(t)
+	for range 1500 {
+		source := all[random.IntN(len(all))]
+		for range 1 + random.IntN(4) {
+			source = mutilate(random, source, all[random.IntN(len(all))])
 		}
-		rule, diags := ts.Compile("fuzz", []byte(source), load)
-		if (rule == nil) != (len(diags.Errors()) > 0) {
-			t.Fatalf("rule %v with %v", rule, diags)
+		checkRule(t, source)
+		if t.Failed() {
+			t.Fatalf("source:\n%s", source)
 		}
-		for _, d := range diags {
-			if d.Line < 1 || d.Column < 1 || d.Message == "" {
-				t.Fatalf("diagnostic %+v", d)
-			}
+	}
+}
+
+func mutilate(random *rand.Rand, s, other string) string {
+	if len(s) == 0 {
+		return other
+	}
+	from := random.IntN(len(s))
+	to := from + random.IntN(min(len(s)-from, 40)+1)
+	switch random.IntN(5) {
+	case 0: // something is missing
+		return s[:from] + s[to:]
+	case 1: // something is there twice
+		return s[:to] + s[from:]
+	case 2: // something else is in between
+		if len(other) > 0 {
+			at := random.IntN(len(other))
+			return s[:from] + other[at:min(at+40, len(other))] + s[to:]
 		}
-		if rule == nil {
-			return
+	case 3: // it breaks off
+		return s[:from]
+	}
+	b := []byte(s) // a byte is another one
+	const others = "\x00\n\"'{}()[];$#.,=&|0a\xff"
+	b[from] = others[random.IntN(len(others))]
+	return string(b)
+}
+
+// checkRule is what holds for any source.
+func checkRule(t *testing.T, source string) {
+	load := func(name string) ([]byte, bool) {
+		if name == "test" {
+			return []byte(testLibrary), true
 		}
-		limits := ts.Limits{Instructions: 5000, Depth: 50, Memory: 1 << 20}
-		for _, h := range []*memoryHost{newHost(), newHost().respond()} {
-			result := rule.Run(context.Background(), h, limits)
-			if result.Instructions > limits.Instructions || (result.End == ts.Aborted) != (result.Err != nil) {
-				t.Fatalf("result %+v", result)
-			}
+		return []byte(source), name == "self"
+	}
+	rule, diags := ts.Compile("fuzz", []byte(source), load)
+	if (rule == nil) != (len(diags.Errors()) > 0) {
+		t.Fatalf("rule %v with %v", rule, diags)
+	}
+	for _, d := range diags {
+		if d.Line < 1 || d.Column < 1 || d.Message == "" {
+			t.Fatalf("diagnostic %+v", d)
+		}
+	}
+	if rule == nil {
+		return
+	}
+	limits := ts.Limits{Instructions: 5000, Depth: 50, Memory: 1 << 20}
+	for _, h := range []*memoryHost{newHost(), newHost().respond(), newHost().generic(), newHost().respond().generic()} {
+		result := rule.Run(context.Background(), h, limits)
+		if result.Instructions > limits.Instructions || (result.End == ts.Aborted) != (result.Err != nil) {
+			t.Fatalf("result %+v", result)
+		}
+		if h.tx.ClientData == nil {
 			checkTransaction(t, &h.tx)
 		}
-	})
+	}
 }
 
 // checkTransaction: whatever a rule does, what goes on the wire keeps to one

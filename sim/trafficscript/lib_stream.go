@@ -81,7 +81,7 @@ func startResponse(r *run, a []value) value {
 	code, reason := r.statusCode(a[0])
 	answer := &Answer{Code: code, Reason: reason, Header: r.headerLines(r.stringArg(a, 3))}
 	if len(a) < 4 && r.tx.Phase == ResponsePhase && r.tx.Response != nil {
-		answer.Header = r.tx.Response.Header.Clone()
+		answer.Header = r.responseHeaders().h.Clone()
 		for _, name := range []string{"Content-Length", "Content-Encoding", "Transfer-Encoding"} {
 			answer.Header.Del(name)
 		}

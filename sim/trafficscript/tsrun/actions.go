@@ -102,6 +102,8 @@ func (h *host) printDecisions() {
 		}
 	}
 	switch {
+	case tx.Streaming():
+		h.action("stream", "the response is what was streamed")
 	case tx.Answer != nil:
 		h.printAnswer()
 	case tx.Close != nil:
@@ -115,13 +117,16 @@ func (h *host) printDecisions() {
 	}
 }
 
+func reasonOf(a *trafficscript.Answer) string {
+	if a.Reason == "" {
+		return http.StatusText(a.Code)
+	}
+	return a.Reason
+}
+
 func (h *host) printAnswer() {
 	a := h.tx.Answer
-	reason := a.Reason
-	if reason == "" {
-		reason = http.StatusText(a.Code)
-	}
-	h.action("answer", "%d %s", a.Code, reason)
+	h.action("answer", "%d %s", a.Code, reasonOf(a))
 	h.printHeaders("answer", nil, a.Header)
 	if a.Body != "" {
 		h.action("answer", "%q", a.Body)

@@ -33,7 +33,7 @@ type Run struct {
 	VirtualServer string         `default:"virtual server" help:"Name of the virtual server."`
 	DefaultPool   string         `default:"default" help:"Pool of the virtual server."`
 
-	Extra string    `placeholder:"DIR" help:"Folder of extra files, for resource.get and its like."`
+	Extra string    `placeholder:"DIR" help:"Folder of extra files, for resource.get and its like; among them the tables geo.csv, hosts and authenticators.json."`
 	Host  string    `default:"vtm.example.com" help:"Name of the machine, for sys.hostname."`
 	Time  time.Time `help:"Time that rules see, as 2026-01-02T15:04:05Z; now if not given."`
 	Seed  uint64    `default:"1" help:"Seed of what rules take for chance."`
@@ -141,13 +141,31 @@ func (c *Run) host(out io.Writer, now func() time.Time) (*host, error) {
 		VirtualServer: c.VirtualServer, DefaultPool: c.DefaultPool, Remote: c.Client, Local: c.Listen, Resendable: true,
 		Started: h.Now(), Request: request,
 		Machine: &trafficscript.Machine{HostName: c.Host, ProcessID: 1, RESTPort: 9070, Counters: new(trafficscript.Counters), File: extraFiles(c.Extra)},
+		Sockets: new(trafficscript.Sockets),
 		Data:    trafficscript.NewStore(dataSize), LocalData: trafficscript.NewStore(dataSize), ConnectionData: trafficscript.NewStore(dataSize),
 	}
+	if err := c.tables(h.tx.Machine); err != nil {
+		return nil, err
+	}
+	h.tx.Streamer = h
 	if tls {
 		name, _, _ := strings.Cut(request.Host, ":")
 		h.tx.TLS = &trafficscript.TLS{ServerName: name}
 	}
 	return h, nil
+}
+
+// tables lets rules ask those of the extra files.
+func (c *Run) tables(m *trafficscript.Machine) error {
+	if m.File == nil {
+		return nil
+	}
+	t, err := trafficscript.ReadTables(m.File)
+	if err != nil {
+		return err
+	}
+	m.Place, m.Resolver, m.Authenticate = t.Place, t, t.Authenticate
+	return nil
 }
 
 // fileOr reads a file, or returns s when it is a first line: it holds a blank and
@@ -250,6 +268,29 @@ func (h *host) PoolNodes(pool string) ([]trafficscript.PoolNode, bool) {
 	return nodes, ok
 }
 
+// StartResponse prints what the client gets.
+func (h *host) StartResponse(_ context.Context, a *trafficscript.Answer, length int64) error {
+	h.action("stream", "%d %s, length %d", a.Code, reasonOf(a), length)
+	h.printHeaders("stream", nil, a.Header)
+	return nil
+}
+
+// WriteResponse prints what the client gets.
+func (h *host) WriteResponse(_ context.Context, data string) error {
+	h.action("stream", "%q", data)
+	return nil
+}
+
+// ReadResponse takes from what the response was given.
+func (h *host) ReadResponse(_ context.Context, max int) (string, error) {
+	if h.tx.Phase != trafficscript.ResponsePhase {
+		return "", nil
+	}
+	piece := first(h.responseBody, max)
+	h.responseBody = h.responseBody[len(piece):]
+	return piece, nil
+}
+
 // Log prints.
 func (h *host) Log(e trafficscript.Event) {
 	fmt.Fprintf(h.out, "log     %s %s: %s\n", e.Level, e.Tag, e.Message)
@@ -298,7 +339,7 @@ func (h *host) try(ctx context.Context, request, response []*trafficscript.Rule)
 	h.phase(ctx, request, &code)
 	h.printRequest(&before)
 	h.printDecisions()
-	if h.tx.Answer != nil || h.tx.Close != nil || h.tx.Discard || len(response) == 0 {
+	if h.tx.Streaming() || h.tx.Answer != nil || h.tx.Close != nil || h.tx.Discard || len(response) == 0 {
 		return code
 	}
 	h.tx.Phase, h.tx.Response = trafficscript.ResponsePhase, h.response

@@ -59,6 +59,30 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// TestEveryFamilyIsTried: run-families.txtar has a rule of each family of which the
+// page of functions says that functions work.
+func TestEveryFamilyIsTried(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/run-families.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := make(map[string]bool)
+	for _, f := range archive.Files {
+		family := strings.TrimSuffix(f.Name, ".ts")
+		tried[family] = strings.Contains(string(f.Data), family+".")
+	}
+	page, err := os.ReadFile("../../../docs/trafficscript-functions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for section := range strings.SplitSeq(string(page), "\n## ") {
+		family, rows, _ := strings.Cut(section, "\n")
+		if strings.Contains(rows, ")` | works") && !tried[family] && family != "response" && family != "counter64" {
+			t.Errorf("no rule tries the family %s", family)
+		}
+	}
+}
+
 // command runs one command line, whose words '...' may hold blanks.
 func command(t *testing.T, archive *txtar.Archive, line string) string {
 	t.Helper()
