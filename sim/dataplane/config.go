@@ -1,6 +1,9 @@
 package dataplane
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Update is a change of configuration: only what changed, by name. A nil value
 // means that the object was deleted. The data plane keeps the values it is
@@ -152,7 +155,13 @@ type HostMapping struct {
 }
 
 // Rule is an entry of rules: the source text of a rule or a rule library.
-type Rule struct{ Source string }
+type Rule struct {
+	Source string
+
+	// alone is what it was compiled to if it asks for no library: data planes that
+	// are given one Rule compile it once and keep it once.
+	alone atomic.Pointer[compiledRule]
+}
 
 // ServerKey is an entry of ssl/server_keys, PEM. Public may be a chain.
 type ServerKey struct {

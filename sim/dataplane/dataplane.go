@@ -30,6 +30,9 @@ type Options struct {
 	// wildcard socket, beside which Linux allows no other socket on the same port.
 	Address    string
 	AddressMap *AddressMap
+	// Elsewhere reports whether an address is another machine's of the cluster. It may
+	// be nil, and is called under locks.
+	Elsewhere func(netip.Addr) bool
 
 	// Events is told what happens, from any goroutine and under locks: it never
 	// calls back into the data plane and never blocks.

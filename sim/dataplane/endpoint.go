@@ -105,11 +105,17 @@ func (d *DataPlane) wanted(v *vserver) (list []netip.AddrPort, specific bool) {
 	for _, host := range conf.ListenOnHosts {
 		if host == d.options.Name {
 			add(d.own)
-		} else if a, err := netip.ParseAddr(host); err == nil {
+		} else if a, err := netip.ParseAddr(host); err == nil && !d.elsewhere(a.Unmap()) {
 			add(a.Unmap())
 		}
 	}
 	return list, true
+}
+
+// elsewhere reports whether another machine has the address: each listens on its
+// own of those that a virtual server names.
+func (d *DataPlane) elsewhere(a netip.Addr) bool {
+	return d.options.Elsewhere != nil && d.options.Elsewhere(a)
 }
 
 // claim brings a virtual server's claims in line with its configuration and

@@ -16,7 +16,7 @@ type rule struct {
 
 	// Under DataPlane.mu.
 
-	source string
+	conf *Rule
 	// asked are the libraries that compiling it asked for, there or not: it is
 	// compiled again when one of them changes.
 	asked    []string
@@ -47,10 +47,10 @@ func (d *DataPlane) applyRules(changes map[string]*Rule) {
 			d.rules.Delete(name)
 			d.uses.compiled(name, nil)
 		case c != nil && r == nil:
-			d.rules.Store(name, &rule{name: name, source: c.Source})
+			d.rules.Store(name, &rule{name: name, conf: c})
 			again[name] = true
 		case c != nil:
-			r.source = c.Source
+			r.conf = c
 			again[name] = true
 		}
 	}
@@ -78,21 +78,42 @@ func (d *DataPlane) compileAll() {
 	}
 }
 
-func (d *DataPlane) compile(r *rule) {
-	var asked []string
+// compiledRule is what a rule that asks for no library becomes on every traffic
+// manager with the same settings.
+type compiledRule struct {
+	name         string
+	variablePool bool
+	rule         *trafficscript.Rule // nil: it has errors
+	found        trafficscript.Diagnostics
+}
+
+// compileSource compiles a rule, or takes what another data plane has made of it.
+func (d *DataPlane) compileSource(r *rule) (compiled *trafficscript.Rule, found trafficscript.Diagnostics, asked []string) {
+	variablePool := d.global.Load().VariablePoolUse
+	if known := r.conf.alone.Load(); known != nil && known.name == r.name && known.variablePool == variablePool {
+		return known.rule, known.found, nil
+	}
 	var options []trafficscript.Option
-	if d.global.Load().VariablePoolUse {
+	if variablePool {
 		options = append(options, trafficscript.VariablePoolUse())
 	}
-	compiled, found := trafficscript.Compile(r.name, []byte(r.source), func(lib string) ([]byte, bool) {
+	compiled, found = trafficscript.Compile(r.name, []byte(r.conf.Source), func(lib string) ([]byte, bool) {
 		if !slices.Contains(asked, lib) {
 			asked = append(asked, lib)
 		}
 		if l := d.rule(lib); l != nil {
-			return []byte(l.source), true
+			return []byte(l.conf.Source), true
 		}
 		return nil, false
 	}, options...)
+	if len(asked) == 0 {
+		r.conf.alone.Store(&compiledRule{r.name, variablePool, compiled, found})
+	}
+	return compiled, found, asked
+}
+
+func (d *DataPlane) compile(r *rule) {
+	compiled, found, asked := d.compileSource(r)
 	d.asks(r, asked)
 	r.problems = found.Errors()
 	r.compiled.Store(compiled)

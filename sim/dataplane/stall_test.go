@@ -57,7 +57,7 @@ func TestWhoStallsEndsThatRequestAlone(t *testing.T) {
 			w.node("10.8.0.2:80", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, "fine") })
 			w.d.Apply(Update{
 				Pools: map[string]*Pool{"bad": aPool("10.8.0.1:80"), "good": aPool("10.8.0.2:80")},
-				Rules: map[string]*Rule{"route": {`if (http.getPath() == "/good") { pool.use("good"); }`}},
+				Rules: map[string]*Rule{"route": {Source: `if (http.getPath() == "/good") { pool.use("good"); }`}},
 				VirtualServers: map[string]*VirtualServer{"web": aServer(80, "bad", func(v *VirtualServer) {
 					v.RequestRules, v.Timeout = []string{"route"}, 20*time.Second
 				})},

@@ -101,8 +101,8 @@ func TestRulesOfStreamsSeeRequestsAndResponses(t *testing.T) {
 		}
 	}, func(u *Update, v *VirtualServer) {
 		u.Rules = map[string]*Rule{
-			"in":  {`$l = request.getLine(); if ($l == "quit\n") { connection.close("bye\n"); } request.set(string.replace($l, "\n", "!\n"));`},
-			"out": {`$l = response.getLine(); response.set("<" . string.replace($l, "\n", ">\n"));`},
+			"in":  {Source: `$l = request.getLine(); if ($l == "quit\n") { connection.close("bye\n"); } request.set(string.replace($l, "\n", "!\n"));`},
+			"out": {Source: `$l = response.getLine(); response.set("<" . string.replace($l, "\n", ">\n"));`},
 		}
 		v.RequestRules, v.ResponseRules = []string{"in"}, []string{"out"}
 	})
@@ -157,7 +157,7 @@ func TestARuleChoosesThePoolOfAStream(t *testing.T) {
 		wantLine(w.t, r, "other B\n")
 	}, func(u *Update, v *VirtualServer) {
 		u.Pools["other"] = aPool("10.8.0.2:25")
-		u.Rules = map[string]*Rule{"in": {`if (request.get(1) == "b") { pool.use("other"); }`}}
+		u.Rules = map[string]*Rule{"in": {Source: `if (request.get(1) == "b") { pool.use("other"); }`}}
 		v.RequestRules = []string{"in"}
 	})
 }
@@ -272,7 +272,7 @@ func TestStreamsOverTLS(t *testing.T) {
 				w.t.Errorf("%s: the rule did not see the server name: %v", protocol, w.events)
 			}
 		}, func(u *Update, v *VirtualServer) {
-			u.Rules = map[string]*Rule{"in": {`log.info("asked for " . ssl.getTLSServerName());`}}
+			u.Rules = map[string]*Rule{"in": {Source: `log.info("asked for " . ssl.getTLSServerName());`}}
 			v.RequestRules = []string{"in"}
 		})
 	}

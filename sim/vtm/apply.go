@@ -16,7 +16,10 @@ func (t *TrafficManager) update(u *dataplane.Update, r *resource) bool {
 	if r.kind.path == "traffic_ip_groups" && next != nil && t.cluster != nil {
 		g := trafficIPGroup(next)
 		t.health.place(g, next)
-		set(&u.TrafficIPGroups, r.name, next, func(*resource) *dataplane.TrafficIPGroup { return g })
+		if u.TrafficIPGroups == nil {
+			u.TrafficIPGroups = make(map[string]*dataplane.TrafficIPGroup)
+		}
+		u.TrafficIPGroups[r.name] = g // not set: each member has another
 		return true
 	}
 	return put(u, r.kind.path, r.name, next)
@@ -66,6 +69,8 @@ func put(u *dataplane.Update, path, name string, r *resource) bool {
 	return true
 }
 
+// set adds a resource in the data plane's form, which typed makes of nothing but the
+// resource.
 func set[T any](m *map[string]*T, name string, r *resource, typed func(*resource) *T) {
 	if *m == nil {
 		*m = make(map[string]*T)
@@ -74,7 +79,10 @@ func set[T any](m *map[string]*T, name string, r *resource, typed func(*resource
 		(*m)[name] = nil
 		return
 	}
-	(*m)[name] = typed(r)
+	if r.effect.Load() == nil {
+		r.effect.CompareAndSwap(nil, typed(r)) // another member may have been faster
+	}
+	(*m)[name] = r.effect.Load().(*T)
 }
 
 func storedKey(r *resource) *dataplane.ServerKey {

@@ -158,6 +158,21 @@ func (c *Cluster) newMember() *member {
 	return m
 }
 
+// elsewhere reports whether an address is that of another member, there or not:
+// each member has one of the sixteen that follow Base.
+func (t *TrafficManager) elsewhere(a netip.Addr) bool {
+	if t.cluster == nil || a.String() == t.o.Address {
+		return false
+	}
+	member := t.cluster.o.Base
+	for range maxMembers {
+		if member = member.Next(); member == a {
+			return true
+		}
+	}
+	return false
+}
+
 // startMember makes a member's traffic manager, or makes it anew after a stop.
 func (c *Cluster) startMember(m *member) error {
 	if m.control == nil && !c.o.NoControl {

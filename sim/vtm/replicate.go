@@ -377,13 +377,16 @@ func reconcile(mine, theirs *resource) (next *resource, content bool) {
 	if theirs.beats(mine.stamp) {
 		kept, lost = theirs, mine
 	}
-	merged := *kept
-	merged.versions = mine.versions.union(theirs.versions)
+	merged := &resource{
+		kind: kept.kind, name: kept.name, builtin: kept.builtin, deleted: kept.deleted,
+		stamp:    stamp{mine.versions.union(theirs.versions), kept.at, kept.by},
+		conflict: kept.conflict, values: kept.values, content: kept.content,
+	}
 	if !equal(kept, lost) {
 		merged.conflict = fmt.Sprintf("Conflict: %s and %s both changed this while they could not replicate. The change of %s at %s is kept, that of %s at %s is lost",
 			min(kept.by, lost.by), max(kept.by, lost.by), kept.by, kept.at.UTC().Format(time.RFC3339Nano), lost.by, lost.at.UTC().Format(time.RFC3339Nano))
 	}
-	return &merged, kept == theirs && !equal(mine, theirs)
+	return merged, kept == theirs && !equal(mine, theirs)
 }
 
 // equal compares content alone.

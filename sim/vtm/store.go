@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,10 @@ type resource struct {
 
 	values  map[*property]any // of a JSON resource: what was set, the rest is default
 	content []byte            // of a file
+
+	// effect is what the data plane gets of it, made when it is first asked for:
+	// members that have the same resource share it.
+	effect atomic.Value
 }
 
 // id is the path below config/active, unescaped: "pools/web".

@@ -207,6 +207,7 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 	t.data = dataplane.New(dataplane.Options{
 		World: dataWorld, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
 		Events: t.logEvent, PerClientTransports: o.PerClientTransports, AllowPrograms: o.AllowPrograms,
+		Elsewhere: t.elsewhere,
 	})
 	if err = t.openLog(); err == nil {
 		err = t.install(m)

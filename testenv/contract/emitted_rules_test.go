@@ -318,6 +318,7 @@ func (h *ruleHost) Log(e trafficscript.Event)                  { h.events = appe
 func (h *ruleHost) Now() time.Time                             { return time.Unix(0, 0) }
 func (h *ruleHost) Random() uint64                             { return 0 }
 func (h *ruleHost) Sleep(context.Context, time.Duration) error { return nil }
+func (h *ruleHost) Waiting()                                   {}
 
 var _ trafficscript.Host = (*ruleHost)(nil)
 
