@@ -201,7 +201,7 @@ func TestSessionsAreResumedWhateverElseIsChanged(t *testing.T) {
 		}
 		next.TLS.Tickets = "disabled"
 		p.Apply(Update{VirtualServers: map[string]*VirtualServer{"web": &next}, TicketKeys: map[string]*TicketKey{"k": nil}})
-		if resumed(c) || resumed(c) {
+		if first, second := resumed(c), resumed(c); first || second {
 			t.Errorf("version %x is resumed without tickets", version)
 		}
 		again := next

@@ -317,7 +317,7 @@ func TestRateClassesLetThroughWhatTheyAllow(t *testing.T) {
 	var none *rateClass
 	c := none.with(clock, &Rate{PerSecond: 2})
 	take := func() bool { _, ok := c.claim("", true); return ok }
-	if !take() || !take() || take() {
+	if first, second, third := take(), take(), take(); !first || !second || third {
 		t.Error("two at once are allowed in a second, not three")
 	}
 	clock.Step(500 * time.Millisecond)
