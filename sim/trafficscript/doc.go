@@ -17,9 +17,11 @@
 // closures; run.go holds one run, its limits and its conversions; library.go the
 // table of functions, lib_*.go their implementations by family, headers.go what
 // those of requests and responses share; host.go is what the data plane
-// implements, machine.go what it may know beyond the transaction. A new function
+// implements, machine.go what it may know beyond the transaction, tables.go what
+// users say of the world outside. A new function
 // is a row in the table of its family and a call in testdata; the page
-// docs/trafficscript-functions.md is then written anew by its test.
+// docs/trafficscript-functions.md is then written anew by its test. The page
+// docs/trafficscript.md describes the language; its examples are run by a test.
 //
 // Package pcre below is the backtracking matcher, package tsrun tries rules
 // without a data plane.
@@ -66,5 +68,7 @@
 //
 // Instructions are statements, operators and calls; looking at large values
 // counts in proportion, so that the time of a run is bounded by its instructions.
+// The limit is on those without waiting: when time passed in a wait, the count
+// begins anew, and the Host's context bounds the whole.
 // Memory is all that a run ever allocated for values.
 package trafficscript

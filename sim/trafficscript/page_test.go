@@ -35,7 +35,7 @@ func testTexts(t *testing.T) (names, texts []string) {
 			names, texts = append(names, filepath.Base(path)+": "+title), append(texts, c.source)
 		}
 	}
-	for _, path := range []string{"run_test.go", "certificate_test.go", "machine_test.go"} {
+	for _, path := range []string{"run_test.go", "certificate_test.go", "machine_test.go", "tables_test.go"} {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -61,6 +61,10 @@ func coverage(t *testing.T) map[string]string {
 	}
 	return by
 }
+
+// noEffect finds the functions of which docs/trafficscript.md says that what they
+// set is seen by rules alone.
+var noEffect = regexp.MustCompile(`(BandwidthClass|DSCP|ToS|CloseAlert|LogEnabled|\.(request|require)Cert|markedForInclusion|clude)$|^http\.(kerberos|aptimizer)\.`)
 
 func TestEveryFunctionIsTested(t *testing.T) {
 	covered := coverage(t)
@@ -90,6 +94,9 @@ func TestThePageOfFunctionsIsCurrent(t *testing.T) {
 		if n, ok := ours[strings.ToLower(name)]; ok {
 			works++
 			state, test = "works", covered[n]
+			if noEffect.MatchString(n) {
+				state = "works, without effect on the network"
+			}
 			if instead := ts.ReplacedBy(n); instead != "" {
 				state = "works, deprecated: use `" + instead + "`"
 			}
@@ -110,7 +117,7 @@ func TestThePageOfFunctionsIsCurrent(t *testing.T) {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# TrafficScript functions
 
-All functions of the traffic manager's reference (about release 9.9), whether they work in the emulated one, and the test in `+"`sim/trafficscript`"+` that shows it. %d of %d work. A rule that calls one that is not emulated is refused when it is compiled, by the function's name.
+All functions of the traffic manager's reference (about release 9.9), whether they work in the emulated one, and the test in `+"`sim/trafficscript`"+` that shows it. %d of %d work. A rule that calls one that is not emulated is refused when it is compiled, by the function's name. [trafficscript.md](trafficscript.md) describes the language, and says which functions have no effect on the network.
 
 Functions that ask for something beyond the transaction (extra files, counters, rate and service level classes, places, name servers, authenticators, other web servers) work as far as what runs the rule provides it: `+"`trafficscript.Machine`"+`. Where it does not, they answer as for a thing that does not exist.
 
@@ -126,6 +133,31 @@ This page is generated: `+"`go test ./sim/trafficscript -run Page -update`"+`.
 	}
 	if page, err := os.ReadFile(functionPage); err != nil || string(page) != b.String() {
 		t.Errorf("%s is not current: run go test ./sim/trafficscript -run Page -update (%v)", functionPage, err)
+	}
+}
+
+// TestTheExamplesOfTheLanguagePageHold runs the programs of docs/trafficscript.md.
+func TestTheExamplesOfTheLanguagePageHold(t *testing.T) {
+	page, err := os.ReadFile("../../docs/trafficscript.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(page), "```ts\n")[1:]
+	if len(blocks) < 4 {
+		t.Fatalf("%d programs", len(blocks))
+	}
+	for _, b := range blocks {
+		source, _, _ := strings.Cut(b, "```")
+		title, _, _ := strings.Cut(source, "\n")
+		h := newHost()
+		rule, diags := ts.Compile("page", []byte(source), nil)
+		if rule == nil || len(diags) > 0 {
+			t.Errorf("%s: %v", title, diags)
+			continue
+		}
+		if result := rule.Run(t.Context(), h, ts.Limits{}); result.Err != nil || len(h.events) > 0 {
+			t.Errorf("%s: %v, events %v", title, result.Err, h.events)
+		}
 	}
 }
 

@@ -83,6 +83,33 @@ func TestEveryFamilyIsTried(t *testing.T) {
 	}
 }
 
+// TestTheCommandsOfTheLanguagePagePrintWhatItSays runs the console block of
+// docs/trafficscript.md.
+func TestTheCommandsOfTheLanguagePagePrintWhatItSays(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/trafficscript.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(page), "```console\n$ cat shop.ts\n")
+	block, _, closed := strings.Cut(block, "```")
+	if !found || !closed {
+		t.Fatal("the page has no console block")
+	}
+	source, rest, _ := strings.Cut(block, "$ ")
+	archive := &txtar.Archive{Files: []txtar.File{{Name: "shop.ts", Data: []byte(source)}}}
+	for part := range strings.SplitSeq(rest, "\n$ ") {
+		line, want, _ := strings.Cut(part, "\n")
+		line, ok := strings.CutPrefix(line, "vtm-sim ts ")
+		if !ok {
+			t.Fatalf("not a command of vtm-sim ts: %s", line)
+		}
+		got := command(t, archive, strings.ReplaceAll(line, `"`, "'"))
+		if strings.TrimSpace(got) != strings.TrimSpace(strings.TrimSpace(want)+"\nexit    0") {
+			t.Errorf("%s prints\n%s\nthe page says\n%s", line, got, want)
+		}
+	}
+}
+
 // command runs one command line, whose words '...' may hold blanks.
 func command(t *testing.T, archive *txtar.Archive, line string) string {
 	t.Helper()
