@@ -28,7 +28,7 @@ func (t *transaction) completionRules() {
 	if limit <= 0 {
 		limit = completionLimit
 	}
-	ctx, cancel := context.WithTimeout(t.v.d.ctx, limit)
+	ctx, cancel := context.WithTimeout(context.WithValue(t.v.d.ctx, clientKey{}, t.client), limit)
 	defer cancel()
 	t.watched = true // by ctx
 	t.runRules(ctx, t.conf.completionRules)

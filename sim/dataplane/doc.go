@@ -45,7 +45,9 @@
 //
 // config.go what comes in, dataplane.go Apply and Close, endpoint.go addresses and
 // sockets, vserver.go virtual servers and their connections, certificates.go TLS,
-// transaction.go a request's life, script.go what its rules see, forward.go the
+// transaction.go a request's life, script.go what its rules see, machine.go
+// with rate.go, servicelevel.go and fetch.go what they ask for, streamed.go
+// responses that they send themselves, completion.go the end, forward.go the
 // tries on nodes, body.go request bodies that can be sent again, location.go
 // redirects, pool.go, node.go and monitor.go the nodes, usage.go which pools are
 // in use, rules.go compiled rules, state.go what goes out, statistics.go,

@@ -174,7 +174,12 @@ func (d *DataPlane) dialForRule(ctx context.Context, network, address string) (n
 		return nil, errClosed
 	}
 	defer d.dials.leave()
-	return d.options.World.Dial(ctx, d.actor("rules/"+address), network, to)
+	// Named after the client too: its rules run one at a time.
+	from := ""
+	if c, ok := ctx.Value(clientKey{}).(*client); ok {
+		from = c.RemoteAddr().String()
+	}
+	return d.options.World.Dial(ctx, d.actor("rules/"+from+"/"+address), network, to)
 }
 
 // resolver answers from the user's table, and knows addresses as they are.

@@ -53,7 +53,7 @@ func (c *client) stream(secure *tls.Conn) {
 	v := c.server
 	conf := v.conf.Load()
 	s := &stream{conn: c, turn: make(chan struct{}, 1), responded: make(chan struct{}, 1), silent: make(chan struct{}), idle: conf.Timeout}
-	ctx, cancel := context.WithCancelCause(c.gen.ctx)
+	ctx, cancel := context.WithCancelCause(context.WithValue(c.gen.ctx, clientKey{}, c))
 	s.transaction = &transaction{v: v, conf: conf, client: c, ctx: ctx, cancel: cancel, number: 1, started: v.d.now()}
 	s.watched = true // rules are bounded by rules, data by idle
 	req := &http.Request{Header: make(http.Header)}
