@@ -14,7 +14,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/klog/v2"
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
@@ -45,8 +44,6 @@ type session struct {
 // open loads the settings, those kept on the traffic manager included, and makes
 // the clients.
 func (f *settingsFlags) open(ctx context.Context, s *surroundings, kubernetes bool) (*session, error) {
-	// What libraries log is not an answer.
-	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	world, log := outside.Real(), slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	settings, err := controller.LoadSettings(ctx, controller.Options{World: world, Log: log, Actor: "inspect"}, f.sources(s.environment))
 	if err != nil {

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"k8s.io/klog/v2"
 )
 
 // Exit statuses.
@@ -23,6 +25,8 @@ const (
 )
 
 func main() {
+	// What libraries log is no answer to a command; `run` gives it a place.
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	status := command(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
