@@ -3,13 +3,14 @@ package trafficscript_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
-
 	ts "vtm-ingress/sim/trafficscript"
 )
 
@@ -67,16 +68,39 @@ func dialEcho(ctx context.Context, network, address string) (net.Conn, error) {
 	default:
 		return nil, errors.New("connection\nrefused")
 	}
-	near, far := net.Pipe()
-	go func() {
-		defer far.Close()
-		var b [64]byte
-		if n, err := far.Read(b[:]); err == nil && network == "tcp" {
-			_, _ = far.Write(b[:n])
-		}
-	}()
-	return near, nil
+	return &echo{}, nil
 }
+
+// echo is a connection to a peer that sends back what it gets; then a read times
+// out, and then the peer has closed.
+type echo struct {
+	net.Conn // of which nothing else is asked
+	back     []byte
+	quiet    bool
+}
+
+func (e *echo) Write(b []byte) (int, error) {
+	e.back = append(e.back, b...)
+	return len(b), nil
+}
+
+func (e *echo) Read(b []byte) (int, error) {
+	switch {
+	case len(e.back) > 0:
+		n := copy(b, e.back)
+		e.back = e.back[n:]
+		return n, nil
+	case !e.quiet:
+		e.quiet = true
+		return 0, os.ErrDeadlineExceeded
+	}
+	return 0, io.EOF
+}
+
+func (e *echo) Close() error                     { return nil }
+func (e *echo) SetDeadline(time.Time) error      { return nil }
+func (e *echo) SetReadDeadline(time.Time) error  { return nil }
+func (e *echo) SetWriteDeadline(time.Time) error { return nil }
 
 // rates lets class "few" through twice; then it waits for ever.
 type rates struct{ left int }
