@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/report"
 	"vtm-ingress/controller/translate"
 	"vtm-ingress/controller/vtm"
@@ -23,21 +24,13 @@ func newRelay(o Options) (*eventLogRelay, *translate.Relay, error) {
 	if !s.EventLogRelay || !s.EnableIngctrl {
 		return nil, nil, nil
 	}
-	token, sum, err := report.RelayToken(s.VTMPassword.Reveal(), s.ControllerID)
+	relayed, token, err := relayOf(s)
 	if err != nil {
 		return nil, nil, err
 	}
 	client, err := newClient(o, s, o.Actor+"/relay/rest", nil)
 	if err != nil {
 		return nil, nil, err
-	}
-	relayed := &translate.Relay{Port: s.EventLogRelayPort, TokenSum: sum}
-	for _, endpoint := range s.VTMEndpoints {
-		u, err := url.Parse(endpoint)
-		if err != nil {
-			return nil, nil, fmt.Errorf("vtm_endpoints: %s: %w", endpoint, err)
-		}
-		relayed.Hosts = append(relayed.Hosts, u.Hostname())
 	}
 	key := vtm.ID{Type: vtm.ServerKeys, Name: translate.RelayName(s.ControllerID)}
 	relay := report.NewRelay(report.RelayOptions{
@@ -53,4 +46,30 @@ func newRelay(o Options) (*eventLogRelay, *translate.Relay, error) {
 		MaxRequest: translate.RelayRequest, MaxLine: translate.RelayLine,
 	})
 	return &eventLogRelay{relay, client.Close}, relayed, nil
+}
+
+// RelayOf is what translation must know of the relay with these settings; nil if
+// there is to be none.
+func RelayOf(s *config.Settings) (*translate.Relay, error) {
+	if !s.EventLogRelay {
+		return nil, nil
+	}
+	relayed, _, err := relayOf(s)
+	return relayed, err
+}
+
+func relayOf(s *config.Settings) (relayed *translate.Relay, token string, err error) {
+	token, sum, err := report.RelayToken(s.VTMPassword.Reveal(), s.ControllerID)
+	if err != nil {
+		return nil, "", err
+	}
+	relayed = &translate.Relay{Port: s.EventLogRelayPort, TokenSum: sum}
+	for _, endpoint := range s.VTMEndpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil {
+			return nil, "", fmt.Errorf("vtm_endpoints: %s: %w", endpoint, err)
+		}
+		relayed.Hosts = append(relayed.Hosts, u.Hostname())
+	}
+	return relayed, token, nil
 }

@@ -57,6 +57,10 @@ func (f *settingsFlags) open(ctx context.Context, s *surroundings, kubernetes bo
 		return nil, err
 	}
 	o := inspect.Options{World: world, Log: log, Settings: settings, Client: client, Actor: "inspect"}
+	if o.Relay, err = controller.RelayOf(settings); err != nil {
+		client.Close()
+		return nil, err
+	}
 	if kubernetes {
 		if o.Kubernetes, err = config.KubernetesConfig(settings); err != nil {
 			client.Close()

@@ -43,6 +43,9 @@ func newSystem(t *testing.T, settings string) *system {
 	s := &system{Env: env, kubernetes: client, dir: t.TempDir()}
 	kubeconfig := s.file(t, "kubeconfig", string(env.Kubeconfig()))
 	text := "k8s_config_path: " + kubeconfig + "\n"
+	if settings != "" {
+		text += "event_log_relay: false\n"
+	}
 	for _, key := range []string{"vtm_endpoints", "vtm_username", "vtm_password", "vtm_verify_ssl_cert"} {
 		text += key + ": " + env.Settings()[key] + "\n"
 	}
@@ -265,6 +268,15 @@ func TestOneIngressIsExplainedAndAllIsCheckedCleanedUpAndAdopted(t *testing.T) {
 	s.run(t, 0, "cleanup", "--yes")
 	out, _ = s.run(t, 0, "cleanup")
 	holds(t, out, "0 resources")
+}
+
+func TestWhatTakesLogLinesIsNoChange(t *testing.T) {
+	s := newSystem(t, "")
+	s.Set("event_log_relay", "true")
+	s.served(t)
+	if out, _ := s.run(t, 0, "plan"); !strings.HasPrefix(out, "no changes\n") {
+		t.Errorf("%s", out)
+	}
 }
 
 func TestCheckNamesWhatIsAwayWithItsRemedy(t *testing.T) {

@@ -30,6 +30,8 @@ type Options struct {
 	Kubernetes *rest.Config
 	// Client of the traffic manager; the caller closes it.
 	Client *vtm.Client
+	// Relay is what the controller knows of the event log's relay; nil: there is none.
+	Relay *translate.Relay
 	// Actor names the connections.
 	Actor string
 	// Manifests are laid over what the cluster holds (ReadManifests).
@@ -66,7 +68,7 @@ func Look(ctx context.Context, o Options) (*View, error) {
 	}
 	v.Result = translate.New().Translate(translate.Input{
 		Snapshot: v.Snapshot, Settings: o.Settings,
-		Appliance: observed.Appliance, Programmed: observed.Programmed(),
+		Appliance: observed.Appliance, Programmed: observed.Programmed(), Relay: o.Relay,
 	})
 	v.Plan = reconcile.Diff(v.Result.Desired, observed, nil)
 	return v, nil
