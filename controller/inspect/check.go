@@ -17,6 +17,7 @@ import (
 
 	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/reconcile"
+	"vtm-ingress/controller/translate"
 	"vtm-ingress/controller/vtm"
 	"vtm-ingress/internal/kubeclient"
 )
@@ -283,21 +284,17 @@ func (c *checker) classes(s *kube.Snapshot) {
 	const about = "IngressClass"
 	var ours []string
 	for name, class := range s.Classes {
-		if class.Spec.Controller == ControllerName && (len(c.o.Settings.IngressClassNames) == 0 || slices.Contains(c.o.Settings.IngressClassNames, name)) {
+		if class.Spec.Controller == translate.ControllerName && (len(c.o.Settings.IngressClassNames) == 0 || slices.Contains(c.o.Settings.IngressClassNames, name)) {
 			ours = append(ours, name)
 		}
 	}
 	slices.Sort(ours)
 	if len(ours) == 0 {
-		c.find(Warning, about, "none that is served has the controller "+ControllerName, "create one, and name it in the Ingresses' spec.ingressClassName")
+		c.find(Warning, about, "none that is served has the controller "+translate.ControllerName, "create one, and name it in the Ingresses' spec.ingressClassName")
 		return
 	}
 	c.good(about, "%s", strings.Join(ours, ", "))
 }
-
-// ControllerName is what an IngressClass has in spec.controller to be ours
-// (specification, Defining the Traffic Manager as the Controller).
-const ControllerName = "pulsesecure.net/vtm-ingress-controller"
 
 // ownership looks whose marks the traffic manager bears.
 func (c *checker) ownership(ctx context.Context, s *kube.Snapshot) {

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// controllerName in an IngressClass makes it ours (specification, Defining the
+	// ControllerName in an IngressClass makes it ours (specification, Defining the
 	// Traffic Manager as the Controller in Your Ingress Specification).
-	controllerName = "pulsesecure.net/vtm-ingress-controller"
+	ControllerName = "pulsesecure.net/vtm-ingress-controller"
 
 	annClass     = "kubernetes.io/ingress.class" // the older way to name a class
 	legacyClass  = "vtm"
@@ -29,7 +29,7 @@ func newClasses(all map[string]*networkingv1.IngressClass, settings *config.Sett
 	var c classes
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		class := all[name]
-		if class.Spec.Controller != controllerName {
+		if class.Spec.Controller != ControllerName {
 			continue
 		}
 		if len(settings.IngressClassNames) > 0 && !slices.Contains(settings.IngressClassNames, name) {
