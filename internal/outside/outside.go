@@ -32,12 +32,16 @@ type World interface {
 	// CloseIdleConnections.
 	HTTPClient(actor string, tlsConfig *tls.Config) *http.Client
 
-	// Dial opens a connection to address ("host:port") over network "tcp".
+	// Dial opens a connection to address ("host:port") over network "tcp" or "udp".
 	Dial(ctx context.Context, actor, network, address string) (net.Conn, error)
 
 	// Listen accepts connections on address ("host:port", port 0 picks a free
 	// one) over network "tcp".
 	Listen(actor, network, address string) (net.Listener, error)
+
+	// ListenPacket takes datagrams that are sent to address ("host:port", port 0
+	// picks a free one) over network "udp".
+	ListenPacket(actor, network, address string) (net.PacketConn, error)
 
 	// Jitter returns a duration in [0, d), to spread what would otherwise happen
 	// at one instant. In production it is random; in simulation it is a function

@@ -46,6 +46,10 @@ func (realWorld) Listen(_, network, address string) (net.Listener, error) {
 	return net.Listen(network, address)
 }
 
+func (realWorld) ListenPacket(_, network, address string) (net.PacketConn, error) {
+	return net.ListenPacket(network, address)
+}
+
 func (realWorld) Jitter(_ string, _ uint64, d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0

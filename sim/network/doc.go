@@ -1,7 +1,7 @@
 // Package network is an in-memory network with hashed latency: the outside.World
 // of simulation.
 //
-// It owns connections, their delays and the trace of requests. It never draws
+// It owns connections, datagrams, their delays and the trace of requests. It never draws
 // from a shared random generator: every delay is a hash of seed, connection and
 // message number, so that a run under testing/synctest repeats exactly, whatever
 // the scheduler does. It never touches a real socket and keeps no goroutine; its
@@ -18,5 +18,11 @@
 // # Limits
 //
 // Writes never block and are not bounded: what is in flight is kept in memory.
-// Bandwidth is infinite, only order and delay are modelled. UDP does not exist.
+// Bandwidth is infinite, only order and delay are modelled.
+//
+// # Files
+//
+// network.go who listens and dials, conn.go connections, packet.go datagrams,
+// client.go HTTP clients, hash.go the source of chance, chance_hashed.go and
+// chance_plain.go that of math/rand, trace.go what happened.
 package network

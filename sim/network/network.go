@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +26,8 @@ type Options struct {
 	// Latency is the least time a message takes (0: 200 µs), and Spread what the
 	// hash may add (0: 1 ms).
 	Latency, Spread time.Duration
+	// Loss is how many of 1,000 datagrams never arrive.
+	Loss uint64
 	// Trace, if set, records every connection and every HTTP request made through
 	// the World.
 	Trace *Trace
@@ -35,6 +39,7 @@ type Network struct {
 
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]*listener
+	packets   map[netip.AddrPort]*packetConn
 	conns     map[*pair]struct{}
 	counts    map[string]uint64 // connections by actor>address; streams by name
 	cuts      map[cut]struct{}
@@ -54,6 +59,7 @@ func New(o Options) *Network {
 	return &Network{
 		options:   o,
 		listeners: map[netip.AddrPort]*listener{},
+		packets:   map[netip.AddrPort]*packetConn{},
 		conns:     map[*pair]struct{}{},
 		counts:    map[string]uint64{},
 		cuts:      map[cut]struct{}{},
@@ -74,6 +80,7 @@ func (n *Network) Close() {
 	for _, l := range n.listeners {
 		listeners = append(listeners, l)
 	}
+	sockets := slices.Collect(maps.Values(n.packets))
 	pairs := make([]*pair, 0, len(n.conns))
 	for p := range n.conns {
 		pairs = append(pairs, p)
@@ -81,6 +88,9 @@ func (n *Network) Close() {
 	n.mu.Unlock()
 	for _, l := range listeners {
 		l.Close()
+	}
+	for _, c := range sockets {
+		c.Close()
 	}
 	for _, p := range pairs {
 		p.reset()
@@ -167,7 +177,14 @@ func (n *Network) connect(ctx context.Context, actor, network, address string) (
 	fail := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: stringAddr(address), Err: err}
 	}
-	target, err := parse(network, address)
+	if strings.HasPrefix(network, "udp") {
+		c, err := n.connectPacket(actor, network, address)
+		if err != nil {
+			return fail(err)
+		}
+		return c, nil
+	}
+	target, err := parse(network, "tcp", address)
 	if err != nil {
 		return fail(err)
 	}
@@ -196,7 +213,7 @@ func (n *Network) connect(ctx context.Context, actor, network, address string) (
 	}
 
 	n.mu.Lock()
-	l := n.find(target)
+	l := find(n.listeners, target)
 	if l == nil || n.closed {
 		n.mu.Unlock()
 		return fail(syscall.ECONNREFUSED)
@@ -211,30 +228,27 @@ func (n *Network) connect(ctx context.Context, actor, network, address string) (
 	return p.client(), nil
 }
 
-// find returns who listens on target; a listener on the address itself goes
-// before one on all addresses. n.mu is held.
-func (n *Network) find(target netip.AddrPort) *listener {
-	if l := n.listeners[target]; l != nil {
-		return l
+// find returns who has the target; one on the address itself goes before one on
+// all addresses.
+func find[S any](at map[netip.AddrPort]*S, target netip.AddrPort) *S {
+	if s := at[target]; s != nil {
+		return s
 	}
 	any := netip.IPv4Unspecified()
 	if target.Addr().Is6() {
 		any = netip.IPv6Unspecified()
 	}
-	if l := n.listeners[netip.AddrPortFrom(any, target.Port())]; l != nil {
-		return l
+	if s := at[netip.AddrPortFrom(any, target.Port())]; s != nil {
+		return s
 	}
-	return n.listeners[netip.AddrPortFrom(netip.IPv6Unspecified(), target.Port())]
+	return at[netip.AddrPortFrom(netip.IPv6Unspecified(), target.Port())]
 }
 
 func (n *Network) listen(network, address string) (net.Listener, error) {
 	fail := func(err error) (net.Listener, error) {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: stringAddr(address), Err: err}
 	}
-	if strings.HasPrefix(address, ":") {
-		address = "[::]" + address
-	}
-	at, err := parse(network, address)
+	at, err := parse(network, "tcp", address)
 	if err != nil {
 		return fail(err)
 	}
@@ -244,11 +258,7 @@ func (n *Network) listen(network, address string) (net.Listener, error) {
 		return fail(net.ErrClosed)
 	}
 	if at.Port() == 0 {
-		for n.listeners[netip.AddrPortFrom(at.Addr(), n.nextPort)] != nil {
-			n.nextPort++
-		}
-		at = netip.AddrPortFrom(at.Addr(), n.nextPort)
-		n.nextPort++
+		at = freePort(n, n.listeners, at.Addr())
 	}
 	if n.listeners[at] != nil {
 		return fail(syscall.EADDRINUSE)
@@ -258,9 +268,23 @@ func (n *Network) listen(network, address string) (net.Listener, error) {
 	return l, nil
 }
 
-func parse(network, address string) (netip.AddrPort, error) {
-	if !strings.HasPrefix(network, "tcp") {
+// freePort is address with a port that nobody in at has. n.mu is held.
+func freePort[S any](n *Network, at map[netip.AddrPort]*S, address netip.Addr) netip.AddrPort {
+	for at[netip.AddrPortFrom(address, n.nextPort)] != nil {
+		n.nextPort++
+	}
+	n.nextPort++
+	return netip.AddrPortFrom(address, n.nextPort-1)
+}
+
+// parse reads an address of a network whose name begins with kind, "tcp" or "udp".
+// Without a host it is every address.
+func parse(network, kind, address string) (netip.AddrPort, error) {
+	if !strings.HasPrefix(network, kind) {
 		return netip.AddrPort{}, net.UnknownNetworkError(network)
+	}
+	if strings.HasPrefix(address, ":") {
+		address = "[::]" + address
 	}
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -369,6 +393,10 @@ func (w world) Dial(ctx context.Context, actor, network, address string) (net.Co
 
 func (w world) Listen(_, network, address string) (net.Listener, error) {
 	return w.n.listen(network, address)
+}
+
+func (w world) ListenPacket(actor, network, address string) (net.PacketConn, error) {
+	return w.n.listenPacket(actor, network, address)
 }
 
 func (w world) Jitter(name string, n uint64, d time.Duration) time.Duration {
