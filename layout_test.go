@@ -90,6 +90,8 @@ var forbidden = []struct {
 	{"sim/vtm", "k8s.io/client-go", "a traffic manager knows no Kubernetes", nil},
 	{"sim/kube/controllers", "sim/kube", "the small controllers are ordinary clients and serve a real API server too", nil},
 	{"sim/node", "sim", "nodes are ordinary clients and serve a real API server too", nil},
+	{"sim/acme", "sim", "a certificate authority judges from outside", nil},
+	{"sim/dns", "sim", "names are an ordinary client's and serve a real API server too", nil},
 	{"sim/network", "sim", "the network carries everything and knows nothing", nil},
 }
 

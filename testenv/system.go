@@ -73,7 +73,7 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: around.World, Log: slog.New(slog.DiscardHandler), Addresses: around.Addresses,
 		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes, TrafficManagers: o.TrafficManagers,
-		Strict: true, Simulated: around.Simulated,
+		Strict: true, Simulated: around.Simulated, ACME: o.ACME,
 	})
 	if err != nil {
 		if around.Release != nil {
@@ -159,6 +159,8 @@ func (s *system) Fault(f Fault) {
 		}
 	}
 }
+
+func (s *system) Authority() *sandbox.Authority { return s.sandbox.Certificates }
 
 func (s *system) Set(name, value string) {
 	s.mu.Lock()

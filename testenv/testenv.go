@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/sandbox"
 )
 
 // Capability is something that not every lane can do. A scenario tagged
@@ -31,6 +32,8 @@ type Options struct {
 	Nodes int
 	// TrafficManagers of the cluster in front of it; 0 means 1.
 	TrafficManagers int
+	// ACME starts a certificate authority too.
+	ACME *sandbox.ACMEOptions
 	// Seed of a simulated system.
 	Seed uint64
 }
@@ -67,6 +70,9 @@ type Env interface {
 	Writes() []Write
 	// Fault makes the REST API of all traffic managers misbehave until the next Fault.
 	Fault(f Fault)
+
+	// Authority is the certificate authority; nil without Options.ACME.
+	Authority() *sandbox.Authority
 
 	// Set sets a setting of the controller, by its name in its settings file. One that
 	// runs finds it when it looks at the file again.

@@ -127,7 +127,7 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 	var ended <-chan error
 	if f.Controller {
 		certificates := filepath.Join(dir, "vtm-ca.pem")
-		if err := os.WriteFile(certificates, box.Certificates(), 0o600); err != nil {
+		if err := os.WriteFile(certificates, box.RESTCertificates(), 0o600); err != nil {
 			return err
 		}
 		if f.Dir != "" {

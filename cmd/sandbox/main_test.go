@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,12 +35,7 @@ func addresses(t *testing.T) sandbox.Addresses {
 			continue
 		}
 		t.Cleanup(func() { lock.Close() })
-		return sandbox.Addresses{
-			TrafficManagers: netip.AddrFrom4([4]byte{127, block, 1, 0}),
-			Nodes:           netip.AddrFrom4([4]byte{127, block, 2, 0}),
-			APIServer:       netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, block, 3, 1}), 6443),
-			Mapped:          netip.PrefixFrom(netip.AddrFrom4([4]byte{127, block + 1, 0, 0}), 16),
-		}
+		return sandbox.AddressesIn(block, block+1)
 	}
 	t.Fatal("all blocks of loopback addresses are in use")
 	panic("unreachable")

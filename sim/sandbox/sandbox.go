@@ -30,6 +30,8 @@ type Addresses struct {
 	TrafficManagers netip.Addr     // REST on port 9070, control API on 9071
 	Nodes           netip.Addr     // node ports
 	APIServer       netip.AddrPort // of Kubernetes
+	DNS             netip.AddrPort // the resolver of the sandbox's names
+	ACME            netip.AddrPort // the certificate authority
 	// Mapped is the block that stands for addresses which this machine does not have.
 	Mapped netip.Prefix
 }
@@ -40,7 +42,23 @@ func DefaultAddresses() Addresses {
 		TrafficManagers: netip.MustParseAddr("127.1.0.0"),
 		Nodes:           netip.MustParseAddr("127.2.0.0"),
 		APIServer:       netip.MustParseAddrPort("127.3.0.1:6443"),
+		DNS:             netip.MustParseAddrPort("127.3.0.2:53"),
+		ACME:            netip.MustParseAddrPort("127.3.0.3:14000"),
 		Mapped:          netip.MustParsePrefix("127.64.0.0/10"),
+	}
+}
+
+// AddressesIn are those of a sandbox beside others: all parts in 127.block.0.0/16,
+// and mapped addresses in 127.mapped.0.0/16.
+func AddressesIn(block, mapped byte) Addresses {
+	at := func(third, fourth byte) netip.Addr { return netip.AddrFrom4([4]byte{127, block, third, fourth}) }
+	return Addresses{
+		TrafficManagers: at(1, 0),
+		Nodes:           at(2, 0),
+		APIServer:       netip.AddrPortFrom(at(3, 1), 6443),
+		DNS:             netip.AddrPortFrom(at(3, 2), 53),
+		ACME:            netip.AddrPortFrom(at(3, 3), 14000),
+		Mapped:          netip.PrefixFrom(netip.AddrFrom4([4]byte{127, mapped, 0, 0}), 16),
 	}
 }
 
@@ -83,6 +101,8 @@ type Options struct {
 	// Simulated: HTTP instead of HTTPS between the parts, and connections named so
 	// that runs repeat.
 	Simulated bool
+	// ACME starts a certificate authority and what resolves names for it; nil: none.
+	ACME *ACMEOptions
 	// Progress, if set, is told what has been started.
 	Progress func(string)
 }
@@ -92,6 +112,7 @@ type Sandbox struct {
 	Kubernetes      *kube.Server
 	TrafficManagers *vtm.Cluster
 	AddressMap      *dataplane.AddressMap
+	Certificates    *Authority // nil without Options.ACME
 
 	rest         []string // URLs, by member
 	certificates []byte
@@ -171,6 +192,11 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 				Images: o.Images, Fabric: fabric,
 			})
 		})
+	}
+	if o.ACME != nil {
+		if err := s.startAuthority(partsContext, o); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.waitForNodes(ctx); err != nil {
 		return nil, err
@@ -252,8 +278,8 @@ func (s *Sandbox) KubernetesConfig(user string) *rest.Config { return s.Kubernet
 // their names, whether they run at the moment or not.
 func (s *Sandbox) RESTEndpoints() []string { return s.rest }
 
-// Certificates are those of the REST APIs, in PEM; empty if simulated.
-func (s *Sandbox) Certificates() []byte { return s.certificates }
+// RESTCertificates are those of the REST APIs, in PEM; empty if simulated.
+func (s *Sandbox) RESTCertificates() []byte { return s.certificates }
 
 // Dial connects from outside to an address that the traffic managers serve, as
 // configured there, wherever it is on this machine.
@@ -267,6 +293,9 @@ func (s *Sandbox) Dial(ctx context.Context, actor string, address netip.AddrPort
 func (s *Sandbox) Close() {
 	s.cancel()
 	s.running.Wait()
+	if s.Certificates != nil {
+		s.Certificates.close()
+	}
 	if s.TrafficManagers != nil {
 		s.TrafficManagers.Close()
 	}

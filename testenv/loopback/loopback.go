@@ -10,7 +10,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -63,12 +62,7 @@ func claim() (sandbox.Addresses, func(), error) {
 			continue
 		}
 		probe.Close()
-		return sandbox.Addresses{
-			TrafficManagers: netip.AddrFrom4([4]byte{127, part, 1, 0}),
-			Nodes:           netip.AddrFrom4([4]byte{127, part, 2, 0}),
-			APIServer:       netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, part, 3, 1}), 6443),
-			Mapped:          netip.PrefixFrom(netip.AddrFrom4([4]byte{127, byte(68 + n), 0, 0}), 16),
-		}, func() { lock.Close() }, nil
+		return sandbox.AddressesIn(part, byte(68+n)), func() { lock.Close() }, nil
 	}
 	return sandbox.Addresses{}, nil, fmt.Errorf("all %d blocks of loopback addresses are in use", blocks)
 }

@@ -1,0 +1,156 @@
+package acme
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"vtm-ingress/internal/outside"
+)
+
+// Server is a running certificate authority.
+type Server struct {
+	directory string
+	trust     []byte
+	roots     func() []byte
+
+	server *http.Server
+	ended  sync.WaitGroup
+	close  func()
+}
+
+// DirectoryURL is where an ACME client begins (RFC 8555, section 7.1.1).
+func (s *Server) DirectoryURL() string { return s.directory }
+
+// TrustPEM is the certificate of the directory's own HTTPS, which an ACME client
+// must trust. It has nothing to do with the certificates that are issued.
+func (s *Server) TrustPEM() []byte { return s.trust }
+
+// RootsPEM are the roots of the certificates that are issued, for those who verify
+// a host.
+func (s *Server) RootsPEM() []byte { return s.roots() }
+
+// Close ends all requests and waits for them.
+func (s *Server) Close() {
+	if s.close != nil {
+		s.close()
+	}
+	_ = s.server.Close()
+	s.ended.Wait()
+}
+
+// serve starts HTTPS at address. path is that of the directory.
+func serve(world outside.World, log *slog.Logger, actor, address, path string, handler http.Handler) (*Server, error) {
+	listener, err := world.Listen(actor, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("ACME server at %s: %w", address, err)
+	}
+	address = listener.Addr().String()
+	certificate, trust, err := ownCertificate(world, actor, address)
+	if err != nil {
+		_ = listener.Close()
+		return nil, fmt.Errorf("ACME server at %s: certificate: %w", address, err)
+	}
+	s := &Server{directory: "https://" + address + path, trust: trust}
+	s.server = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		// HTTP/1.1 alone: one request at a time on a connection, in an order that repeats.
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+	}
+	secure := tls.NewListener(listener, &tls.Config{
+		Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, Time: world.Clock().Now,
+	})
+	connections := &counted{wait: &s.ended}
+	s.server.ConnState = connections.state
+	s.ended.Go(func() {
+		if err := s.server.Serve(secure); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("ACME server ended", "error", err)
+		}
+	})
+	return s, nil
+}
+
+// counted makes a server's end wait for the goroutines of its connections.
+type counted struct{ wait *sync.WaitGroup }
+
+func (c *counted) state(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew: // by the goroutine that accepts
+		c.wait.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		c.wait.Done()
+	}
+}
+
+// ownCertificate is that of an HTTPS server at address.
+func ownCertificate(world outside.World, actor, address string) (tls.Certificate, []byte, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	key, err := newKey(world.Rand(actor + "/https"))
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	now := world.Clock().Now()
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "ACME server of the sandbox"},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.AddDate(10, 0, 0),
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+		IsCA:                  true, // so that a client can name it as its CA file
+		DNSNames:              []string{"localhost"},
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = append(template.DNSNames, host)
+	}
+	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, toPEM(der), nil
+}
+
+func toPEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// newKey draws a P-256 key from random. ecdsa.GenerateKey ignores the source it
+// is given, so the scalar is drawn here; nearly every draw is a valid one.
+func newKey(random io.Reader) (*ecdsa.PrivateKey, error) {
+	scalar := make([]byte, 32)
+	for range 100 {
+		if _, err := io.ReadFull(random, scalar); err != nil {
+			return nil, err
+		}
+		if key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar); err == nil {
+			return key, nil
+		}
+	}
+	return nil, errors.New("the source of randomness gives no valid key")
+}
+
+// deadline bounds what the server itself does over the network for one request.
+func deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, 15*time.Second)
+}
