@@ -27,10 +27,19 @@ func init() {
 	utilruntime.ErrorHandlers = utilruntime.ErrorHandlers[:1]
 }
 
-// ask sends one question over TCP.
+// ask sends one question over TCP, and over UDP, which must say the same.
 func ask(t *testing.T, s *names.Server, kind uint16, name string) *dns.Msg {
 	t.Helper()
-	return exchange(t, s, new(dns.Msg).SetQuestion(name, kind))
+	question := new(dns.Msg).SetQuestion(name, kind).SetEdns0(4096, false)
+	reply := exchange(t, s, question)
+	datagram, _, err := (&dns.Client{Net: "udp"}).Exchange(question, s.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if datagram.String() != reply.String() {
+		t.Errorf("over UDP:\n%v\nover TCP:\n%v", datagram, reply)
+	}
+	return reply
 }
 
 func exchange(t *testing.T, s *names.Server, m *dns.Msg) *dns.Msg {

@@ -47,7 +47,13 @@ func Start(o Options) (*Server, error) {
 		return nil, fmt.Errorf("DNS server at %s: %w", o.Address, err)
 	}
 	s := &Server{o: o, address: listener.Addr().String()}
+	packets, err := o.World.ListenPacket("dns", "udp", s.address)
+	if err != nil {
+		_ = listener.Close()
+		return nil, fmt.Errorf("DNS server at %s, UDP: %w", s.address, err)
+	}
 	s.serve(&dns.Server{Listener: listener})
+	s.serve(&dns.Server{PacketConn: packets})
 	return s, nil
 }
 
