@@ -190,6 +190,11 @@ func (c *Cluster) startMember(m *member) error {
 	m.tm = tm
 	c.mu.Unlock()
 	tm.fellBehind(c.others(m.o.Name)...)
+	for _, name := range c.others(m.o.Name) {
+		if other := c.running(name); other != nil {
+			other.sessions.owe(m.o.Name)
+		}
+	}
 	return nil
 }
 

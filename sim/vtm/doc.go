@@ -45,6 +45,7 @@
 //	version.go    version vectors; which of two concurrent changes is kept
 //	replicate.go  changes to the other members, and theirs taken in
 //	health.go     heartbeats: which machines work, and what this one raises
+//	sessions.go   sessions of clients, told to the other members
 //	place.go      who hosts which address: pure
 //	wire.go       the network segment: two machines that raise one address
 //	gate.go       what a member that stands still or is cut off holds back

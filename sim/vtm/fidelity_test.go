@@ -67,6 +67,7 @@ var features = []feature{
 	{"Discovery of nodes by DNS", "pools dns_autoscale/*", ""},
 	{"Service discovery plugins", "pools service_discovery/*,servicediscovery content", ""},
 	{"Session persistence", "pools basic/persistence_class,persistence basic/type,persistence basic/cookie,persistence basic/failure_mode,persistence basic/url", ""},
+	{"Sessions shared by the members of a cluster", "global_settings cluster_comms/state_sync_interval", "passed inside the process; an interval of 0 shares none"},
 	{"Health monitors", "monitors basic/type,monitors basic/delay,monitors basic/timeout,monitors basic/failures,monitors basic/scope,monitors basic/machine,monitors basic/use_ssl,monitors basic/back_off", ""},
 	{"HTTP monitors", "monitors http/*", ""},
 	{"TCP transaction monitors", "monitors tcp/*", ""},

@@ -123,8 +123,8 @@ func (t *TrafficManager) beatLoop(ctx context.Context) {
 	}
 }
 
-// beat is one heartbeat: it is sent, the others are judged, and if that changes
-// who hosts what, it takes effect.
+// beat is one heartbeat: it is sent, with the sessions that are due, the others
+// are judged, and if that changes who hosts what, it takes effect.
 func (t *TrafficManager) beat(ctx context.Context) {
 	h := t.health
 	before, after, lost := h.tick()
@@ -133,6 +133,7 @@ func (t *TrafficManager) beat(ctx context.Context) {
 			to.health.hear(t.o.Name, h.state())
 		}
 	}
+	t.tellSessions(t.o.World.Clock().Now())
 	if lost {
 		// What the lost member had told me and not the others, they get from me.
 		t.fellBehind(t.cluster.others(t.o.Name)...)

@@ -100,6 +100,7 @@ type TrafficManager struct {
 	gate        *gate
 	replication replication
 	health      *health
+	sessions    sessionExchange
 	loops       sync.WaitGroup // heartbeat and replication
 
 	disk  *disk // nil: memory only
