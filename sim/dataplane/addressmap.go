@@ -237,3 +237,28 @@ func (m *AddressMap) Entries() []MapEntry {
 	}
 	return entries
 }
+
+// CompareAddresses orders IP addresses, with or without a port, by number and then
+// by port; other text, such as host names, comes after them.
+func CompareAddresses(a, b string) int {
+	x, isX := parseAddress(a)
+	y, isY := parseAddress(b)
+	switch {
+	case isX && isY:
+		return x.Compare(y)
+	case isX:
+		return -1
+	case isY:
+		return 1
+	}
+	return strings.Compare(a, b)
+}
+
+// parseAddress reads an IP address; its port is 0 if it has none.
+func parseAddress(s string) (netip.AddrPort, bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.AddrPortFrom(a, 0), true
+	}
+	at, err := netip.ParseAddrPort(s)
+	return at, err == nil
+}

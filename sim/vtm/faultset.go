@@ -379,7 +379,7 @@ func (h *health) allRaised() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	list := []string{}
-	for _, address := range slices.SortedFunc(maps.Keys(h.raised), compareAddresses) {
+	for _, address := range slices.SortedFunc(maps.Keys(h.raised), dataplane.CompareAddresses) {
 		if h.raised[address].raised {
 			list = append(list, address)
 		}

@@ -2,9 +2,9 @@ package vtm
 
 import (
 	"hash/fnv"
-	"net/netip"
 	"slices"
-	"strings"
+
+	"vtm-ingress/sim/dataplane"
 )
 
 // placing is what decides who hosts the addresses of one Traffic IP Group.
@@ -50,7 +50,7 @@ func (p *placing) hosts(state map[string]machineState) map[string]string {
 		out[address] = machine
 		load[machine]++
 	}
-	addresses := slices.SortedFunc(slices.Values(p.addresses), compareAddresses)
+	addresses := slices.SortedFunc(slices.Values(p.addresses), dataplane.CompareAddresses)
 	homes := p.homes()
 	first := 0
 	if p.assignment != "alphabetic" {
@@ -158,21 +158,6 @@ func (p *placing) raisedBy(machine string, state map[string]machineState) []stri
 		}
 	}
 	return raised
-}
-
-// compareAddresses sorts IP addresses by number, and other text after them.
-func compareAddresses(a, b string) int {
-	x, errX := netip.ParseAddr(a)
-	y, errY := netip.ParseAddr(b)
-	switch {
-	case errX == nil && errY == nil:
-		return x.Compare(y)
-	case errX == nil:
-		return -1
-	case errY == nil:
-		return 1
-	}
-	return strings.Compare(a, b)
 }
 
 // newPlacing reads a Traffic IP Group.

@@ -188,7 +188,7 @@ func (p *Pages) statusOf(r *Resource, now *snapshot) *Status {
 	var status Status
 	switch r.Path {
 	case "virtual_servers":
-		status = now.serverStatus(r)
+		status = now.serverStatus(r, p.addresses(r, now))
 	case "pools":
 		status = poolStatus(now.pools[r.Name])
 	case "traffic_ip_groups":

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -86,24 +85,9 @@ func poolNodes(s dataplane.PoolState) []Node {
 			}
 			return 1
 		}
-		return cmp.Or(failed(a)-failed(b), compareNodes(a.Address, b.Address))
+		return cmp.Or(failed(a)-failed(b), dataplane.CompareAddresses(a.Address, b.Address))
 	})
 	return nodes
-}
-
-// compareNodes orders nodes by address and port, names after them.
-func compareNodes(a, b string) int {
-	x, errX := netip.ParseAddrPort(a)
-	y, errY := netip.ParseAddrPort(b)
-	switch {
-	case errX == nil && errY == nil:
-		return x.Compare(y)
-	case errX == nil:
-		return -1
-	case errY == nil:
-		return 1
-	}
-	return strings.Compare(a, b)
 }
 
 // poolStatus sums up a pool's nodes.
@@ -156,19 +140,29 @@ func (s *snapshot) concerns(what, name string) bool {
 	})
 }
 
-func (s *snapshot) serverStatus(r *Resource) Status {
+// serverStatus is that of a virtual server whose addresses are known.
+func (s *snapshot) serverStatus(r *Resource, addresses []Address) Status {
 	v, enabled := s.servers[r.Name]
 	switch {
 	case !r.flag("basic", "enabled"):
 		return disabled
 	case !enabled:
 		return Status{"bad", "not running"}
-	case len(v.Listening) == 0:
+	case len(v.Listening) == 0 && !slices.ContainsFunc(addresses, s.othersHost):
 		return Status{"bad", "not listening"}
 	case s.concerns("Virtual server", r.Name):
 		return Status{"warn", "has problems"}
 	}
 	return working
+}
+
+// othersHost tells whether another traffic manager has an address, so that it is
+// no mistake that this one does not listen there.
+func (s *snapshot) othersHost(a Address) bool {
+	host, _, err := net.SplitHostPort(a.Text)
+	return slices.ContainsFunc(s.members, func(m Member) bool {
+		return !m.Self && (slices.Contains(a.Hosts, m.Name) || a.Group == "" && err == nil && host == m.Address)
+	})
 }
 
 // Address is a place where a virtual server listens.

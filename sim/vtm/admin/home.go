@@ -139,14 +139,15 @@ func (p *Pages) counts(now *snapshot, problems []Problem) []count {
 		{len(now.state.VirtualServers), servers, "virtual servers enabled", "/catalogs/virtual_servers", well(true, "")},
 		{len(nodes) - failed, len(nodes), "nodes working", "/catalogs/pools", well(failed == 0, "warn")},
 		{hosted, len(addresses), "Traffic IP addresses hosted", "/cluster", well(hosted == len(addresses), "warn")},
-		{len(problems), 0, "problems now", "/diagnose", well(len(problems) == 0, "bad")},
+		{len(problems), 0, map[bool]string{true: "problem now", false: "problems now"}[len(problems) == 1], "/diagnose", well(len(problems) == 0, "bad")},
 	}
 }
 
 func (p *Pages) mapRow(server *Resource, now *snapshot) mapRow {
+	addresses := p.addresses(server, now)
 	row := mapRow{
 		Name: server.Name, Protocol: server.text("basic", "protocol"),
-		Status: now.serverStatus(server), Addresses: p.addresses(server, now),
+		Status: now.serverStatus(server, addresses), Addresses: addresses,
 	}
 	if server.flag("basic", "ssl_decrypt") {
 		row.Protocol += ", TLS"
