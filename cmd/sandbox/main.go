@@ -300,6 +300,8 @@ func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, kubeconfig stri
   The traffic managers' REST API, user %[4]s, password %[5]s:
   curl -sk -u %[4]s:%[5]s %[6]s/api/tm/8.3/config/active/virtual_servers
 
+  Their admin pages, for the same user, with what is served and why not:
+%[13]s
   Who of them hosts which address, and faults to give them (bin/vtm-sim faults):
   curl -s http://%[12]s/
 
@@ -309,7 +311,16 @@ func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, kubeconfig stri
 Ctrl-C ends everything and leaves nothing behind.
 `, kubeconfig, kubectl, hello, sandbox.AdminUser, sandbox.Password, box.RESTEndpoints()[0], hint,
 		absolute("examples/hello.yaml"), netip.AddrPortFrom(hello, bindablePort(hello, 80)), f.Addresses.Mapped, helloAddress,
-		box.TrafficManagers.Info()[0].Control)
+		box.TrafficManagers.Info()[0].Control, adminPages(box))
+}
+
+// adminPages lists the URLs of all members' admin pages, a line for each.
+func adminPages(box *sandbox.Sandbox) string {
+	var lines strings.Builder
+	for _, m := range box.TrafficManagers.Info() {
+		fmt.Fprintf(&lines, "  https://%s/\n", m.Admin)
+	}
+	return lines.String()
 }
 
 func absolute(path string) string {

@@ -44,6 +44,7 @@ func addresses(t *testing.T) sandbox.Addresses {
 // running is a sandbox as its user sees it.
 type running struct {
 	commands []string // printed, in their order
+	pages    []string // URLs of admin pages
 	stop     func() error
 }
 
@@ -71,6 +72,9 @@ func startSandbox(t *testing.T, f flags) *running {
 		t.Log(lines.Text())
 		if command.MatchString(lines.Text()) {
 			r.commands = append(r.commands, strings.TrimSpace(lines.Text()))
+		}
+		if page := strings.TrimSpace(lines.Text()); strings.HasPrefix(page, "https://") {
+			r.pages = append(r.pages, page)
 		}
 		if strings.HasPrefix(lines.Text(), "Ctrl-C") {
 			go io.Copy(io.Discard, reader) //nolint // ends with the writer
@@ -199,6 +203,12 @@ func TestThePrintedCommandsWorkAndNoRequestIsLost(t *testing.T) {
 			if got := len(box.commands) - 1; got != len(promises) {
 				t.Errorf("%d commands are printed, want %d", got, len(promises))
 			}
+			if len(box.pages) != 3 {
+				t.Errorf("the admin pages %q are printed, want three", box.pages)
+			}
+			for _, page := range box.pages {
+				sh.expect("curl -skL --cookie '' "+page, regexp.MustCompile(`(?s)<title>.*name="password"`), false)
+			}
 			if err := box.stop(); err != nil {
 				t.Errorf("ended with %v", err)
 			}
@@ -216,7 +226,7 @@ func nothingIsLeft(t *testing.T, at sandbox.Addresses, temporary string) {
 	}
 	left := []string{at.APIServer.String()}
 	for i, tm := 0, at.TrafficManagers.Next(); i < 3; i, tm = i+1, tm.Next() {
-		left = append(left, tm.String()+":9070", tm.String()+":9071")
+		left = append(left, tm.String()+":9070", tm.String()+":9071", tm.String()+":9090")
 	}
 	for _, address := range left {
 		l, err := net.Listen("tcp", address)

@@ -27,7 +27,7 @@ import (
 // Addresses say where the parts of a sandbox listen. The N-th traffic manager or
 // node has the N-th address after the one given, from 1 on.
 type Addresses struct {
-	TrafficManagers netip.Addr     // REST on port 9070, control API on 9071
+	TrafficManagers netip.Addr     // REST on port 9070, control API on 9071, admin pages on 9090
 	Nodes           netip.Addr     // node ports
 	APIServer       netip.AddrPort // of Kubernetes
 	DNS             netip.AddrPort // the resolver of the sandbox's names
@@ -152,13 +152,17 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	}
 	s.progress("Kubernetes API at " + s.Kubernetes.Address())
 
+	adminPort := vtm.DefaultAdminPort
+	if o.Simulated {
+		adminPort = 0 // the pages need TLS, and nobody is there to look
+	}
 	s.TrafficManagers, err = vtm.StartCluster(vtm.ClusterOptions{
 		Options: vtm.Options{
 			World: o.World, Log: o.Log,
 			Users:      map[string]string{AdminUser: Password, ControllerUser: Password},
 			Strict:     o.Strict,
 			AddressMap: s.AddressMap,
-			PlainHTTP:  o.Simulated, PerClientTransports: o.Simulated,
+			PlainHTTP:  o.Simulated, PerClientTransports: o.Simulated, AdminPort: adminPort,
 			ReplicateAtOnce: !o.ReplicateLate,
 		},
 		Members: o.TrafficManagers, Base: o.Addresses.TrafficManagers, NoControl: o.Simulated,
@@ -173,7 +177,11 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	for _, m := range s.TrafficManagers.Info() {
 		s.rest = append(s.rest, scheme+m.REST)
 		s.certificates = append(s.certificates, s.TrafficManagers.Member(m.Name).CertificatePEM()...)
-		s.progress("traffic manager " + m.Name + ", REST at " + m.REST)
+		told := "traffic manager " + m.Name + ", REST at " + m.REST
+		if m.Admin != "" {
+			told += ", admin pages at " + m.Admin
+		}
+		s.progress(told)
 	}
 
 	s.run("the cluster's controllers", func() error {

@@ -13,6 +13,10 @@ func (t *TrafficManager) update(u *dataplane.Update, r *resource) bool {
 	if r.deleted {
 		next = nil
 	}
+	if r.kind.path == "traffic_managers" && r.name == t.o.Name && next != nil {
+		t.placeREST(next)
+		return false
+	}
 	if r.kind.path == "traffic_ip_groups" && next != nil && t.cluster != nil {
 		g := trafficIPGroup(next)
 		t.health.place(g, next)

@@ -219,7 +219,7 @@ func (t *TrafficManager) join(m *member) {
 			t.store, t.shelf = last.store, last.shelf
 		}
 		// Whoever knows the address must find it there again.
-		if at, err := netip.ParseAddrPort(last.RESTAddress()); err == nil {
+		if at, err := netip.ParseAddrPort(last.sockets.home); err == nil {
 			t.o.RESTPort = int(at.Port())
 		}
 		if at, err := netip.ParseAddrPort(last.AdminAddress()); err == nil {

@@ -25,6 +25,7 @@
 //	reads.go      which keys take effect: docs/vtm-fidelity.md is made of it
 //	builtin.go    what a new traffic manager has; the long lists are in builtin_more.go
 //	rest.go       limits, path to target
+//	restlisten.go where the REST API listens
 //	admission.go  how many connections may be open that send nothing
 //	login.go      who may come in: passwords, login delay, suspension, addresses
 //	permission.go which page of the admin server a resource belongs to, and who may use it

@@ -27,7 +27,7 @@ type Fault struct {
 func (t *TrafficManager) SetFault(f Fault) {
 	t.fault.Store(&f)
 	if f.Down {
-		t.listener.cut()
+		t.sockets.cut()
 	}
 }
 

@@ -100,7 +100,7 @@ func (c *Cluster) settleFrom(before []FaultRule) (errs []error) {
 			continue
 		}
 		if concerns(rules, name, "down") {
-			tm.listener.cut()
+			tm.sockets.cut()
 		}
 		if err := tm.changeCertificate(concerns(rules, name, "certificate")); err != nil {
 			errs = append(errs, err)
@@ -149,7 +149,7 @@ func (t *TrafficManager) changeCertificate(other bool) error {
 		}
 	}
 	t.otherCertificate.Store(made)
-	t.listener.cut()
+	t.sockets.cut()
 	return nil
 }
 

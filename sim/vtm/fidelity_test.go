@@ -80,7 +80,7 @@ var features = []feature{
 	{"REST: limits and logins", "global_settings rest_api/auth_timeout,global_settings rest_api/http_max_*,global_settings rest_api/http_keep_alive_timeout,global_settings security/login_delay,global_settings security/max_login_attempts,global_settings security/max_login_suspension_time,global_settings security/track_unknown_users,security basic/access", ""},
 	{"User groups' permissions", "user_groups basic/permissions.*", "REST and admin pages: by the page of each type, see [emulated-vtm.md](emulated-vtm.md)"},
 	{"Admin pages: sessions", "user_groups basic/timeout", "taken for minutes"},
-	{"Where the REST API listens", "traffic_managers rest_api/port,traffic_managers rest_api/bind_ips", "the program's flags say it"},
+	{"Where the REST API listens", "traffic_managers rest_api/port,traffic_managers rest_api/bind_ips", "port 9070 stands for the program's flags"},
 	{"External authentication of users", "user_authenticators basic/*,user_authenticators ldap/*,user_authenticators radius/*,user_authenticators tacacs_plus/*", ""},
 	{"Password rules", "global_settings security/password_*", "users cannot be changed over REST on a real traffic manager either"},
 	{"Event types and actions", "event_types *,actions basic/type", "log and, where allowed, program; others are stored only"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -87,6 +88,9 @@ func (t *TrafficManager) serve(w http.ResponseWriter, r *http.Request) {
 		req.expert[key] = true
 	}
 	a, err := t.route(req)
+	if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); t.sockets.left(local) {
+		w.Header().Set("Connection", "close")
+	}
 	if err != nil {
 		writeError(w, err)
 		return

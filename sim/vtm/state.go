@@ -40,6 +40,9 @@ func (t *TrafficManager) state() map[string]any {
 	problems, licence := s.Errors, licenceValid
 	dangling, ofIPs := t.dangling()
 	problems = append(problems, dangling...)
+	if wrong := t.sockets.wrong(); wrong != "" {
+		problems = append(problems, wrong)
+	}
 	if t.cluster != nil {
 		ofIPs = append(ofIPs, t.health.problems()...)
 		if t.cluster.faulty(t.o.Name, "licence-expired") {

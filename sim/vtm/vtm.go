@@ -13,7 +13,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,7 +82,6 @@ type TrafficManager struct {
 	uuid        string
 	started     time.Time
 	certificate *tls.Certificate // nil with PlainHTTP
-	listener    *cuttableListener
 	server      *http.Server
 	stop        context.CancelFunc // ends the context of all requests
 	ended       <-chan struct{}    // closed by that
@@ -109,6 +107,7 @@ type TrafficManager struct {
 	eventFile *eventFile // nil: memory only
 
 	// Guarded by themselves.
+	sockets   restListeners
 	record    record
 	reactions reactions
 	fault     atomic.Pointer[Fault]
@@ -189,22 +188,9 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 			}
 		}
 	}
-	port := t.o.RESTPort // after a stop the one it had before
-	switch port {
-	case 0:
-		port = 9070
-	case AnyPort:
-		port = 0
+	if err := t.listenHome(); err != nil {
+		return nil, fmt.Errorf("traffic manager %s: %w", o.Name, err)
 	}
-	address := net.JoinHostPort(o.Address, strconv.Itoa(port))
-	l, err := o.World.Listen("vtm/"+o.Name+"/rest", "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("the REST API of traffic manager %s cannot listen on %s: %w", o.Name, address, err)
-	}
-	if m != nil {
-		l = gatedListener{l, m.gate, gateREST}
-	}
-	t.listener = &cuttableListener{Listener: l, refuse: t.refuses, now: o.World.Clock().Now, open: make(map[*cuttableConn]struct{})}
 	t.data = dataplane.New(dataplane.Options{
 		World: dataWorld, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
 		Events: t.logEvent, PerClientTransports: o.PerClientTransports, AllowPrograms: o.AllowPrograms,
@@ -214,7 +200,7 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 		err = t.install(m)
 	}
 	if err != nil {
-		_ = l.Close()
+		t.sockets.end()
 		t.data.Close()
 		t.closeLogs()
 		return nil, err
@@ -247,22 +233,18 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 			}
 		},
 	}
-	var plain net.Listener = t.listener
-	if t.certificate != nil {
-		plain = tls.NewListener(plain, &tls.Config{
-			GetCertificate: t.presented,
-			MinVersion:     tls.VersionTLS12,
-			Time:           o.World.Clock().Now,
-		})
-	}
 	if o.AdminPort != 0 {
 		if t.admin, err = t.serveAdmin(); err != nil {
-			_ = l.Close()
 			t.Close()
 			return nil, err
 		}
 	}
-	t.serving.Go(func() { _ = t.server.Serve(plain) }) // ends with Close
+	t.sockets.begin(func(l net.Listener) {
+		if t.certificate != nil {
+			l = tls.NewListener(l, &tls.Config{GetCertificate: t.presented, MinVersion: tls.VersionTLS12, Time: o.World.Clock().Now})
+		}
+		t.serving.Go(func() { _ = t.server.Serve(l) }) // ends with Close, or when the socket closes
+	})
 	if t.reactions.programs != nil {
 		t.loops.Go(func() { t.runPrograms(ctx) })
 	}
@@ -283,16 +265,17 @@ func (t *TrafficManager) refuses() bool {
 func (t *TrafficManager) Close() {
 	t.stop()
 	t.admin.close()
+	t.sockets.end()
 	_ = t.server.Close()
-	t.listener.cut() // a connection that was accepted while the server closed
+	t.sockets.cut()  // a connection that was accepted while the server closed
 	t.serving.Wait() // so no write is under way from here on
 	t.loops.Wait()
 	t.data.Close()
 	t.closeLogs()
 }
 
-// RESTAddress is "host:port" of the REST API.
-func (t *TrafficManager) RESTAddress() string { return t.listener.Addr().String() }
+// RESTAddress is "host:port" of the REST API; the first one if it has several.
+func (t *TrafficManager) RESTAddress() string { return t.sockets.address() }
 
 // Fingerprint is the SHA-256 of the REST API's certificate, in lower-case hex;
 // empty with Options.PlainHTTP.
