@@ -41,8 +41,12 @@ func (b *bandwidth) turn(now time.Time, n int) time.Duration {
 // write sends p to a client as fast as the limit allows.
 func (b *bandwidth) write(d *DataPlane, to net.Conn, p []byte) (int, error) {
 	sent := 0
+	most := limitedPiece
+	if _, whole := to.(*udpFlow); whole {
+		most = len(p) // a datagram stays one
+	}
 	for b.rate.Load() > 0 && sent < len(p) {
-		piece := p[sent:min(sent+limitedPiece, len(p))]
+		piece := p[sent:min(sent+most, len(p))]
 		if !sleep(d.ctx, d.options.World.Clock(), b.turn(d.now(), len(piece))) {
 			return sent, net.ErrClosed
 		}

@@ -38,6 +38,8 @@ type Pool struct {
 	MaxIdlePerNode         int  // max_idle_connections_pernode; 0: no limit
 	CloseWithRST           bool // node_close_with_rst
 
+	UDPResponseTimeout time.Duration // udp!response_timeout: a node that takes longer failed a try; 0: none does
+
 	// DeleteDrain: a removed node goes on with what it serves
 	// (node_delete_behavior "drain"); otherwise its connections end at once.
 	DeleteDrain bool

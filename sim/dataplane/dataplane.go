@@ -78,8 +78,9 @@ type DataPlane struct {
 	localData   *trafficscript.Store
 	objects     ruleObjects
 
-	buffers  buffers
-	proxyLog *log.Logger // where net/http writes what clients and nodes do wrong: level debug
+	buffers   buffers
+	datagrams buffers     // of any size
+	proxyLog  *log.Logger // where net/http writes what clients and nodes do wrong: level debug
 
 	stats     globalStats
 	bandwidth bandwidth
@@ -96,7 +97,7 @@ type DataPlane struct {
 	listeners   map[string]map[string]bool // Traffic IP Group -> virtual servers that name it
 	anywhere    map[string]bool            // virtual servers with listen_on_any
 	importers   map[string]map[string]bool // library -> rules that import it
-	endpoints   map[netip.AddrPort]*endpoint
+	endpoints   map[place]*endpoint
 	generations map[*generation]struct{}
 	uses        usage
 }
@@ -123,8 +124,9 @@ func New(o Options) *DataPlane {
 		listeners:   make(map[string]map[string]bool),
 		anywhere:    make(map[string]bool),
 		importers:   make(map[string]map[string]bool),
-		endpoints:   make(map[netip.AddrPort]*endpoint),
+		endpoints:   make(map[place]*endpoint),
 		generations: make(map[*generation]struct{}),
+		datagrams:   buffers{size: maxDatagram},
 		uses:        newUsage(),
 	}
 	for _, m := range []*meter{&d.stats.bytesIn, &d.stats.bytesOut, &d.stats.reqs, &d.stats.ssl} {
@@ -213,7 +215,7 @@ func (d *DataPlane) Apply(u Update) {
 
 	// Listeners: first all claims, then the sockets, so that one change can hand
 	// an address over without a gap.
-	changed := make(map[netip.AddrPort]bool)
+	changed := make(map[place]bool)
 	reclaim := make(map[string]bool)
 	for name, g := range u.TrafficIPGroups {
 		if g != nil {

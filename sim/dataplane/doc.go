@@ -11,10 +11,11 @@
 // managers, or decides who hosts an address beyond its own configuration. It
 // may import sim/trafficscript and internal packages; sim/vtm imports it.
 //
-// What a setting does follows vtm/runtime.md. Of the load-balancing algorithms
-// round robin is carried out; pools that ask for another are served round robin.
-// Every TCP protocol is served (modes.go). UDP is not: its virtual servers stay down
-// and say so.
+// What a setting does follows vtm/runtime.md. Every protocol of the schema is
+// served (modes.go); of those that carry addresses or further streams inside (FTP,
+// RTSP, SIP) these are not followed. Every load-balancing algorithm, persistence
+// type and monitor type is carried out but monitors of RTSP and SIP, which are
+// stored only.
 //
 // # Decided here, since nothing says it
 //
@@ -28,7 +29,11 @@
 //     trial, and a good answer brings it back. A 503 of a node is retried, and
 //     does not fail it.
 //   - back_off doubles a monitor's delay with each failure, up to four times.
-//   - Draining nodes get no requests, as there are no sessions yet.
+//   - Draining nodes get the requests of their sessions alone.
+//   - A client's datagrams are a flow until it has as many answers as are expected, or
+//     nothing moves for udp!timeout. Each is a request that the rules see; of
+//     udpstreaming the first alone. Answers are taken from the node that was asked, and
+//     from no other address.
 //   - A rule that is aborted ends alone; the next one runs.
 //   - Rate classes let their number through at once, and then one each time a
 //     period's n-th part has passed. A service level class counts the responses of
@@ -43,15 +48,33 @@
 //
 // # Files
 //
-// config.go what comes in, dataplane.go Apply and Close, endpoint.go addresses and
-// sockets, vserver.go virtual servers and their connections, certificates.go TLS,
-// transaction.go a request's life, script.go what its rules see, machine.go
-// with rate.go, servicelevel.go and fetch.go what they ask for, streamed.go
-// responses that they send themselves, completion.go the end, forward.go the
-// tries on nodes, body.go request bodies that can be sent again, location.go
-// redirects, pool.go, node.go and monitor.go the nodes, usage.go which pools are
-// in use, rules.go compiled rules, state.go what goes out, statistics.go,
-// clientstats.go, cachestats.go and meter.go what is counted, expiry.go certificates that
-// end, bandwidth.go the limit of an expired licence,
-// addressmap.go foreign addresses on this machine, group.go waiting for the end.
+// What comes in and goes out: config.go, config_pool.go, settings.go and
+// rulesettings.go the configuration, dataplane.go Apply and Close, state.go what is
+// wrong, statistics.go, clientstats.go, cachestats.go and meter.go what is counted,
+// expiry.go certificates that end, usage.go which pools are in use.
+//
+// Clients: endpoint.go addresses and sockets, addressmap.go foreign addresses on this
+// machine, vserver.go virtual servers, modes.go their protocols, generation.go what
+// of them cannot change under their connections, client.go connections,
+// proxyprotocol.go their PROXY header, certificates.go and clienttls.go TLS,
+// protection.go whom a service protection class refuses, bandwidth.go the limit of
+// an expired licence.
+//
+// HTTP: httpconn.go and framing.go what a request may look like, transaction.go its
+// life, body.go bodies that can be sent again, forward.go the tries on nodes,
+// failure.go what went wrong, errorpage.go, location.go, cookies.go and gzip.go the
+// response, cache.go the web cache.
+//
+// Other protocols: stream.go connections, udp.go datagrams, sslsession.go the sessions
+// of passed-through TLS.
+//
+// Nodes: pool.go, node.go, nodetls.go, balance.go the algorithms, queue.go limits,
+// route.go the way of one request to its node, persistence.go and sessions.go
+// sessions, monitor.go, probe.go and program.go monitors.
+//
+// Rules: rules.go what is compiled, script.go what they see, machine.go with rate.go,
+// servicelevel.go and fetch.go what they ask for, streamed.go responses that they
+// send themselves, completion.go the end.
+//
+// group.go waits for the end of goroutines.
 package dataplane

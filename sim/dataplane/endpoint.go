@@ -17,10 +17,26 @@ import (
 // the endpoint passes to the next when its owner goes. All of it belongs to
 // DataPlane.mu.
 type endpoint struct {
-	at     netip.AddrPort
+	at     place
 	claims []*claim // in order of arrival
 	socket *socket
 	err    error // why it is not bound
+}
+
+// place is an address and port of TCP or of UDP: both may be used at once.
+type place struct {
+	netip.AddrPort
+	udp bool
+}
+
+func (p place) compare(o place) int {
+	if p.udp != o.udp {
+		if p.udp {
+			return 1
+		}
+		return -1
+	}
+	return p.AddrPort.Compare(o.AddrPort)
 }
 
 type claim struct {
@@ -76,13 +92,13 @@ func (d *DataPlane) raised(g *TrafficIPGroup) []netip.Addr {
 
 // wanted returns the endpoints that a virtual server asks for, and whether it
 // asks for these addresses in particular.
-func (d *DataPlane) wanted(v *vserver) (list []netip.AddrPort, specific bool) {
+func (d *DataPlane) wanted(v *vserver) (list []place, specific bool) {
 	conf := v.conf.Load()
 	if v.deleted || conf == nil || !conf.runs() {
 		return nil, false
 	}
 	add := func(a netip.Addr) {
-		if at := netip.AddrPortFrom(a, uint16(conf.Port)); !slices.Contains(list, at) {
+		if at := (place{netip.AddrPortFrom(a, uint16(conf.Port)), conf.mode == modeUDP}); !slices.Contains(list, at) {
 			list = append(list, at)
 		}
 	}
@@ -120,7 +136,7 @@ func (d *DataPlane) elsewhere(a netip.Addr) bool {
 
 // claim brings a virtual server's claims in line with its configuration and
 // notes the endpoints to resolve.
-func (d *DataPlane) claim(v *vserver, changed map[netip.AddrPort]bool) {
+func (d *DataPlane) claim(v *vserver, changed map[place]bool) {
 	wanted, specific := d.wanted(v)
 	for _, at := range v.claims {
 		e := d.endpoints[at]
@@ -147,12 +163,12 @@ func (d *DataPlane) claim(v *vserver, changed map[netip.AddrPort]bool) {
 // resolve gives each changed endpoint to its owner: first closes the sockets that
 // nobody wants, then opens new ones. Virtual servers that now listen, or no
 // longer do, say so.
-func (d *DataPlane) resolve(changed map[netip.AddrPort]bool) {
-	order := make([]netip.AddrPort, 0, len(changed))
+func (d *DataPlane) resolve(changed map[place]bool) {
+	order := make([]place, 0, len(changed))
 	for at := range changed {
 		order = append(order, at)
 	}
-	slices.SortFunc(order, netip.AddrPort.Compare)
+	slices.SortFunc(order, place.compare)
 	servers := make(map[string]*vserver)
 	for _, at := range order {
 		e := d.endpoints[at]
@@ -231,7 +247,7 @@ func (d *DataPlane) rebindLoop() {
 			return
 		}
 		d.mu.Lock()
-		failed := make(map[netip.AddrPort]bool)
+		failed := make(map[place]bool)
 		if !d.closed {
 			for at, e := range d.endpoints {
 				if e.err != nil {
@@ -249,22 +265,23 @@ func (d *DataPlane) rebindLoop() {
 type socket struct {
 	d     *DataPlane
 	at    netip.AddrPort // the configured address, not the mapped one
-	ln    net.Listener
+	ln    net.Listener   // of TCP
+	udp   *udpSocket     // of UDP
 	owner atomic.Pointer[vserver]
 	done  chan struct{} // closed when the accepting goroutine has ended
 }
 
 // listen binds a configured address and port on this machine. A port below 1024
 // that may not be bound becomes one 8000 higher.
-func (d *DataPlane) listen(at netip.AddrPort, owner *vserver) (*socket, error) {
+func (d *DataPlane) listen(at place, owner *vserver) (*socket, error) {
 	m := d.options.AddressMap
-	actor := d.actor("listen/" + at.String())
-	to := m.MapPort(at)
-	ln, err := d.options.World.Listen(actor, "tcp", to.String())
+	to := m.MapPort(at.AddrPort)
+	s := &socket{d: d, at: at.AddrPort, done: make(chan struct{})}
+	s.owner.Store(owner)
+	err := s.open(at, to)
 	if err != nil && errors.Is(err, syscall.EACCES) && to.Port() < 1024 {
 		moved := netip.AddrPortFrom(to.Addr(), MovedPort(to.Port()))
-		var again error
-		if ln, again = d.options.World.Listen(actor, "tcp", moved.String()); again == nil {
+		if s.open(at, moved) == nil {
 			m.movePort(to, moved.Port())
 			err = nil
 		}
@@ -272,10 +289,26 @@ func (d *DataPlane) listen(at netip.AddrPort, owner *vserver) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{d: d, at: at, ln: ln, done: make(chan struct{})}
-	s.owner.Store(owner)
-	d.tasks.spawn(s.accept)
+	if at.udp {
+		d.tasks.spawn(s.receive)
+	} else {
+		d.tasks.spawn(s.accept)
+	}
 	return s, nil
+}
+
+// open binds an address of this machine.
+func (s *socket) open(at place, to netip.AddrPort) (err error) {
+	world, actor := s.d.options.World, s.d.actor("listen/"+at.String())
+	if !at.udp {
+		s.ln, err = world.Listen(actor, "tcp", to.String())
+		return err
+	}
+	conn, err := world.ListenPacket(actor+"/udp", "udp", to.String())
+	if err == nil {
+		s.udp = &udpSocket{conn: conn, flows: make(map[netip.AddrPort]*udpFlow), open: make(map[*udpFlow]struct{})}
+	}
+	return err
 }
 
 // accept hands each connection to the owner of that moment.
@@ -284,13 +317,7 @@ func (s *socket) accept() {
 	for {
 		conn, err := s.ln.Accept()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || s.d.ctx.Err() != nil {
-				return
-			}
-			// Out of file descriptors, or a connection that broke at once: the
-			// others must still be served.
-			s.d.options.Log.Warn("cannot accept a connection", "address", s.at.String(), "error", err)
-			if !sleep(s.d.ctx, s.d.options.World.Clock(), 10*time.Millisecond) {
+			if s.ended(err) {
 				return
 			}
 			continue
@@ -299,8 +326,23 @@ func (s *socket) accept() {
 	}
 }
 
+// ended tells whether a failure is the socket's end; otherwise it waits a little.
+func (s *socket) ended(err error) bool {
+	if errors.Is(err, net.ErrClosed) || s.d.ctx.Err() != nil {
+		return true
+	}
+	// Out of file descriptors, or a connection that broke at once: the others must
+	// still be served.
+	s.d.options.Log.Warn("cannot accept a connection", "address", s.at.String(), "error", err)
+	return !sleep(s.d.ctx, s.d.options.World.Clock(), 10*time.Millisecond)
+}
+
 // close stops listening and returns when the socket is free to be bound again.
 func (s *socket) close() {
-	s.ln.Close()
+	if s.udp != nil {
+		s.udp.close()
+	} else {
+		s.ln.Close()
+	}
 	<-s.done
 }

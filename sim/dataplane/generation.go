@@ -32,6 +32,9 @@ type timings struct {
 }
 
 func (c *serverConf) timings() timings {
+	if c.mode == modeUDP {
+		return timings{mode: modeUDP} // TLS and PROXY headers are of connections
+	}
 	return timings{c.mode, c.ConnectTimeout, c.KeepaliveTimeout, c.clientBuffer(), c.SSLDecrypt, c.ProxyProtocol, c.HTTP2}
 }
 

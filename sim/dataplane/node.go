@@ -198,7 +198,7 @@ func (n *node) open(ctx context.Context, actor string, spec transportSpec, serve
 		ctx, cancel = context.WithTimeout(ctx, spec.connectTime)
 		defer cancel()
 	}
-	conn, err := n.dial(ctx, actor, spec)
+	conn, err := n.dial(ctx, actor, "tcp", spec)
 	if err != nil || spec.tls == nil {
 		return conn, err
 	}
@@ -211,8 +211,8 @@ func (n *node) open(ctx context.Context, actor string, spec transportSpec, serve
 	return secure, nil
 }
 
-// dial opens a plain connection.
-func (n *node) dial(ctx context.Context, actor string, spec transportSpec) (net.Conn, error) {
+// dial opens a plain connection over network "tcp" or "udp".
+func (n *node) dial(ctx context.Context, actor, network string, spec transportSpec) (net.Conn, error) {
 	d := n.pool.d
 	if !d.dials.enter() {
 		return nil, &connectError{cause: errClosed}
@@ -228,7 +228,7 @@ func (n *node) dial(ctx context.Context, actor string, spec transportSpec) (net.
 	// data plane must stop it.
 	stop := context.AfterFunc(d.ctx, cancel)
 	defer stop()
-	conn, err := d.options.World.Dial(ctx, actor, "tcp", to)
+	conn, err := d.options.World.Dial(ctx, actor, network, to)
 	if err != nil {
 		n.stats.add(nodeConnectFailed, 1)
 		return nil, &connectError{cause: err, timeout: ctx.Err() != nil && d.ctx.Err() == nil}

@@ -27,6 +27,7 @@ type route struct {
 	// sslSession is the session that the client of a passed-through TLS connection
 	// resumes, in hex; "": a new one.
 	sslSession string
+	udp        bool // datagrams: nothing tells that a node is there until it answers
 
 	tries   []*node // since it was last balanced
 	session *session
@@ -257,7 +258,15 @@ func (d *DataPlane) connect(ctx context.Context, poolName string, r *route, serv
 		conf := of.conf.Load()
 		of.stats.add(poolTries, 1)
 		began := d.now()
-		conn, err := n.open(ctx, d.actor("pools/"+of.name+"/"+n.address+"/"+r.client.String()), n.transports.Load().spec, serverName)
+		actor, spec := d.actor("pools/"+of.name+"/"+n.address+"/"+r.client.String()), n.transports.Load().spec
+		var conn net.Conn
+		if r.udp {
+			if conn, err = n.dial(ctx, actor, "udp", spec); err == nil {
+				return &nodeStream{Conn: conn, node: n}, nil
+			}
+		} else {
+			conn, err = n.open(ctx, actor, spec, serverName)
+		}
 		if err == nil {
 			n.times.add(d.now(), d.now().Sub(began))
 			of.tried(n, true, "")

@@ -206,7 +206,7 @@ func (d *DataPlane) serverState(v *vserver, s *State, fail func(string, ...any))
 		case e.err != nil:
 			fail("Virtual server '%s' cannot listen on %s: %v", v.name, at, e.err)
 		default:
-			vs.Listening = append(vs.Listening, at)
+			vs.Listening = append(vs.Listening, at.AddrPort)
 		}
 	}
 	slices.SortFunc(vs.Listening, netip.AddrPort.Compare)

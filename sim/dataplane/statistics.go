@@ -71,6 +71,9 @@ const (
 	vsRewriteLocation
 	vsSSLNew
 	vsTicketResumed
+	vsDatagrams
+	vsUDPTimedOut
+	vsUDPDropped
 	vsCounters // how many there are
 )
 
@@ -94,6 +97,7 @@ var serverKeys = [vsCounters]string{
 	vsGzip: "gzip", vsGzipSaved: "gzip_bytes_saved",
 	vsRewriteCookie: "http_rewrite_cookie", vsRewriteLocation: "http_rewrite_location",
 	vsSSLNew: "ssl_new_session", vsTicketResumed: "ssl_ticket_resumed",
+	vsDatagrams: "total_dgram", vsUDPTimedOut: "udp_timed_out", vsUDPDropped: "udp_bytes_in_dropped",
 }
 
 // serverStats counts what passes through a virtual server.

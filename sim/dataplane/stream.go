@@ -95,6 +95,9 @@ func (c *client) stream(secure *tls.Conn) {
 
 // run chooses the node, as the protocol wants it, and passes on what comes.
 func (s *stream) run() error {
+	if s.conf.mode == modeUDP {
+		return s.relay()
+	}
 	first, err := s.first()
 	if err != nil {
 		return err
@@ -458,7 +461,10 @@ func (s *stream) fromNode(b []byte) ([]byte, error) {
 	t := s.script
 	t.Phase = trafficscript.ResponsePhase
 	t.Retry, t.Close, t.Discard = false, nil, false
-	t.ServerData = &trafficscript.Data{Bytes: b, More: s.more(s.node), Flush: func(_ context.Context, b []byte) error { return s.send(s.conn, b) }}
+	t.ServerData = &trafficscript.Data{Bytes: b, Flush: func(_ context.Context, b []byte) error { return s.send(s.conn, b) }}
+	if s.conf.mode != modeUDP { // a datagram is all there is
+		t.ServerData.More = s.more(s.node)
+	}
 	t.ResponseTime = s.v.d.now().Sub(s.started)
 	if err := s.rules(s.conf.responseRules); err != nil {
 		return nil, err

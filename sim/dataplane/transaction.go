@@ -416,14 +416,18 @@ func (t *transaction) proxyError(_ http.ResponseWriter, _ *http.Request, err err
 	}
 }
 
-// buffers are those through which response bodies pass.
-type buffers struct{ pool sync.Pool }
+// buffers are those through which response bodies pass, of 32 KiB unless size says
+// another number of bytes.
+type buffers struct {
+	pool sync.Pool
+	size int
+}
 
 func (b *buffers) Get() []byte {
 	if p, ok := b.pool.Get().(*[]byte); ok {
 		return *p
 	}
-	return make([]byte, 32<<10)
+	return make([]byte, or(b.size, 32<<10))
 }
 
 func (b *buffers) Put(p []byte) { b.pool.Put(&p) }

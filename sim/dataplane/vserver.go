@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"fmt"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,7 +23,7 @@ type vserver struct {
 	// Under DataPlane.mu.
 
 	deleted   bool // connections may still drain
-	claims    []netip.AddrPort
+	claims    []place
 	up        int  // endpoints it owns that are bound
 	announced bool // told by a vsstart event
 	usedRules []string
@@ -75,7 +74,7 @@ func newServerConf(v *VirtualServer) (*serverConf, []error) {
 	c.locationReplace, c.cookieReplace = substitution(v.LocationReplace), substitution(v.Cookie.PathReplace)
 	var missing string
 	var known bool
-	if c.mode, missing, known = modeOf(v.Protocol); !known || c.mode == modeUDP {
+	if c.mode, missing, known = modeOf(v.Protocol); !known {
 		c.problem = fmt.Sprintf("protocol '%s' is not emulated", v.Protocol)
 	} else if missing != "" {
 		problems = append(problems, fmt.Errorf("protocol '%s' is passed on as it is: %s", v.Protocol, missing))

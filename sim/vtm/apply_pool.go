@@ -31,6 +31,8 @@ func pool(r *resource) *dataplane.Pool {
 		MaxIdlePerNode:         r.number("basic", "max_idle_connections_pernode"),
 		CloseWithRST:           r.flag("basic", "node_close_with_rst"),
 
+		UDPResponseTimeout: r.seconds("udp", "response_timeout"),
+
 		DeleteDrain:  r.text("basic", "node_delete_behavior") == "drain",
 		DrainTimeout: r.seconds("basic", "node_drain_to_delete_timeout"),
 

@@ -48,7 +48,8 @@
 //	health.go     heartbeats: which machines work, and what this one raises
 //	sessions.go   sessions of clients, told to the other members
 //	place.go      who hosts which address: pure
-//	wire.go       the network segment: two machines that raise one address
+//	wire.go       the network segment: two machines that raise one address;
+//	              wirepacket.go: for datagrams
 //	gate.go       what a member that stands still or is cut off holds back
 //	faultrule.go  faults as text
 //	faultset.go   which faults are set, and what they do

@@ -54,6 +54,7 @@ var features = []feature{
 	{"Cookies rewritten", "virtual_servers cookie/*", ""},
 	{"Request logging", "virtual_servers log/*", ""},
 	{"Error pages", "virtual_servers connection_errors/error_file,extra_files content", ""},
+	{"UDP", "virtual_servers udp/end_point_persistence,virtual_servers udp/response_datagrams_expected,virtual_servers udp/timeout,pools udp/*", "answers are taken from the node alone that was asked"},
 	{"PROXY protocol", "virtual_servers basic/proxy_protocol", ""},
 	{"Load balancing", "pools load_balancing/algorithm,pools basic/nodes_table.node,pools basic/nodes_table.state,pools basic/nodes_table.weight", ""},
 	{"Priority groups", "pools load_balancing/priority_*,pools basic/nodes_table.priority", ""},

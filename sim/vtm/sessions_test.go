@@ -243,3 +243,57 @@ func TestSessionsAreToldEachStateSyncInterval(t *testing.T) {
 		}
 	})
 }
+
+func TestDatagramsGoToTheMemberThatRaisedTheAddress(t *testing.T) {
+	inFleet(t, 2, atOnce, func(t *testing.T, f *fleet) {
+		node, err := f.net.World().ListenPacket("node", "udp", "127.9.0.1:53")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			b := make([]byte, 2048)
+			for {
+				n, from, err := node.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				node.WriteTo(b[:n], from)
+			}
+		}()
+		defer node.Close()
+		c := f.on("vtm-1")
+		c.want(201, "PUT", "/config/active/pools/app", `{"properties":{"basic":{"nodes_table":[{"node":"127.9.0.1:53"}]}}}`)
+		c.want(201, "PUT", "/config/active/traffic_ip_groups/edge", group([]string{"vtm-1", "vtm-2"}, []string{"192.0.2.1"}, `,"slaves":["vtm-2"]`))
+		c.want(201, "PUT", "/config/active/virtual_servers/dns", `{"properties":{"basic":{"port":53,"protocol":"dns","pool":"app","enabled":true,"listen_on_any":false,"listen_on_traffic_ips":["edge"]}}}`)
+		at := netip.AddrPortFrom(f.AddressMap().Map(netip.MustParseAddr("192.0.2.1")), 53).String()
+		conn, err := f.net.World().Dial(t.Context(), "client", "udp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		ask := func(text string) bool {
+			io.WriteString(conn, text)
+			_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+			b := make([]byte, 100)
+			n, err := conn.Read(b)
+			return err == nil && string(b[:n]) == text
+		}
+		served := func(name string) any { return f.on(name).counter("virtual_servers/dns", "total_dgram") }
+		if !ask("1") || served("vtm-1") != 1.0 {
+			t.Errorf("vtm-1 served %v datagrams, want 1", served("vtm-1"))
+		}
+		f.fault("cut clients member=vtm-1")
+		if ask("2") {
+			t.Error("a datagram crossed the cut")
+		}
+		f.fault("")
+		if !ask("3") {
+			t.Error("not served after the cut")
+		}
+		f.fault("stop member=vtm-1")
+		time.Sleep(6 * time.Second)
+		if !ask("4") || served("vtm-2") != 1.0 {
+			t.Errorf("vtm-2 served %v datagrams, want 1", served("vtm-2"))
+		}
+	})
+}

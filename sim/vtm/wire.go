@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"hash/fnv"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,6 +27,7 @@ type wire struct {
 
 	mu        sync.Mutex // guards all below
 	listeners map[string]*wireSocket
+	packets   map[string]*wirePackets
 	// metrics of shared addresses, by mapped address and member: lower goes first.
 	metrics map[netip.Addr]map[string]int
 }
@@ -51,7 +51,7 @@ type wireListener struct {
 }
 
 func newWire(world outside.World, m *dataplane.AddressMap) *wire {
-	return &wire{world: world, of: m, listeners: make(map[string]*wireSocket), metrics: make(map[netip.Addr]map[string]int)}
+	return &wire{world: world, of: m, listeners: make(map[string]*wireSocket), packets: make(map[string]*wirePackets), metrics: make(map[netip.Addr]map[string]int)}
 }
 
 // setShared notes whether the addresses of a group are shared.
@@ -123,12 +123,18 @@ func (w *wire) accept(s *wireSocket) {
 func (w *wire) give(s *wireSocket, conn net.Conn) {
 	for {
 		w.mu.Lock()
-		l := w.choose(s, conn.RemoteAddr())
-		w.mu.Unlock()
-		if l == nil {
+		names := make([]string, len(s.by))
+		for i, l := range s.by {
+			names[i] = l.name
+		}
+		i := w.choose(names, s.ln.Addr(), conn.RemoteAddr())
+		if i < 0 {
+			w.mu.Unlock()
 			_ = conn.Close()
 			return
 		}
+		l := s.by[i]
+		w.mu.Unlock()
 		select {
 		case l.waiting <- conn:
 			return
@@ -137,30 +143,22 @@ func (w *wire) give(s *wireSocket, conn net.Conn) {
 	}
 }
 
-// choose says who gets a connection. w.mu is held.
-func (w *wire) choose(s *wireSocket, client net.Addr) *wireListener {
-	if len(s.by) == 0 {
-		return nil
-	}
+// choose says which of the members that have raised an address, in that order,
+// gets what comes from a client; -1 if there is none. w.mu is held.
+func (w *wire) choose(members []string, address, client net.Addr) int {
 	var metrics map[string]int
-	if at, err := netip.ParseAddrPort(s.ln.Addr().String()); err == nil {
+	if at, err := netip.ParseAddrPort(address.String()); err == nil {
 		metrics = w.metrics[at.Addr().Unmap()]
 	}
-	if metrics == nil {
-		return s.by[len(s.by)-1]
+	if metrics == nil || len(members) == 0 {
+		return len(members) - 1
 	}
-	best := slices.MinFunc(s.by, func(a, b *wireListener) int { return metrics[a.name] - metrics[b.name] })
-	equal := make(map[string]*wireListener)
-	for _, l := range s.by {
-		if metrics[l.name] == metrics[best.name] {
-			equal[l.name] = l
-		}
-	}
-	names := slices.Sorted(maps.Keys(equal))
+	best := slices.MinFunc(members, func(a, b string) int { return metrics[a] - metrics[b] })
+	equal := slices.DeleteFunc(slices.Sorted(slices.Values(members)), func(m string) bool { return metrics[m] != metrics[best] })
 	host, _, _ := net.SplitHostPort(client.String())
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(host))
-	return equal[names[int(h.Sum32()%uint32(len(names)))]]
+	return slices.Index(members, equal[int(h.Sum32()%uint32(len(equal)))])
 }
 
 func (l *wireListener) Accept() (net.Conn, error) {
@@ -208,6 +206,10 @@ type memberWorld struct {
 
 func (m memberWorld) Listen(actor, network, address string) (net.Listener, error) {
 	return m.wire.listen(actor, network, address, m.gate)
+}
+
+func (m memberWorld) ListenPacket(actor, network, address string) (net.PacketConn, error) {
+	return m.wire.listenPacket(actor, network, address, m.gate)
 }
 
 func (m memberWorld) Dial(ctx context.Context, actor, network, address string) (net.Conn, error) {
