@@ -3,6 +3,7 @@ GO       ?= go
 RACE     ?=
 RUN      ?=
 FUZZTIME ?= 60s
+BUDGET   ?= 10m
 
 # The bubble lane replaces the generator behind math/rand by a hash of seed and
 # fake time, which needs access to an unexported variable of that package
@@ -14,7 +15,7 @@ export KUBECTL      ?= $(CURDIR)/bin/kubectl
 export KUBECTL_1_20 ?= $(CURDIR)/bin/kubectl-1.20
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint figures fuzz sim kubectl docs
+.PHONY: help build test lint figures fuzz sim simulate kubectl docs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,14 @@ fuzz: ## coverage-guided fuzzing of everything hostile, FUZZTIME each
 			$(GO) test $(TESTFLAGS) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+simulate: ## the whole system with everything failing, on new seeds for BUDGET (10m); or SEED=s [STEPS=n]
+	$(GO) test -c $(TESTFLAGS) -o bin/simulation ./testenv/simulation
+ifdef SEED
+	cd testenv/simulation && GOMAXPROCS=1 ../../bin/simulation -test.v -test.run '^TestSeed$$' -seed $(SEED) $(if $(STEPS),-steps $(STEPS))
+else
+	cd testenv/simulation && ../../bin/simulation -test.v -test.timeout 0 -test.run '^TestSimulate$$' -budget $(BUDGET) $(if $(STEPS),-steps $(STEPS))
+endif
 
 docs: ## the pages in docs/ that are made from code and data
 	$(GO) test ./internal/facts -run SettingsPage -update

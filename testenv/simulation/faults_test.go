@@ -1,0 +1,26 @@
+package simulation_test
+
+import (
+	"testing"
+
+	"vtm-ingress/testenv/simulation"
+)
+
+func TestFaultsAreReadAsTheyArePrinted(t *testing.T) {
+	for _, text := range []string{
+		"vtm stop member=vtm-1", "vtm latency 2.3s member=vtm-2 chance=0.3", "vtm cut vtm-2 member=vtm-1", "kubernetes away", "kubernetes forgets",
+		"controller a killed", "controller b cut kubernetes", "controller c cut vtm", "controller c cut vtm-1", "controller c cut everything",
+	} {
+		f, err := simulation.ParseFault(text)
+		if err != nil || f.String() != text {
+			t.Errorf("%q is read as %q, %v", text, f, err)
+		}
+	}
+	for _, text := range []string{
+		"", "vtm", "vtm explode", "kubernetes", "kubernetes rests", "controller a", "controller a cut", "controller a killed twice", "sun shines",
+	} {
+		if f, err := simulation.ParseFault(text); err == nil {
+			t.Errorf("%q is read as %q", text, f)
+		}
+	}
+}

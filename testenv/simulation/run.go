@@ -1,0 +1,220 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"vtm-ingress/sim/network"
+)
+
+// Options of a run.
+type Options struct {
+	// Seed decides all that is not said here.
+	Seed uint64
+	// Steps is how many things users do, one each 15 s on average; 0 is 40. The run
+	// ends after the last, and after all has become quiet. A prefix of a run's steps
+	// is the run with fewer.
+	Steps int
+	// Trace, if set, records each request of each part.
+	Trace *network.Trace
+}
+
+// Result is what came of a run.
+type Result struct {
+	Options
+	Violations []Violation // none: all held
+	Timeline   []string    // what was done and failed, an entry a line, in its order
+	Simulated  time.Duration
+	Faults     int // that were injected
+	Writes     int // of configuration, by all controllers
+	// Requests by clients, those of them that failed, and those that failed while a
+	// fault of the data path excuses it.
+	Requests, Failed, Excused int
+	TakeOvers                 []time.Duration // from a writer's kill to the next one's lease
+}
+
+// Violation is something that must not be.
+type Violation struct {
+	At        time.Duration // since the run began
+	Invariant int           // its number in docs/simulation.md; 0: the run itself went wrong
+	Text      string
+}
+
+func (v Violation) String() string {
+	return fmt.Sprintf("%s invariant %d: %s", clock(v.At), v.Invariant, v.Text)
+}
+
+// String is the result for whoever looks into it.
+func (r *Result) String() string {
+	var b strings.Builder
+	for _, line := range r.Timeline {
+		fmt.Fprintln(&b, line)
+	}
+	fmt.Fprintf(&b, "seed %d, %d steps, %s simulated, %d faults, %d writes, %d requests of which %d failed and %d of these excused\n",
+		r.Seed, r.Steps, clock(r.Simulated), r.Faults, r.Writes, r.Requests, r.Failed, r.Excused)
+	for _, v := range r.Violations {
+		fmt.Fprintln(&b, v)
+	}
+	return b.String()
+}
+
+func clock(d time.Duration) string {
+	d = d.Round(time.Millisecond)
+	return fmt.Sprintf("%02d:%02d:%06.3f", int(d.Hours()), int(d.Minutes())%60, (d % time.Minute).Seconds())
+}
+
+// chance draws from the seed: the same for the same name and number.
+type chance struct{ seed uint64 }
+
+// below is at least 0 and less than n.
+func (c chance) below(n int, name string, number int) int {
+	return int(network.Hash(c.seed, "simulation/"+name, uint64(number)) % uint64(n))
+}
+
+// between is at least low and less than high, by the nanosecond.
+func (c chance) between(low, high time.Duration, name string, number int) time.Duration {
+	return low + time.Duration(network.Hash(c.seed, "simulation/"+name, uint64(number))%uint64(high-low))
+}
+
+// run is one run at work.
+type run struct {
+	Options
+	chance
+	begin  time.Time
+	system *system
+
+	mu     sync.Mutex // guards result and what clients share
+	result Result
+	active []activeFault // data path faults, and those that ended
+	// backends are the Services that may answer for a host, with when they last did by
+	// what Kubernetes held.
+	backends map[string]map[string]time.Duration
+	keys     []string      // pieces of the private keys that users applied
+	killed   string        // the identity of a writer that was killed, and when; 0: none
+	killedAt time.Duration // waits for its successor
+}
+
+// event is something that the run does at its time.
+type event struct {
+	at   time.Duration
+	name string // tells those of one instant apart
+	do   func(ctx context.Context)
+}
+
+// Run makes one run, inside a testing/synctest bubble. It returns when every part
+// has ended.
+func Run(o Options) *Result {
+	if o.Steps == 0 {
+		o.Steps = 40
+	}
+	network.SeedChance(o.Seed)
+	r := &run{Options: o, chance: chance{o.Seed}, begin: time.Now()}
+	r.result.Options = o
+	ctx, cancel := context.WithCancel(context.Background())
+	defer func() {
+		cancel()
+		if r.system != nil {
+			r.system.close()
+		}
+		r.result.Simulated = time.Since(r.begin)
+		// Dials and unread bodies keep goroutines of net/http for up to 90 s.
+		time.Sleep(2 * time.Minute)
+	}()
+	if err := r.start(ctx); err != nil {
+		r.violate(0, "the system does not start: %v", err)
+		return &r.result
+	}
+	if err := r.settle(ctx); err != nil {
+		r.violate(0, "before anything failed: %v", err)
+		return &r.result
+	}
+	clients := r.startClients(ctx)
+	defer clients.stop()
+	r.play(ctx, r.script())
+	if !r.violated() {
+		r.heal(ctx)
+		r.quiet(ctx)
+	}
+	r.result.Writes = len(r.system.box.TrafficManagers.Writes())
+	return &r.result
+}
+
+// script lists what happens, in its order.
+func (r *run) script() []event {
+	from := r.now()
+	var events []event
+	at := from
+	for n := range r.Steps {
+		at += r.between(5*time.Second, 25*time.Second, "gap", n)
+		events = append(events, event{at, fmt.Sprintf("step %d", n), func(ctx context.Context) { r.step(ctx, n) }})
+	}
+	last := at
+	for n := 0; ; n++ {
+		begin := from + time.Duration(n)*time.Minute + r.between(0, 55*time.Second, "fault/begin", n)
+		if begin > last {
+			break
+		}
+		f := r.draw(n)
+		end := begin + f.lasts
+		events = append(events,
+			event{begin, fmt.Sprintf("fault %d begins", n), func(ctx context.Context) { r.inject(ctx, f) }},
+			event{end, fmt.Sprintf("fault %d ends", n), func(ctx context.Context) { r.undo(ctx, f) }})
+	}
+	sort.Slice(events, func(i, j int) bool {
+		if events[i].at != events[j].at {
+			return events[i].at < events[j].at
+		}
+		return events[i].name < events[j].name
+	})
+	// What begins after the last step is not part of it.
+	return slices.DeleteFunc(events, func(e event) bool { return e.at > last })
+}
+
+// play does everything at its time, and looks after each whether all holds. It ends
+// with the first violation.
+func (r *run) play(ctx context.Context, events []event) {
+	for _, e := range events {
+		if wait := e.at - r.now(); wait > 0 {
+			time.Sleep(wait)
+		}
+		e.do(ctx)
+		r.look(ctx)
+		if r.violated() {
+			return
+		}
+	}
+}
+
+func (r *run) now() time.Duration { return time.Since(r.begin) }
+
+// note adds a line to the timeline.
+func (r *run) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Timeline = append(r.result.Timeline, clock(r.now())+" "+fmt.Sprintf(format, args...))
+}
+
+// violate notes what must not be.
+func (r *run) violate(invariant int, format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := Violation{At: r.now(), Invariant: invariant, Text: fmt.Sprintf(format, args...)}
+	for _, known := range r.result.Violations {
+		if known.Invariant == v.Invariant && known.Text == v.Text {
+			return
+		}
+	}
+	r.result.Violations = append(r.result.Violations, v)
+	r.result.Timeline = append(r.result.Timeline, v.String())
+}
+
+func (r *run) violated() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.result.Violations) > 0
+}

@@ -1,0 +1,302 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"sigs.k8s.io/yaml"
+
+	"vtm-ingress/controller"
+	"vtm-ingress/controller/config"
+	"vtm-ingress/internal/kubeclient"
+	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/network"
+	"vtm-ingress/sim/sandbox"
+)
+
+// Where the Lease is, as the settings' defaults have it.
+const leasePath = "/apis/coordination.k8s.io/v1/namespaces/default/leases/vtm-ingress-k8s"
+
+// system is everything that runs.
+type system struct {
+	run      *run
+	network  *network.Network
+	box      *sandbox.Sandbox
+	users    *kubeclient.Client // what users do
+	settings map[string]string
+	log      lockedBuffer
+
+	controllers []*instance
+
+	mu    sync.Mutex // guards lease
+	lease *coordinationv1.Lease
+	away  bool // the API server is: the Lease is as it was
+}
+
+// instance is one controller: it may be killed and started again.
+type instance struct {
+	name   string // "a", "b" and so on
+	member string // URL of its own traffic manager
+	starts int
+	actor  string // of the start that runs
+	cancel context.CancelFunc
+	done   chan struct{} // nil: it does not run
+	status *controller.Status
+}
+
+// start brings everything up: how much of it there is, the seed says.
+func (r *run) start(ctx context.Context) error {
+	members := 1 + r.below(4, "members", 0)
+	controllers := 1 + r.below(4, "controllers", 0)
+	nodes := 2 + r.below(2, "nodes", 0)
+	s := &system{run: r, network: network.New(network.Options{Seed: r.Seed, Trace: r.Trace})}
+	r.system = s
+	late := r.below(2, "replicate-late", 0) == 1
+	var err error
+	s.box, err = sandbox.Start(ctx, sandbox.Options{
+		World: s.network.World(), Log: slog.New(slog.DiscardHandler), Addresses: sandbox.DefaultAddresses(),
+		Nodes: nodes, TrafficManagers: members, ReplicateLate: late, Strict: true, Simulated: true,
+	})
+	if err != nil {
+		return err
+	}
+	if s.users, err = kubeclient.New(s.network.World(), "users", s.box.KubernetesConfig("users")); err != nil {
+		return err
+	}
+	s.settings = map[string]string{
+		"enable_ingctrl": "true", "vtm_endpoints": strings.Join(s.box.RESTEndpoints(), ","),
+		"vtm_username": sandbox.ControllerUser, "vtm_password": sandbox.Password, "vtm_verify_ssl_cert": "false",
+		"vtm_verbose": "true", "event_log_relay": "false", "resync_period": "1m",
+		// client-go's defaults let several deadlines fall on one instant.
+		"lease_duration": "15s", "renew_deadline": "9.700000013s", "retry_period": "2s",
+	}
+	r.note("%d traffic managers (replication late: %v), %d controllers, %d nodes", members, late, controllers, nodes)
+	for n := range controllers {
+		c := &instance{name: string(rune('a' + n)), member: s.box.RESTEndpoints()[n%members]}
+		s.controllers = append(s.controllers, c)
+	}
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	for _, c := range s.controllers {
+		s.launch(c)
+	}
+	return nil
+}
+
+// launch starts a controller that does not run.
+func (s *system) launch(c *instance) {
+	c.starts++
+	c.actor = fmt.Sprintf("controller/%s%d", c.name, c.starts)
+	c.status = &controller.Status{}
+	settings := map[string]string{"vtm_member": c.member}
+	for name, value := range s.settings {
+		settings[name] = value
+	}
+	const file = "settings.yaml"
+	sources := config.Sources{File: file, ReadFile: func(path string) ([]byte, error) {
+		if path != file {
+			return nil, fs.ErrNotExist
+		}
+		return yaml.Marshal(settings)
+	}}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel, c.done = cancel, make(chan struct{})
+	done, status, actor := c.done, c.status, c.actor
+	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelInfo})).With("instance", actor)
+	go func() {
+		defer close(done)
+		err := controller.Serve(ctx, controller.Options{
+			World: watchedWorld{s.network.World(), s}, Log: log,
+			KubernetesConfig: s.box.KubernetesConfig("vtm-ingress"), Actor: actor, Status: status,
+		}, sources)
+		if err != nil {
+			log.Error("controller ended", "error", err)
+		}
+	}()
+}
+
+// stop ends a controller in an orderly way.
+func (s *system) stop(c *instance) {
+	if c.done == nil {
+		return
+	}
+	c.cancel()
+	<-c.done
+	c.done = nil
+}
+
+// kill ends a controller as a process that is killed: from this moment on nothing
+// leaves it and nothing reaches it. What is on its way arrives.
+func (s *system) kill(c *instance) {
+	if c.done == nil {
+		return
+	}
+	s.network.Cut(c.actor+"/", "")
+	c.cancel()
+	<-c.done
+	c.done = nil
+}
+
+func (s *system) close() {
+	for _, c := range s.controllers {
+		s.stop(c)
+	}
+	if s.users != nil {
+		s.users.Close()
+	}
+	if s.box != nil {
+		s.box.Close()
+	}
+	s.network.Close()
+}
+
+// get asks the API server without a network, as if at this very instant: status 0
+// while it is away.
+func (s *system) get(path string, into any) (status int, err error) {
+	request := httptest.NewRequest(http.MethodGet, path, nil)
+	request.Header.Set("Authorization", "Bearer "+s.box.KubernetesConfig("users").BearerToken)
+	request.Header.Set("Accept", "application/json")
+	w := httptest.NewRecorder()
+	s.box.Kubernetes.ServeHTTP(w, request)
+	if w.Code != http.StatusOK {
+		return w.Code, nil
+	}
+	return w.Code, json.Unmarshal(w.Body.Bytes(), into)
+}
+
+// currentLease is the Lease as the API server holds it now; nil: there is none.
+func (s *system) currentLease() *coordinationv1.Lease {
+	s.mu.Lock()
+	away, lease := s.away, s.lease
+	s.mu.Unlock()
+	if away {
+		return lease
+	}
+	lease = &coordinationv1.Lease{}
+	if status, err := s.get(leasePath, lease); err != nil || status != http.StatusOK {
+		return nil
+	}
+	return lease
+}
+
+// setAway takes the API server away, or brings it back.
+func (s *system) setAway(away bool) {
+	lease := s.currentLease()
+	s.mu.Lock()
+	s.away, s.lease = away, lease
+	s.mu.Unlock()
+	s.box.Kubernetes.Unavailable(away)
+}
+
+// writer is the instance that holds the Lease; nil: nobody that runs.
+func (s *system) writer() *instance {
+	lease := s.currentLease()
+	if lease == nil || lease.Spec.HolderIdentity == nil {
+		return nil
+	}
+	for _, c := range s.controllers {
+		if c.done != nil && strings.HasPrefix(*lease.Spec.HolderIdentity, c.actor+"_") {
+			return c
+		}
+	}
+	return nil
+}
+
+// watchedWorld sees each write that a controller starts.
+type watchedWorld struct {
+	outside.World
+	s *system
+}
+
+func (w watchedWorld) HTTPClient(actor string, tlsConfig *tls.Config) *http.Client {
+	c := w.World.HTTPClient(actor, tlsConfig)
+	if instance, _, found := strings.Cut(actor, "/vtm/"); found {
+		return &http.Client{Transport: watchedTransport{c.Transport, w.s, instance}}
+	}
+	return c
+}
+
+type watchedTransport struct {
+	http.RoundTripper
+	s        *system
+	instance string
+}
+
+func (t watchedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	write := r.Method == http.MethodPut || r.Method == http.MethodDelete
+	if write {
+		t.s.checkLease(t.instance, r)
+	}
+	response, err := t.RoundTripper.RoundTrip(r)
+	if write && err == nil {
+		t.s.checkAnswer(t.instance, r, response)
+	}
+	return response, err
+}
+
+// CloseIdleConnections makes http.Client's method of that name reach the transport.
+func (t watchedTransport) CloseIdleConnections() {
+	if c, ok := t.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// checkLease is invariant 1: who starts a write holds the Lease at that instant.
+func (s *system) checkLease(instance string, r *http.Request) {
+	lease := s.currentLease()
+	holder, until := "nobody", time.Time{}
+	if lease != nil && lease.Spec.HolderIdentity != nil && lease.Spec.RenewTime != nil && lease.Spec.LeaseDurationSeconds != nil {
+		holder = *lease.Spec.HolderIdentity
+		until = lease.Spec.RenewTime.Add(time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second)
+	}
+	if !strings.HasPrefix(holder, instance+"_") || !time.Now().Before(until) {
+		s.run.violate(1, "%s starts %s %s while %s holds the Lease until %s", instance, r.Method, r.URL.Path, holder, until.UTC().Format("15:04:05.000"))
+	}
+}
+
+// checkAnswer is invariant 5: a strict traffic manager refuses a reference that
+// dangles, a rule that does not compile and a key that does not match.
+func (s *system) checkAnswer(instance string, r *http.Request, response *http.Response) {
+	if response.StatusCode != http.StatusBadRequest {
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	response.Body.Close()
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	if err == nil && bytes.Contains(body, []byte("strict.")) {
+		s.run.violate(5, "%s sends %s %s, which is refused: %.500s", instance, r.Method, r.URL.Path, body)
+	}
+}
+
+// lockedBuffer is a bytes.Buffer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// since gives what was written since the last time.
+func (l *lockedBuffer) since() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.b.Reset()
+	return l.b.String()
+}

@@ -1,0 +1,185 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"vtm-ingress/sim/sandbox"
+)
+
+// How many of each kind of object users play with.
+const (
+	ingresses = 8
+	secrets   = 4
+)
+
+// step does the n-th thing that users do. What it is, is a function of the seed
+// and of n alone; whether the API server takes it, is not.
+func (r *run) step(ctx context.Context, n int) {
+	pick := func(count int, what string) int { return r.below(count, "step/"+what, n) }
+	var text string
+	var err error
+	switch kind := pick(20, "kind"); {
+	case kind < 9:
+		i := r.ingress(n)
+		text = fmt.Sprintf("apply Ingress %s: %s to %s, %v", i.name, i.host, i.service, i.annotations)
+		if i.secret != "" {
+			text += " TLS " + i.secret
+		}
+		err = r.apply(ctx, "Ingress", shop, i.name, i.manifest())
+	case kind < 11:
+		name := fmt.Sprintf("i-%d", pick(ingresses, "ingress"))
+		text = "delete Ingress " + name
+		err = r.remove(ctx, "Ingress", shop, name)
+	case kind < 13:
+		name := fmt.Sprintf("secret-%d", pick(secrets, "secret"))
+		good := pick(4, "good") > 0
+		text = fmt.Sprintf("apply Secret %s, good: %v", name, good)
+		var manifest string
+		if manifest, err = secretManifest(name, name+".example", good); err == nil {
+			r.secretKnown(manifest)
+			err = r.apply(ctx, "Secret", shop, name, manifest)
+		}
+	case kind < 14:
+		name := fmt.Sprintf("secret-%d", pick(secrets, "secret"))
+		text = "delete Secret " + name
+		err = r.remove(ctx, "Secret", shop, name)
+	case kind < 16:
+		name, pods := fmt.Sprintf("web-%d", pick(services, "service")), pick(4, "pods")
+		text = fmt.Sprintf("scale Deployment %s to %d", name, pods)
+		err = r.apply(ctx, "Deployment", shop, name, deploymentManifest(name, pods, 0))
+	case kind < 17:
+		name := fmt.Sprintf("web-%d", pick(services, "service"))
+		text = "roll Deployment " + name
+		err = r.apply(ctx, "Deployment", shop, name, deploymentManifest(name, 2, n+1))
+	case kind < 18:
+		name := fmt.Sprintf("web-%d", pick(services, "service"))
+		if pick(2, "delete") == 0 {
+			text = "delete Service " + name
+			err = r.remove(ctx, "Service", shop, name)
+		} else {
+			policy := []string{"Local", "Cluster"}[pick(2, "policy")]
+			text = "apply Service " + name + " " + policy
+			err = r.apply(ctx, "Service", shop, name, serviceManifest(name, policy))
+		}
+	case kind < 19:
+		text, err = r.editByHand(ctx, n)
+	default:
+		text = "nobody does anything"
+	}
+	outcome := ""
+	switch {
+	case apierrors.IsNotFound(err):
+		outcome = ": there is none"
+	case err != nil:
+		outcome = ": fails"
+	}
+	r.note("step %d: %s%s", n, text, outcome)
+}
+
+// ingress is the one that is applied in step n.
+func (r *run) ingress(n int) ingressSpec {
+	pick := func(count int, what string) int { return r.below(count, "ingress/"+what, n) }
+	which := pick(ingresses, "which")
+	host := which
+	if pick(4, "other-host") == 0 { // now and then one that another has
+		host = pick(ingresses, "host")
+	}
+	i := ingressSpec{
+		name: fmt.Sprintf("i-%d", which), host: fmt.Sprintf("host-%d.example", host),
+		service: fmt.Sprintf("web-%d", pick(services+1, "service")), annotations: map[string]string{},
+	}
+	switch pick(10, "address") {
+	case 0:
+		i.annotations["vtm.pulsesecure.net/ip-address"] = "10.1.0.999"
+	case 1: // none at all
+	case 2, 3, 4, 5:
+		i.annotations["vtm.pulsesecure.net/shared-ip-address"] = fmt.Sprintf("10.2.0.%d", 1+pick(2, "shared"))
+	default:
+		i.annotations["vtm.pulsesecure.net/ip-address"] = fmt.Sprintf("10.1.1.%d", which+1)
+	}
+	if pick(3, "tls") == 0 {
+		secret := pick(secrets, "secret")
+		i.secret = fmt.Sprintf("secret-%d", secret)
+		i.host = i.secret + ".example"
+		if pick(2, "redirect") == 0 {
+			i.annotations["ingress.kubernetes.io/ssl-redirect"] = "true"
+		}
+	}
+	switch pick(8, "more") {
+	case 0:
+		i.annotations["vtm.pulsesecure.net/port"] = "8080"
+	case 1:
+		i.annotations["vtm.pulsesecure.net/monitor"] = `{"properties":{"basic":{"type":"http"},"http":{"path":"/ready"}}}`
+	case 2:
+		i.annotations["vtm.pulsesecure.net/persistence"] = `{"properties":{"basic":{"type":"ip"}}}`
+	case 3:
+		i.annotations["vtm.pulsesecure.net/monitor"] = `{"properties":`
+	}
+	return i
+}
+
+// editByHand is what somebody does to a resource that is the controller's, on the
+// traffic manager itself.
+func (r *run) editByHand(ctx context.Context, n int) (string, error) {
+	var pools []string
+	for _, w := range r.system.box.TrafficManagers.Writes() {
+		if w.Method == http.MethodPut && w.User == sandbox.ControllerUser && strings.HasPrefix(w.Path, "pools/") {
+			pools = append(pools, w.Path)
+		}
+	}
+	if len(pools) == 0 {
+		return "nothing to edit by hand", nil
+	}
+	path := pools[r.below(len(pools), "edit/pool", n)]
+	text := "somebody sets passive_monitoring of " + path
+	err := r.put(ctx, 0, path, `{"properties":{"basic":{"passive_monitoring":false}}}`)
+	return text, err
+}
+
+// put writes to a member as somebody who is not the controller, who never creates
+// what isn't there unless it is foreign.
+func (r *run) put(ctx context.Context, member int, path, body string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second+37*time.Nanosecond)
+	defer cancel()
+	status, _, err := r.rest(ctx, member, http.MethodGet, path, "")
+	if _, mine := foreign[path]; err == nil && status == http.StatusNotFound && !mine {
+		return errors.New("it is not there")
+	}
+	status, answer, err := r.rest(ctx, member, http.MethodPut, path, body)
+	if err == nil && status >= 300 {
+		err = fmt.Errorf("status %d: %.300s", status, answer)
+	}
+	return err
+}
+
+// rest sends one request to a member's REST API as somebody who is not the
+// controller.
+func (r *run) rest(ctx context.Context, member int, method, path, body string) (status int, answer []byte, err error) {
+	url := r.system.box.RESTEndpoints()[member] + "/api/tm/8.3/config/active/" + path
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	if body == "" {
+		request.Body = http.NoBody
+	}
+	request.SetBasicAuth(sandbox.AdminUser, sandbox.Password)
+	request.Header.Set("Content-Type", "application/json")
+	client := r.system.network.World().HTTPClient(fmt.Sprintf("somebody/%d", member), nil)
+	defer client.CloseIdleConnections()
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	answer, err = io.ReadAll(response.Body)
+	return response.StatusCode, answer, err
+}
