@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
@@ -34,23 +33,6 @@ type Options struct {
 	// Metrics, if set, is where the controller's metrics are registered, once.
 	Metrics prometheus.Registerer
 }
-
-// Status tells how a controller is doing. The zero value is one that hasn't
-// started. Its methods may be called from several goroutines.
-type Status struct {
-	ready   atomic.Bool
-	writing atomic.Bool
-}
-
-// Ready reports whether all is known of Kubernetes and of the traffic manager,
-// and this instance has either brought the traffic manager in line once or stands
-// by. A controller that is switched off is ready. It stays ready: what serves
-// goes on serving whatever happens to the controller.
-func (s *Status) Ready() bool { return s.ready.Load() }
-
-// Writing reports whether this instance was the one that writes, when it last
-// looked.
-func (s *Status) Writing() bool { return s.writing.Load() }
 
 // Run is the controller. It works until ctx ends, then lets requests under way
 // end, gives the Lease up and returns nil. An error means that it could not even
@@ -80,7 +62,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	o.Log = log
 	if !o.Settings.EnableIngctrl {
 		log.Info("switched off by enable_ingctrl")
-		o.Status.ready.Store(true)
+		o.Status.off()
 		<-ctx.Done()
 		return nil
 	}
@@ -103,7 +85,10 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	if err != nil {
 		return err
 	}
-	client, err := newClient(o, o.Settings, o.Actor+"/vtm", metrics.request)
+	client, err := newClient(o, o.Settings, o.Actor+"/vtm", func(method, resource string, status int) {
+		o.Status.alive(o.World.Clock().Now())
+		metrics.request(method, resource, status)
+	})
 	if err != nil {
 		return err
 	}
@@ -124,12 +109,13 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 		Report: reporter.Report,
 		Done: func(r reconcile.Round) {
 			metrics.round(r)
-			o.Status.writing.Store(r.Writing)
-			if r.Trouble == nil {
-				o.Status.ready.Store(true)
-			}
+			o.Status.round(r)
 		},
+		Busy: func(busy bool) { o.Status.work(o.World.Clock().Now(), busy) },
 	})
+	metrics.begin(watcher)
+	o.Status.begin(watcher, loop)
+	defer o.Status.end()
 
 	// Whoever writes ends before the Lease is given up, or two could write.
 	candidacy, giveUp := context.WithCancel(context.WithoutCancel(ctx))

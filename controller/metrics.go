@@ -1,11 +1,19 @@
 package controller
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"maps"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
+	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/reconcile"
 	"vtm-ingress/controller/translate"
 )
@@ -20,11 +28,39 @@ type metrics struct {
 	duration  prometheus.Histogram
 	writer    prometheus.Gauge
 	usable    prometheus.Gauge
+	retries   prometheus.Counter
+	drift     prometheus.Counter
+	read      prometheus.Gauge
+	heard     *prometheus.Desc
+	expiry    *prometheus.Desc
+
+	mu       sync.Mutex
+	outcomes map[types.NamespacedName]translate.Outcome // of the Ingresses of ours
+	counts   map[translate.Outcome]int                  // how many of each
+	watcher  *kube.Watcher                              // of the controller that runs; nil: none does
+	expires  map[*corev1.Secret]time.Time               // what certificates looked up at the last scrape
 }
 
 // newMetrics makes them, and registers them unless into is nil.
 func newMetrics(into prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
+		outcomes: map[types.NamespacedName]translate.Outcome{}, counts: map[translate.Outcome]int{},
+		retries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vtm_ingress_write_retries_total",
+			Help: "Writes to the traffic manager that repeat one that failed.",
+		}),
+		drift: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vtm_ingress_drift_total",
+			Help: "Resources of ours that somebody else changed or deleted on the traffic manager, and that were put right.",
+		}),
+		read: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "vtm_ingress_traffic_manager_read_timestamp_seconds",
+			Help: "When all was read back from the traffic manager the last time, as Unix time; 0: never.",
+		}),
+		heard: prometheus.NewDesc("vtm_ingress_kubernetes_heard_timestamp_seconds",
+			"When the Kubernetes API server last answered or sent something for a resource, as Unix time: how old the cache of it may be.", []string{"resource"}, nil),
+		expiry: prometheus.NewDesc("vtm_ingress_certificate_expiry_timestamp_seconds",
+			"When the certificate of a Secret that a served Ingress names expires, as Unix time.", []string{"namespace", "name"}, nil),
 		rounds: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vtm_ingress_reconcile_rounds_total",
 			Help: "Passes from what Kubernetes holds to the traffic manager, by result: ok, failed (some writes), trouble (the traffic manager can't be used), standby.",
@@ -63,7 +99,7 @@ func newMetrics(into prometheus.Registerer) (*metrics, error) {
 	if into == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.rounds, m.requests, m.writes, m.ingresses, m.live, m.duration, m.writer, m.usable} {
+	for _, c := range []prometheus.Collector{m.rounds, m.requests, m.writes, m.ingresses, m.live, m.duration, m.writer, m.usable, m.retries, m.drift, m.read, m} {
 		if err := into.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
@@ -87,10 +123,10 @@ func (m *metrics) round(r reconcile.Round) {
 	}
 	m.rounds.WithLabelValues(result).Inc()
 	m.writer.Set(number(r.Writing))
-	counts := map[translate.Outcome]int{}
-	for _, v := range r.Result.Verdicts {
-		counts[v.Outcome]++
+	if !r.ObservedAt.IsZero() {
+		m.read.Set(float64(r.ObservedAt.UnixNano()) / 1e9)
 	}
+	counts := m.judge(r)
 	for outcome, name := range map[translate.Outcome]string{
 		translate.Complete: "programmed", translate.Degraded: "degraded", translate.Rejected: "rejected",
 	} {
@@ -103,9 +139,97 @@ func (m *metrics) round(r reconcile.Round) {
 	m.duration.Observe(r.Ended.Sub(r.Began).Seconds())
 	m.writes.WithLabelValues("ok").Add(float64(r.Writes - r.Failed))
 	m.writes.WithLabelValues("failed").Add(float64(r.Failed))
+	m.retries.Add(float64(r.Retries))
+	m.drift.Add(float64(r.Drift))
 	for _, d := range r.Live {
 		m.live.Observe(d.Seconds())
 	}
+}
+
+// judge takes over the verdicts that changed, and returns how many Ingresses have
+// which outcome: its work is not proportional to all of them.
+func (m *metrics) judge(r reconcile.Round) map[translate.Outcome]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range r.Judged {
+		if old, ok := m.outcomes[name]; ok {
+			m.counts[old]--
+			delete(m.outcomes, name)
+		}
+		if v := r.Result.Verdicts[name]; v != nil {
+			m.outcomes[name] = v.Outcome
+			m.counts[v.Outcome]++
+		}
+	}
+	return maps.Clone(m.counts)
+}
+
+// begin notes which controller the metrics are of from now on.
+func (m *metrics) begin(watcher *kube.Watcher) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watcher, m.expires = watcher, nil
+	clear(m.outcomes)
+	clear(m.counts)
+}
+
+// Describe is a prometheus.Collector's, of what is looked up at each scrape.
+func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+	to <- m.heard
+	to <- m.expiry
+}
+
+// Collect is a prometheus.Collector's.
+func (m *metrics) Collect(to chan<- prometheus.Metric) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.watcher == nil {
+		return
+	}
+	for resource, at := range m.watcher.Heard() {
+		to <- prometheus.MustNewConstMetric(m.heard, prometheus.GaugeValue, float64(at.UnixNano())/1e9, resource)
+	}
+	snapshot := m.watcher.Snapshot()
+	if snapshot == nil {
+		return
+	}
+	// Parsed once as long as the Secret stays what it is.
+	expires := map[*corev1.Secret]time.Time{}
+	for name, outcome := range m.outcomes {
+		ingress := snapshot.Ingresses[name]
+		if outcome == translate.Rejected || ingress == nil {
+			continue
+		}
+		for _, entry := range ingress.Spec.TLS {
+			secret := snapshot.Secrets[types.NamespacedName{Namespace: name.Namespace, Name: entry.SecretName}]
+			if _, done := expires[secret]; secret == nil || done {
+				continue
+			}
+			at, known := m.expires[secret]
+			if !known {
+				at = expiryOf(secret)
+			}
+			expires[secret] = at
+			if !at.IsZero() {
+				to <- prometheus.MustNewConstMetric(m.expiry, prometheus.GaugeValue, float64(at.Unix()), secret.Namespace, secret.Name)
+			}
+		}
+	}
+	m.expires = expires
+}
+
+// expiryOf is the end of a Secret's certificate, the first in it; zero if it holds
+// none.
+func expiryOf(secret *corev1.Secret) time.Time {
+	block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
+	if block == nil {
+		return time.Time{}
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return time.Time{} // its Ingresses are told
+	}
+	return certificate.NotAfter
 }
 
 func number(b bool) float64 {

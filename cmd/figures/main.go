@@ -23,7 +23,7 @@ import (
 // group measures some figures and reports each.
 type group func(ctx context.Context, report func(figure)) error
 
-var groups = map[string]group{"skeleton": skeleton, "vtm": vtmGroup}
+var groups = map[string]group{"controller": controllerGroup, "skeleton": skeleton, "vtm": vtmGroup}
 
 // figure is one number and what it must reach.
 type figure struct {
@@ -56,17 +56,28 @@ func (f figure) line(group string) (string, bool) {
 
 func main() {
 	var flags struct {
-		Run string `help:"The group to measure; empty: all." placeholder:"GROUP"`
+		Measure struct {
+			Run string `help:"The group to measure; empty: all." placeholder:"GROUP"`
+		} `cmd:"" default:"withargs" help:"Measure (the default)."`
+		Kubernetes kubernetesCommand `cmd:"" hidden:"" help:"Run the emulated Kubernetes that figures are measured with, as a process of its own."`
 	}
-	kong.Parse(&flags, kong.Name("figures"), kong.Description("Measures what the project promises in numbers."))
+	parsed := kong.Parse(&flags, kong.Name("figures"), kong.Description("Measures what the project promises in numbers."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if flags.Run != "" && groups[flags.Run] == nil {
-		fmt.Fprintf(os.Stderr, "figures: no group %q\n", flags.Run)
+	if parsed.Command() == "kubernetes" {
+		if err := flags.Kubernetes.run(ctx, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "figures:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	run := flags.Measure.Run
+	if run != "" && groups[run] == nil {
+		fmt.Fprintf(os.Stderr, "figures: no group %q\n", run)
 		os.Exit(2)
 	}
-	names := []string{flags.Run}
-	if flags.Run == "" {
+	names := []string{run}
+	if run == "" {
 		names = names[:0]
 		for name := range groups {
 			names = append(names, name)

@@ -54,13 +54,17 @@ type fleet struct {
 
 // startFleet returns when all members answer on REST.
 func startFleet(ctx context.Context, args ...string) (*fleet, error) {
-	args = append([]string{fmt.Sprintf("--cluster=%d", fleetSize), "--address=" + fleetAddress, "--address-map=loopback"}, args...)
+	return startFleetAt(ctx, fleetAddress, append([]string{"--address-map=loopback"}, args...)...)
+}
+
+func startFleetAt(ctx context.Context, address string, args ...string) (*fleet, error) {
+	args = append([]string{fmt.Sprintf("--cluster=%d", fleetSize), "--address=" + address}, args...)
 	p, err := startProgram(ctx, "vtm-sim", args...)
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{program: p, control: "http://" + fleetAddress + ":9071"}
-	for a := netip.MustParseAddr(fleetAddress); len(f.members) < fleetSize; a = a.Next() {
+	f := &fleet{program: p, control: "http://" + address + ":9071"}
+	for a := netip.MustParseAddr(address); len(f.members) < fleetSize; a = a.Next() {
 		f.members = append(f.members, netip.AddrPortFrom(a, 9070).String())
 	}
 	for range fleetClients {

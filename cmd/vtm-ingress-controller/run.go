@@ -136,14 +136,16 @@ func (r *runCommand) Run(s *surroundings) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	stopServing := func() error { return nil }
-	if settings.MetricsAddress != "" {
-		if stopServing, err = serve(world, settings.MetricsAddress, status, metrics, log); err != nil {
-			return err
-		}
+	stopPublic, err := serve(world, "metrics_address", settings.MetricsAddress, public(world, status, metrics), log)
+	if err != nil {
+		return err
+	}
+	stopPrivate, err := serve(world, "debug_address", settings.DebugAddress, private(status), log)
+	if err != nil {
+		return errors.Join(err, stopPublic())
 	}
 	err = controller.Serve(s.context, controller.Options{
 		World: world, Log: log, Actor: host, Status: status, Metrics: metrics,
 	}, sources)
-	return errors.Join(err, stopServing())
+	return errors.Join(err, stopPublic(), stopPrivate())
 }

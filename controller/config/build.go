@@ -78,6 +78,7 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 		SettingsSource:    b.text("settings_source"),
 		LogFormat:         b.text("log_format"),
 		MetricsAddress:    b.text("metrics_address"),
+		DebugAddress:      b.text("debug_address"),
 	}
 	s.files = b.files
 	b.derive(s)

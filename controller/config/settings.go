@@ -56,6 +56,7 @@ type Settings struct {
 	SettingsSource    string // local or vtm
 	LogFormat         string // text or json
 	MetricsAddress    string // host:port; "": nothing listens
+	DebugAddress      string // host:port, of this machine alone; "": nothing listens
 
 	// files is a digest of what the files hold that are named above and read later by
 	// others, so that settings differ when such a file does.

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,13 +10,15 @@ import (
 	"vtm-ingress/controller/vtm"
 )
 
+// ErrNoIngress says that there is nothing to explain.
+var ErrNoIngress = errors.New("there is none in the watched namespaces")
+
 // Explain tells of one Ingress what becomes of it and why, where it is served,
-// and what stands for it on the traffic manager. The error says that there is no
-// such Ingress.
+// and what stands for it on the traffic manager. The error is ErrNoIngress.
 func (v *View) Explain(name types.NamespacedName) (string, error) {
 	ingress := v.Snapshot.Ingresses[name]
 	if ingress == nil {
-		return "", fmt.Errorf("Ingress %s: there is none in the watched namespaces", name)
+		return "", fmt.Errorf("Ingress %s: %w", name, ErrNoIngress)
 	}
 	var b strings.Builder
 	verdict := v.Result.Verdicts[name]

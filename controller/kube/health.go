@@ -64,11 +64,12 @@ type health struct {
 
 	mu      sync.Mutex
 	failing map[string]error     // by who failed: a resource, or cluster
+	heard   map[string]time.Time // by who got an answer or an object last
 	told    map[string]time.Time // by kind of problem
 }
 
 func newHealth(log *slog.Logger, clock clock.PassiveClock, host string) *health {
-	return &health{log: log, clock: clock, host: host, failing: map[string]error{}, told: map[string]time.Time{}}
+	return &health{log: log, clock: clock, host: host, failing: map[string]error{}, heard: map[string]time.Time{}, told: map[string]time.Time{}}
 }
 
 // failed notes that who could not do what it wanted, e.g. "list ingresses".
@@ -100,6 +101,7 @@ func (h *health) failed(who, what string, err error) {
 func (h *health) worked(who string) (again bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.heard[who] = h.clock.Now()
 	if _, ok := h.failing[who]; !ok {
 		return false
 	}
@@ -109,6 +111,13 @@ func (h *health) worked(who string) (again bool) {
 		h.log.Warn("Kubernetes API server " + h.host + " can be used again")
 	}
 	return true
+}
+
+// hear notes that an object came for who.
+func (h *health) hear(who string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard[who] = h.clock.Now()
 }
 
 // err is one of the present problems, nil if there is none.

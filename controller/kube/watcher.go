@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -135,6 +136,17 @@ func (w *Watcher) Version() string {
 // *UnavailableError; nil if it can.
 func (w *Watcher) Err() error { return w.health.err() }
 
+// Heard tells of each resource ("ingresses") when the API server last answered for
+// it, or sent an object. A watch that hears nothing is begun anew after four
+// minutes at the latest: what is much older than that is out of date.
+func (w *Watcher) Heard() map[string]time.Time {
+	w.health.mu.Lock()
+	defer w.health.mu.Unlock()
+	heard := maps.Clone(w.health.heard)
+	delete(heard, "cluster")
+	return heard
+}
+
 // Run watches until ctx ends, and returns when nothing of it runs any more. What
 // fails is told and tried again.
 func (w *Watcher) Run(ctx context.Context) {
@@ -261,7 +273,7 @@ func (w *Watcher) watch(ctx context.Context, s source, client kubernetes.Interfa
 		return w.o.World.Jitter(actor+"/watch", n, d)
 	}}
 	logger := logr.Discard()
-	reflector := cache.NewReflectorWithOptions(lw, s.example, &receiver{w: w, into: s.into(w.tables)}, cache.ReflectorOptions{
+	reflector := cache.NewReflectorWithOptions(lw, s.example, &receiver{w: w, resource: s.resource, into: s.into(w.tables)}, cache.ReflectorOptions{
 		Name: actor, Logger: &logger, Clock: w.o.World.Clock(),
 		Backoff: &wait.Backoff{
 			// Not the Reflector's own jitter, which is drawn from a process-wide generator.
@@ -275,8 +287,9 @@ func (w *Watcher) watch(ctx context.Context, s source, client kubernetes.Interfa
 
 // receiver is where a Reflector puts what it hears.
 type receiver struct {
-	w    *Watcher
-	into sink
+	w        *Watcher
+	resource string
+	into     sink
 }
 
 var _ cache.TransformingStore = (*receiver)(nil)
@@ -292,6 +305,7 @@ func (r *receiver) Resync() error { return nil }
 func (r *receiver) Transformer() cache.TransformFunc { return trim }
 
 func (r *receiver) take(how func(any) change, object any) error {
+	r.w.health.hear(r.resource)
 	if _, err := trim(object); err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ type applying struct {
 	overtaken map[vtm.ID]bool   // pools whose nodes are newer than the plan's
 	writes    int               // requests that were sent
 	failed    int
+	retries   int // steps that were sent once before, and failed
 }
 
 var errNoPermit = errors.New("this instance may not write any more")
@@ -112,6 +113,9 @@ func (a *applying) step(ctx context.Context, s *Step) {
 		a.block(s.ID, s.MakeWay)
 		l.mu.Unlock()
 		return
+	}
+	if f := l.failures[s.ID]; f != nil && f.desired == s.After {
+		a.retries++
 	}
 	l.mu.Unlock()
 
@@ -302,7 +306,7 @@ func (a *applying) succeeded(s *Step, stored *vtm.Resource) {
 	delete(l.kept, s.ID)
 	if left := compare(s.After, stored); left != nil {
 		l.kept[s.ID] = kept{desired: s.After, stored: stored}
-		l.o.Log.Warn("the traffic manager accepted a change but keeps other values: it is not tried again",
+		l.o.Log.With(concerns(s.After)...).Warn("the traffic manager accepted a change but keeps other values: it is not tried again",
 			"resource", s.ID.String(), "keys", keysOf(left))
 	}
 }

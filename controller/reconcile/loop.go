@@ -53,11 +53,14 @@ type Options struct {
 	Report func(context.Context, []report.Entry)
 	// Done, if set, is told after each round what it came to.
 	Done func(Round)
+	// Busy, if set, is told when a round begins and when it has ended.
+	Busy func(bool)
 }
 
 // Loop drives a change from Snapshot to report, again and again.
 type Loop struct {
 	o          Options
+	look       chan func() // what Look wants done by Run's goroutine
 	translator *translate.Translator
 	selfSigned *translate.KeyPair // made once; nil if it couldn't be
 
@@ -75,8 +78,11 @@ type Loop struct {
 	confirmed []types.UID // Ingresses of which a second list agreed that they cease
 	// standingBy is since when this instance is not the writer; zero: it is.
 	standingBy time.Time
-	again      bool      // a round is due at once
-	wake       time.Time // when the next round is due without a change; zero: none
+	judged     map[types.NamespacedName]struct{} // see Round
+	latest     *Round                            // nil: there was none
+	snapshot   *kube.Snapshot                    // of the latest round
+	again      bool                              // a round is due at once
+	wake       time.Time                         // when the next round is due without a change; zero: none
 
 	// What a round looks at, so that its work is proportional to the change. Of
 	// Run's goroutine alone, too. A resource that is not in unsettled is in settled
@@ -113,6 +119,8 @@ func New(o Options) *Loop {
 	l := &Loop{
 		o:          o,
 		users:      newUsers(),
+		judged:     map[types.NamespacedName]struct{}{},
+		look:       make(chan func()),
 		translator: translate.New(),
 		told:       map[types.NamespacedName]*told{},
 		settled:    map[vtm.ID]*vtm.Resource{},
@@ -139,7 +147,9 @@ func (l *Loop) now() time.Time { return l.o.World.Clock().Now() }
 // Run works until ctx ends, and returns when no request is under way any more.
 func (l *Loop) Run(ctx context.Context) {
 	for {
+		l.busy(true)
 		l.round(ctx)
+		l.busy(false)
 		if ctx.Err() != nil {
 			return
 		}
@@ -152,6 +162,12 @@ func (l *Loop) Run(ctx context.Context) {
 	}
 }
 
+func (l *Loop) busy(is bool) {
+	if l.o.Busy != nil {
+		l.o.Busy(is)
+	}
+}
+
 // wait returns when a round is due, false when ctx ended.
 func (l *Loop) wait(ctx context.Context) bool {
 	var due <-chan time.Time
@@ -160,14 +176,19 @@ func (l *Loop) wait(ctx context.Context) bool {
 		defer timer.Stop()
 		due = timer.C()
 	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-l.o.Changed:
-	case <-l.o.Lease.Changed():
-	case <-due:
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case look := <-l.look:
+			look()
+			continue
+		case <-l.o.Changed:
+		case <-l.o.Lease.Changed():
+		case <-due:
+		}
+		return true
 	}
-	return true
 }
 
 // wakeAt asks for a round at t at the latest.
@@ -261,11 +282,11 @@ func (l *Loop) round(ctx context.Context) {
 			delete(l.failures, id)
 		}
 	}
-	l.tellDrift(plan)
+	drift := l.tellDrift(plan)
 	live := l.tell(ctx, snapshot, result, began, problem)
 	l.done(Round{
 		Began: began, Ended: l.now(), Writing: true, Result: result,
-		Writes: applied.writes, Failed: applied.failed, Live: live,
+		Writes: applied.writes, Failed: applied.failed, Live: live, Retries: applied.retries, Drift: drift,
 	})
 }
 
@@ -303,6 +324,7 @@ func (l *Loop) plan(ctx context.Context, result *translate.Result) *Plan {
 }
 
 func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
+	l.snapshot = snapshot
 	input := translate.Input{Snapshot: snapshot, Settings: l.o.Settings, SelfSigned: l.selfSigned, Relay: l.o.Relay}
 	if l.observed != nil {
 		input.Appliance = l.observed.Appliance
@@ -315,6 +337,7 @@ func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
 	}
 	for _, name := range changes.Ingresses {
 		l.users.update(name, result.Verdicts[name])
+		l.judged[name] = struct{}{}
 		l.untold.add(name)
 	}
 	return result

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,9 +29,23 @@ type Round struct {
 	Live []time.Duration
 	// Trouble is why the traffic manager can't be used, nil: it can.
 	Trouble error
+	// Judged are the Ingresses whose verdict in Result may be another than in the
+	// Round before, each once.
+	Judged []types.NamespacedName
+	// Retries are those of Writes that repeat what had failed.
+	Retries int
+	// Drift is how many resources somebody else had changed or deleted and this round
+	// put right.
+	Drift int
+	// ObservedAt is when all was read of the traffic manager the last time; zero:
+	// never.
+	ObservedAt time.Time
 }
 
 func (l *Loop) done(r Round) {
+	r.Judged, r.ObservedAt = slices.Collect(maps.Keys(l.judged)), l.observedAt
+	clear(l.judged)
+	l.latest = &r
 	if l.o.Done != nil {
 		l.o.Done(r)
 	}
@@ -156,10 +171,11 @@ func (l *Loop) tellTrouble(ctx context.Context, snapshot *kube.Snapshot) {
 	l.done(Round{Began: began, Ended: l.now(), Writing: true, Result: result, Trouble: l.trouble.err})
 }
 
-// tellDrift logs what was found changed by somebody else and put right.
-func (l *Loop) tellDrift(p *Plan) {
+// tellDrift logs what was found changed by somebody else and put right, and says
+// how many resources that were.
+func (l *Loop) tellDrift(p *Plan) (found int) {
 	if l.before == nil {
-		return
+		return 0
 	}
 	for i := range p.Steps {
 		s := &p.Steps[i]
@@ -167,11 +183,21 @@ func (l *Loop) tellDrift(p *Plan) {
 		if was == nil || was != s.After || l.settled[s.ID] != s.After {
 			continue
 		}
+		found++
 		if s.Action == Create {
-			l.o.Log.Warn("put back what somebody else deleted on the traffic manager", "resource", s.ID.String())
+			l.o.Log.With(concerns(s.After)...).Warn("put back what somebody else deleted on the traffic manager", "resource", s.ID.String())
 		} else {
-			l.o.Log.Warn("put right what somebody else changed on the traffic manager", "resource", s.ID.String(), "keys", keysOf(s.Send))
+			l.o.Log.With(concerns(s.After)...).Warn("put right what somebody else changed on the traffic manager", "resource", s.ID.String(), "keys", keysOf(s.Send))
 		}
 	}
 	l.before = nil
+	return found
+}
+
+// concerns names the Kubernetes object that a resource belongs to, for a log line.
+func concerns(r *vtm.Resource) []any {
+	if mark, ok := r.Mark(); ok && mark.Namespace != "" {
+		return []any{"namespace", mark.Namespace, "name", mark.Name}
+	}
+	return nil
 }

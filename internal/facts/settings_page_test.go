@@ -73,7 +73,8 @@ A setting can be given as a flag, in the environment, or in a YAML file, one
 the environment over the file. With [settings_source](#settings_source) ` + "`vtm`" + ` the traffic
 manager keeps settings too, except those marked local; they win over the file. All are
 looked at again every ten seconds, and a change takes effect without a restart; only
-log_format and metrics_address are those of the start. ` + "`--config FILE`" + ` or ` + "`VTM_INGRESS_CONFIG`" + ` names the file. An
+log_format, metrics_address and debug_address are those of the start.
+` + "`--config FILE`" + ` or ` + "`VTM_INGRESS_CONFIG`" + ` names the file. An
 unknown key is a mistake. All mistakes are told at once, each with its line, and end
 the program with status 2.
 

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	clientcmd "k8s.io/client-go/tools/clientcmd/api/v1"
 	"sigs.k8s.io/yaml"
@@ -47,6 +48,9 @@ type Options struct {
 	// HistoryLimit is how many changes of each resource are kept for watches
 	// and continued lists; what is older is 410 Gone. 0 is 4,096.
 	HistoryLimit int
+	// NodePorts are those that Services get; none are 30000-32767, as an API server
+	// gives them that is not told otherwise.
+	NodePorts utilnet.PortRange
 	// Logs serves pods/log. Nil: there are no logs (404).
 	Logs LogsFunc
 }
@@ -138,7 +142,7 @@ func newAPI(o Options) (*api, error) {
 		store:     store.New(limit),
 		logs:      o.Logs,
 		resources: map[schema.GroupVersionResource]*resource{},
-		services:  newAllocations(),
+		services:  newAllocations(o.NodePorts),
 		events:    &expirations{},
 	}
 	if a.seed, err = newSeed(o.World.Rand(o.Name + "/identifiers")); err != nil {

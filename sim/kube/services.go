@@ -9,15 +9,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-const (
-	firstNodePort = 30000
-	lastNodePort  = 32767
-	// kubernetesAddress is that of the Service default/kubernetes.
-	kubernetesAddress = "10.96.0.1"
-)
+// kubernetesAddress is the cluster IP of the Service default/kubernetes.
+const kubernetesAddress = "10.96.0.1"
+
+// usualNodePorts are those of an API server without --service-node-port-range.
+var usualNodePorts = net.PortRange{Base: 30000, Size: 2768}
 
 // serviceRange are the cluster IPs; the first and the last are never given.
 var serviceRange = netip.MustParsePrefix("10.96.0.0/16")
@@ -29,6 +29,7 @@ var serviceRange = netip.MustParsePrefix("10.96.0.0/16")
 type allocations struct {
 	addresses map[netip.Addr]string // -> the Service's key
 	ports     map[nodePort]string   // -> the Service's key
+	nodePorts net.PortRange         // those that may be given
 	// What was given last; the search goes on behind it, so that what was freed
 	// is not given again soon.
 	lastAddress netip.Addr
@@ -40,12 +41,16 @@ type nodePort struct {
 	port     int32
 }
 
-func newAllocations() *allocations {
+func newAllocations(nodePorts net.PortRange) *allocations {
+	if nodePorts.Size == 0 {
+		nodePorts = usualNodePorts
+	}
 	return &allocations{
+		nodePorts:   nodePorts,
 		addresses:   map[netip.Addr]string{},
 		ports:       map[nodePort]string{},
 		lastAddress: netip.MustParseAddr(kubernetesAddress),
-		lastPort:    firstNodePort - 1,
+		lastPort:    int32(nodePorts.Base) - 1,
 	}
 }
 
@@ -190,8 +195,8 @@ func (a *allocations) assignPorts(service *corev1.Service, own []nodePort) field
 	byPort := map[int32]int32{} // one node port serves all protocols of a port
 	check := func(at *field.Path, p nodePort) {
 		switch {
-		case p.port < firstNodePort || p.port > lastNodePort:
-			errs = append(errs, field.Invalid(at, p.port, fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", firstNodePort, lastNodePort)))
+		case !a.nodePorts.Contains(int(p.port)):
+			errs = append(errs, field.Invalid(at, p.port, fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %s", a.nodePorts.String())))
 		case mine[p] || a.ports[p] != "" && !slices.Contains(own, p):
 			errs = append(errs, field.Invalid(at, p.port, "provided port is already allocated"))
 		}
@@ -205,9 +210,9 @@ func (a *allocations) assignPorts(service *corev1.Service, own []nodePort) field
 		}
 	}
 	free := func(at *field.Path, protocol corev1.Protocol) (int32, bool) {
-		for range lastNodePort - firstNodePort + 1 {
-			if a.lastPort++; a.lastPort > lastNodePort {
-				a.lastPort = firstNodePort
+		for range a.nodePorts.Size {
+			if a.lastPort++; !a.nodePorts.Contains(int(a.lastPort)) {
+				a.lastPort = int32(a.nodePorts.Base)
 			}
 			taken := false
 			for _, other := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP} {

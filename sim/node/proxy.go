@@ -17,10 +17,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
@@ -34,8 +32,8 @@ import (
 type proxy struct {
 	agent    *agent
 	services corelisters.ServiceLister
-	slices   discoverylisters.EndpointSliceLister // nil where the API server has none
-	objects  corelisters.EndpointsLister          // then these
+	slices   cache.Indexer               // nil where the API server has none
+	objects  corelisters.EndpointsLister // then these
 	queue    workqueue.TypedRateLimitingInterface[string]
 
 	// Of run's goroutine alone.
@@ -81,13 +79,24 @@ func (p *proxy) watch(factory informers.SharedInformerFactory, hasSlices bool) {
 		})
 		return
 	}
-	p.slices = factory.Discovery().V1().EndpointSlices().Lister()
-	p.each(factory.Discovery().V1().EndpointSlices().Informer(), func(object any) string {
-		if s, ok := object.(*discoveryv1.EndpointSlice); ok && s.Labels[discoveryv1.LabelServiceName] != "" {
-			return s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]
-		}
-		return ""
-	})
+	informer := factory.Discovery().V1().EndpointSlices().Informer()
+	p.slices = informer.GetIndexer()
+	err := informer.AddIndexers(cache.Indexers{byService: func(object any) ([]string, error) { return []string{serviceOf(object)}, nil }})
+	if err != nil {
+		panic(err) // the informer runs already: it must not
+	}
+	p.each(informer, serviceOf)
+}
+
+// byService is the index of slices by their Service.
+const byService = "service"
+
+// serviceOf is the key of a slice's Service; "" if it has none.
+func serviceOf(object any) string {
+	if s, ok := object.(*discoveryv1.EndpointSlice); ok && s.Labels[discoveryv1.LabelServiceName] != "" {
+		return s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]
+	}
+	return ""
 }
 
 func (p *proxy) each(informer cache.SharedIndexInformer, key func(any) string) {
@@ -224,11 +233,12 @@ func (p *proxy) endpoints(service *corev1.Service, port string) (all []target) {
 		}
 		return all
 	}
-	list, err := p.slices.EndpointSlices(service.Namespace).List(labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: service.Name}))
+	list, err := p.slices.ByIndex(byService, service.Namespace+"/"+service.Name)
 	if err != nil {
-		return nil // a cache's lister does not fail
+		return nil // there is that index
 	}
-	for _, slice := range list {
+	for _, object := range list {
+		slice := object.(*discoveryv1.EndpointSlice)
 		for _, sp := range slice.Ports {
 			if ptr.Deref(sp.Name, "") != port || sp.Port == nil {
 				continue

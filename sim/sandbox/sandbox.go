@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 
 	"vtm-ingress/internal/kubeclient"
@@ -88,7 +89,9 @@ type Options struct {
 	// KubernetesVersion presented, as "1.20"; empty is the newest.
 	KubernetesVersion string
 	Nodes             int // at least 1
-	// TrafficManagers of the one cluster, 1 to 16.
+	// NodePorts of Services; none are those of an API server that is not told otherwise.
+	NodePorts utilnet.PortRange
+	// TrafficManagers of the one cluster, up to 16; 0: there is no such cluster.
 	TrafficManagers int
 	// ReplicateLate: they replicate as real ones do, 5 to 20 s after a change
 	// (vtm/rest.md §5); otherwise a change is on all of them when it is answered.
@@ -145,45 +148,18 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	s.Kubernetes, err = kube.Start(kube.Options{
 		World: o.World, Log: o.Log, Name: "kube-apiserver",
 		Address: o.Addresses.APIServer.String(), Version: o.KubernetesVersion,
-		PlainHTTP: o.Simulated, Logs: fabric.Logs,
+		PlainHTTP: o.Simulated, Logs: fabric.Logs, NodePorts: o.NodePorts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("emulated Kubernetes API at %s: %w", o.Addresses.APIServer, err)
 	}
 	s.progress("Kubernetes API at " + s.Kubernetes.Address())
 
-	adminPort := vtm.DefaultAdminPort
-	if o.Simulated {
-		adminPort = 0 // the pages need TLS, and nobody is there to look
-	}
-	s.TrafficManagers, err = vtm.StartCluster(vtm.ClusterOptions{
-		Options: vtm.Options{
-			World: o.World, Log: o.Log,
-			Users:      map[string]string{AdminUser: Password, ControllerUser: Password},
-			Strict:     o.Strict,
-			AddressMap: s.AddressMap,
-			PlainHTTP:  o.Simulated, PerClientTransports: o.Simulated, AdminPort: adminPort,
-			ReplicateAtOnce: !o.ReplicateLate,
-		},
-		Members: o.TrafficManagers, Base: o.Addresses.TrafficManagers, NoControl: o.Simulated,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("emulated traffic managers: %w", err)
-	}
-	scheme := "https://"
-	if o.Simulated {
-		scheme = "http://"
-	}
-	for _, m := range s.TrafficManagers.Info() {
-		s.rest = append(s.rest, scheme+m.REST)
-		s.certificates = append(s.certificates, s.TrafficManagers.Member(m.Name).CertificatePEM()...)
-		told := "traffic manager " + m.Name + ", REST at " + m.REST
-		if m.Admin != "" {
-			told += ", admin pages at " + m.Admin
+	if o.TrafficManagers > 0 {
+		if err := s.startTrafficManagers(); err != nil {
+			return nil, err
 		}
-		s.progress(told)
 	}
-
 	s.run("the cluster's controllers", func() error {
 		return controllers.Run(partsContext, controllers.Options{
 			World: o.World, Log: o.Log, Actor: "kube-controllers",
@@ -211,6 +187,42 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	}
 	s.progress(fmt.Sprintf("%d nodes ready", o.Nodes))
 	return s, nil
+}
+
+func (s *Sandbox) startTrafficManagers() (err error) {
+	o := &s.options
+	adminPort := vtm.DefaultAdminPort
+	if o.Simulated {
+		adminPort = 0 // the pages need TLS, and nobody is there to look
+	}
+	s.TrafficManagers, err = vtm.StartCluster(vtm.ClusterOptions{
+		Options: vtm.Options{
+			World: o.World, Log: o.Log,
+			Users:      map[string]string{AdminUser: Password, ControllerUser: Password},
+			Strict:     o.Strict,
+			AddressMap: s.AddressMap,
+			PlainHTTP:  o.Simulated, PerClientTransports: o.Simulated, AdminPort: adminPort,
+			ReplicateAtOnce: !o.ReplicateLate,
+		},
+		Members: o.TrafficManagers, Base: o.Addresses.TrafficManagers, NoControl: o.Simulated,
+	})
+	if err != nil {
+		return fmt.Errorf("emulated traffic managers: %w", err)
+	}
+	scheme := "https://"
+	if o.Simulated {
+		scheme = "http://"
+	}
+	for _, m := range s.TrafficManagers.Info() {
+		s.rest = append(s.rest, scheme+m.REST)
+		s.certificates = append(s.certificates, s.TrafficManagers.Member(m.Name).CertificatePEM()...)
+		told := "traffic manager " + m.Name + ", REST at " + m.REST
+		if m.Admin != "" {
+			told += ", admin pages at " + m.Admin
+		}
+		s.progress(told)
+	}
+	return nil
 }
 
 // config is that of a part: the user it is, and the program, by whose name the API

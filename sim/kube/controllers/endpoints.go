@@ -22,7 +22,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 )
@@ -41,7 +40,7 @@ type endpoints struct {
 	services corelisters.ServiceLister
 	pods     corelisters.PodLister
 	objects  corelisters.EndpointsLister
-	slices   discoverylisters.EndpointSliceLister // nil below 1.21
+	slices   cache.Indexer // nil below 1.21
 	queue    *loop
 
 	// Slices made that the cache does not show yet, by the Service's key; of the one
@@ -69,8 +68,20 @@ func (m *manager) addEndpoints() error {
 		}
 	})
 	if m.slices {
-		c.slices = m.factory.Discovery().V1().EndpointSlices().Lister()
-		on(m.factory.Discovery().V1().EndpointSlices().Informer(), func(s, _ *discoveryv1.EndpointSlice) {
+		informer := m.factory.Discovery().V1().EndpointSlices().Informer()
+		c.slices = informer.GetIndexer()
+		// Ours alone, by Service.
+		err := informer.AddIndexers(cache.Indexers{byService: func(object any) ([]string, error) {
+			s, ok := object.(*discoveryv1.EndpointSlice)
+			if !ok || s.Labels[discoveryv1.LabelManagedBy] != sliceManager {
+				return nil, nil
+			}
+			return []string{keyOf(s.Namespace, s.Labels[discoveryv1.LabelServiceName])}, nil
+		}})
+		if err != nil {
+			return err
+		}
+		on(informer, func(s, _ *discoveryv1.EndpointSlice) {
 			if name := s.Labels[discoveryv1.LabelServiceName]; name != "" {
 				c.queue.add(keyOf(s.Namespace, name))
 			}
@@ -263,16 +274,21 @@ func (c *endpoints) syncEndpoints(ctx context.Context, service *corev1.Service, 
 	return err
 }
 
+// byService is the index of the slices that are ours.
+const byService = "service"
+
 // syncSlices gives each group of endpoints slices of its own, and reuses those that
 // exist, so that one pod's change is one slice's.
 func (c *endpoints) syncSlices(ctx context.Context, service *corev1.Service, groups []portGroup) error {
-	all, err := c.slices.EndpointSlices(service.Namespace).List(labels.SelectorFromSet(labels.Set{
-		discoveryv1.LabelServiceName: service.Name, discoveryv1.LabelManagedBy: sliceManager,
-	}))
+	key := keyOf(service.Namespace, service.Name)
+	found, err := c.slices.ByIndex(byService, key)
 	if err != nil {
 		return err
 	}
-	key := keyOf(service.Namespace, service.Name)
+	all := make([]*discoveryv1.EndpointSlice, len(found))
+	for i, object := range found {
+		all[i] = object.(*discoveryv1.EndpointSlice)
+	}
 	if made, ok := c.made[key]; ok {
 		shows := slices.ContainsFunc(all, func(s *discoveryv1.EndpointSlice) bool { return s.UID == made.uid })
 		if !shows && c.now().Sub(made.at) < pendingFor {
@@ -281,7 +297,7 @@ func (c *endpoints) syncSlices(ctx context.Context, service *corev1.Service, gro
 		}
 		delete(c.made, key)
 	}
-	existing := slices.DeleteFunc(slices.Clone(all), func(s *discoveryv1.EndpointSlice) bool { return s.DeletionTimestamp != nil })
+	existing := slices.DeleteFunc(all, func(s *discoveryv1.EndpointSlice) bool { return s.DeletionTimestamp != nil })
 	slices.SortFunc(existing, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
 	if len(groups) == 0 {
 		groups = []portGroup{{}} // the real one keeps an empty slice, too
