@@ -31,11 +31,11 @@ func program(args ...string) *exec.Cmd {
 	return c
 }
 
-// cluster runs the program with three members on free ports, and returns the
-// members' URLs when it has printed all.
-func cluster(t *testing.T, data, address string) (*exec.Cmd, []string) {
+// startSim runs the program until the test ends, and returns the members' REST URLs
+// when it has printed all.
+func startSim(t *testing.T, args ...string) (*exec.Cmd, []string) {
 	t.Helper()
-	c := program("--cluster=3", "--data="+data, "--address="+address, "--rest-port=0", "--admin-port=0", "--control-port=0", "--address-map=loopback")
+	c := program(args...)
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
 	if err != nil {
@@ -58,6 +58,12 @@ func cluster(t *testing.T, data, address string) (*exec.Cmd, []string) {
 		t.Fatalf("it printed the URLs %q", urls)
 	}
 	return c, urls
+}
+
+// cluster runs the program with three members on free ports.
+func cluster(t *testing.T, data, address string) (*exec.Cmd, []string) {
+	t.Helper()
+	return startSim(t, "--cluster=3", "--data="+data, "--address="+address, "--rest-port=0", "--admin-port=0", "--control-port=0", "--address-map=loopback")
 }
 
 func request(method, url, body string) (int, error) {
