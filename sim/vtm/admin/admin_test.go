@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
@@ -173,13 +174,13 @@ func (b *browser) want(status int, path string) page {
 	return p
 }
 
-var hidden = regexp.MustCompile(`name="(csrf|seen)" value="([^"]*)"`)
+var hidden = regexp.MustCompile(`name="(csrf|seen|was)" value="([^"]*)"`)
 
 // hiddenFields are those that a form carries unseen.
 func (p page) hiddenFields() url.Values {
 	v := url.Values{}
 	for _, m := range hidden.FindAllStringSubmatch(p.text, -1) {
-		v.Set(m[1], m[2])
+		v.Set(m[1], html.UnescapeString(m[2]))
 	}
 	return v
 }

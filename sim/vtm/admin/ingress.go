@@ -3,6 +3,7 @@ package admin
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,6 +25,7 @@ type ingressPage struct {
 	Changed  bool // somebody else changed the settings while the form was open
 	ReadOnly bool
 	Seen     string // what the settings were when the form was made
+	Was      string // what the fields held then: a JSON object
 	Fields   []field
 	More     []field // beyond the specification
 	Unknown  []unknown
@@ -36,6 +38,7 @@ type field struct {
 	Value   string
 	Hint    string
 	Problem string
+	Now     string // what somebody else set meanwhile; "" if nobody did
 	// Of a secret.
 	Inline bool   // its value is in the resource
 	Remove bool   // and shall go
@@ -98,7 +101,20 @@ func (p *Pages) form(lists []List) ingressPage {
 			page.Unknown = append(page.Unknown, unknown{Name: l.Name, Why: "This is no setting that is kept here: the controller refuses it."})
 		}
 	}
+	page.Was = page.values()
 	return page
+}
+
+// values are what the fields hold, as a JSON object.
+func (page *ingressPage) values() string {
+	held := make(map[string]string)
+	for _, f := range slices.Concat(page.Fields, page.More) {
+		if f.Value != "" {
+			held[f.Key] = f.Value
+		}
+	}
+	text, _ := json.Marshal(held) // a map of strings always can be
+	return string(text)
 }
 
 func (page *ingressPage) add(f field) {
@@ -173,15 +189,32 @@ func (p *Pages) updateIngress(w http.ResponseWriter, r *http.Request, v *visit) 
 }
 
 // showAgain shows the form with what was sent, so that nothing that was typed is
-// lost; what it knew of the present settings is made new.
+// lost; what it knew of the present settings is made new. A field that its editor
+// left alone takes the value that somebody else gave it meanwhile.
 func (p *Pages) showAgain(w http.ResponseWriter, r *http.Request, v *visit, sent ingressPage, present []List, remove []string) {
 	fresh := p.form(present)
-	sent.Seen, sent.Unknown = fresh.Seen, fresh.Unknown
+	var was map[string]string
+	_ = json.Unmarshal([]byte(r.PostForm.Get("was")), &was) // without it all that was sent counts as typed
+	renew := func(sent, fresh []field) {
+		for i := range sent {
+			f := &sent[i]
+			f.Inline = fresh[i].Inline
+			if was != nil && f.Value == was[f.Key] {
+				f.Value = fresh[i].Value
+			}
+			if f.Value != fresh[i].Value && fresh[i].Value != was[f.Key] {
+				f.Now = fresh[i].Value
+				if f.Now == "" {
+					f.Now = "nothing"
+				}
+			}
+		}
+	}
+	renew(sent.Fields, fresh.Fields)
+	renew(sent.More, fresh.More)
+	sent.Seen, sent.Was, sent.Unknown = fresh.Seen, fresh.Was, fresh.Unknown
 	for i := range sent.Unknown {
 		sent.Unknown[i].Remove = slices.Contains(remove, sent.Unknown[i].Name)
-	}
-	for i := range sent.Fields {
-		sent.Fields[i].Inline = fresh.Fields[i].Inline
 	}
 	status := http.StatusUnprocessableEntity
 	if sent.Changed {
