@@ -35,7 +35,7 @@ var Settings []byte
 
 // Descriptions is descriptions.tsv: a resource type, or type, a blank and
 // section/key, then a tab and what it is for, a line each. Every type is described;
-// of the keys those that automation meets most. Lines that begin with # are
+// of the keys all but those that nothing public explains. Lines that begin with # are
 // comments.
 //
 //go:embed descriptions.tsv

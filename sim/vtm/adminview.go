@@ -39,7 +39,7 @@ func newAdminView(t *TrafficManager) *adminView {
 	v := &adminView{t: t, keys: make(map[*property]*admin.Key)}
 	for _, path := range slices.Sorted(maps.Keys(t.schema.types)) {
 		kind := t.schema.types[path]
-		shape := admin.Type{Path: path, Kind: map[resourceClass]admin.Kind{collection: admin.Collection, singleton: admin.Singleton, files: admin.Files}[kind.class]}
+		shape := admin.Type{Path: path, About: kind.about, Kind: map[resourceClass]admin.Kind{collection: admin.Collection, singleton: admin.Singleton, files: admin.Files}[kind.class]}
 		var properties []*property
 		for _, sec := range kind.sections {
 			for _, p := range sec.properties {
@@ -57,7 +57,7 @@ func newAdminView(t *TrafficManager) *adminView {
 
 // adminKey describes a key or a column in words.
 func adminKey(p *property) admin.Key {
-	k := admin.Key{Section: p.section, Name: p.name, Type: p.kind.String(), Enum: p.enum, Required: p.required, Expert: p.expert}
+	k := admin.Key{Section: p.section, Name: p.name, About: p.about, Type: p.kind.String(), Enum: p.enum, Required: p.required, Expert: p.expert}
 	switch {
 	case p.min != nil && p.max != nil:
 		k.Range = fmt.Sprintf("%d to %d", *p.min, *p.max)

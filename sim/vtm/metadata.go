@@ -48,7 +48,7 @@ func (t *resourceType) metadata(expert shown) *metadata {
 	words := map[resourceClass]string{
 		collection: "Resources of the type %s, each with a name", singleton: "The resource %s, of which there is one", files: "Files of the type %s, each with a name",
 	}
-	m := &metadata{Description: fmt.Sprintf(words[t.class], t.path)}
+	m := &metadata{Description: t.about + " " + fmt.Sprintf(words[t.class], t.path)}
 	for _, sec := range t.sections {
 		for _, p := range sec.properties {
 			if !expert.visible(p) {
@@ -94,7 +94,7 @@ func (p *property) metadata() keyMetadata {
 	if p.secret {
 		says, m.Default = append(says, "shown as a hash"), nil
 	}
-	m.Description = strings.Join(says, "; ")
+	m.Description = strings.TrimSpace(p.about + " " + strings.Join(says, "; "))
 	if p.kind == tableKind {
 		m.PrimaryKey = p.columns[p.primary].name
 		m.Columns = make(map[string]keyMetadata, len(p.columns))

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"vtm-ingress/internal/facts"
 )
 
 // schema holds all resource types of the REST API, immutable once parsed.
@@ -38,6 +40,7 @@ const (
 // resourceType is a row of the schema: one path under config/active.
 type resourceType struct {
 	path     string
+	about    string // what it is for
 	class    resourceClass
 	sections []*section // sorted by name, never empty but for files
 
@@ -58,7 +61,8 @@ type property struct {
 	label   string // `"name":`, as it begins in JSON
 	kind    valueKind
 
-	fallback any // value when none is set; of the form that value.go describes
+	about    string // what it is for; "" if nobody has said
+	fallback any    // value when none is set; of the form that value.go describes
 	enum     []string
 	min, max *int64
 	required bool // must be given on creation, or in each row
@@ -169,7 +173,37 @@ func parseSchema(data []byte) (*schema, error) {
 	if err := s.amend(); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, s.describe(facts.Descriptions)
+}
+
+// describe reads facts.Descriptions: what each type, and "type section/key", is for.
+func (s *schema) describe(descriptions []byte) error {
+	for line := range strings.Lines(string(descriptions)) {
+		line = strings.TrimRight(line, "\n")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		what, about, _ := strings.Cut(line, "\t")
+		path, key, isKey := strings.Cut(what, " ")
+		t := s.types[path]
+		if t == nil || about == "" {
+			return fmt.Errorf("the descriptions of the REST schema: not a type or a key, a tab and words: %q", line)
+		}
+		into := &t.about
+		if isKey {
+			sectionName, name, _ := strings.Cut(key, "/")
+			p := t.property(sectionName, name)
+			if p == nil {
+				return fmt.Errorf("the descriptions of the REST schema: %s has no key %s", path, key)
+			}
+			into = &p.about
+		}
+		if *into != "" {
+			return fmt.Errorf("the descriptions of the REST schema: %s is there twice", what)
+		}
+		*into = about
+	}
+	return nil
 }
 
 func (f *folder) add(path []string, t *resourceType) {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"vtm-ingress/internal/facts"
 )
 
 const (
@@ -48,7 +46,7 @@ func (p *Pages) catalogs(w http.ResponseWriter, r *http.Request, v *visit) {
 	var page catalogsPage
 	for _, t := range p.view.Types() {
 		if p.view.Access(v.user, t.Path) != None {
-			page.Types = append(page.Types, typeRow{t.Path, p.about[t.Path], len(p.view.Names(t.Path)), t.Kind == Singleton})
+			page.Types = append(page.Types, typeRow{t.Path, t.About, len(p.view.Names(t.Path)), t.Kind == Singleton})
 		}
 	}
 	p.render(w, r, v, http.StatusOK, "catalogs", "Catalogs", page)
@@ -129,7 +127,7 @@ func (t *Type) listed() []string {
 }
 
 func (p *Pages) showType(w http.ResponseWriter, r *http.Request, v *visit, t *Type) {
-	page := typePage{Path: t.Path, About: p.about[t.Path], Find: clip(r.URL.Query().Get("find"), 200)}
+	page := typePage{Path: t.Path, About: t.About, Find: clip(r.URL.Query().Get("find"), 200)}
 	columns := t.listed()
 	for _, c := range columns {
 		_, name, ok := strings.Cut(c, "/")
@@ -272,7 +270,7 @@ type keyRow struct {
 func (p *Pages) showResource(w http.ResponseWriter, r *http.Request, v *visit, t *Type, resource *Resource) {
 	now := p.snapshot()
 	page := resourcePage{
-		Path: t.Path, Name: resource.Name, About: p.about[t.Path], Single: t.Kind == Singleton,
+		Path: t.Path, Name: resource.Name, About: t.About, Single: t.Kind == Singleton,
 		BuiltIn: resource.BuiltIn, Status: p.statusOf(resource, now), File: t.Kind == Files, Size: resource.Size,
 	}
 	if t.Path == "pools" {
@@ -300,7 +298,7 @@ func (p *Pages) showResource(w http.ResponseWriter, r *http.Request, v *visit, t
 		if v.Set {
 			part.Set++
 		}
-		part.Keys = append(part.Keys, keyRow{p.withoutSecrets(resource, v), p.about[t.Path+" "+v.Key.Section+"/"+v.Key.Name], v.Key.facts()})
+		part.Keys = append(part.Keys, keyRow{p.withoutSecrets(resource, v), v.Key.About, v.Key.facts()})
 	}
 	slices.SortStableFunc(page.Sections, func(a, b sectionPart) int { // basic goes first
 		return cmp.Compare(strings.Count(b.Name, "basic"), strings.Count(a.Name, "basic"))
@@ -352,22 +350,4 @@ func (k *Key) facts() []string {
 		list = append(list, "for experts")
 	}
 	return list
-}
-
-// readDescriptions reads facts.Descriptions: what a type, or "type section/key",
-// is for.
-func readDescriptions() (map[string]string, error) {
-	about := make(map[string]string)
-	for line := range strings.Lines(string(facts.Descriptions)) {
-		line = strings.TrimRight(line, "\n")
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		what, text, ok := strings.Cut(line, "\t")
-		if !ok || about[what] != "" {
-			return nil, fmt.Errorf("the descriptions of resource types: a line without a tab, or a second one: %q", clip(line, 80))
-		}
-		about[what] = text
-	}
-	return about, nil
 }

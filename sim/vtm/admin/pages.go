@@ -44,7 +44,6 @@ type Pages struct {
 	sessions  *sessions
 	types     map[string]*Type
 	settings  []Setting
-	about     map[string]string // descriptions of types and keys
 	templates map[string]*template.Template
 	mux       *http.ServeMux
 }
@@ -60,9 +59,6 @@ func New(o Options) (*Pages, error) {
 	}
 	var err error
 	if p.settings, err = readSettings(); err != nil {
-		return nil, err
-	}
-	if p.about, err = readDescriptions(); err != nil {
 		return nil, err
 	}
 	types := o.View.Types()

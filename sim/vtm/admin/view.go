@@ -71,9 +71,10 @@ const (
 
 // Type is a resource type of the REST API.
 type Type struct {
-	Path string // below config/active: "ssl/server_keys"
-	Kind Kind
-	Keys []Key // sorted by section and name; none for files
+	Path  string // below config/active: "ssl/server_keys"
+	About string // what it is for
+	Kind  Kind
+	Keys  []Key // sorted by section and name; none for files
 }
 
 // Kind says what the resources of a type are.
@@ -88,6 +89,7 @@ const (
 // Key is one key of a type, or a column of a table.
 type Key struct {
 	Section, Name string
+	About         string // what it is for; "" if nobody has said
 	Type          string // in words: "a boolean"
 	Default       string // as text; "" for none
 	Enum          []string
