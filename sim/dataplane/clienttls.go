@@ -254,10 +254,10 @@ func (d *DataPlane) tlsProblems(conf *serverConf) []string {
 	}
 	var list []string
 	if _, unknown := cipherSuites(conf.TLS.CipherSuites); len(unknown) > 0 {
-		list = append(list, "ssl!cipher_suites: not known and left out: "+strings.Join(unknown, " "))
+		list = append(list, unknownNames("cipher_suites", unknown).Error())
 	}
 	if _, unknown := curveIDs(conf.TLS.Curves); len(unknown) > 0 {
-		list = append(list, "ssl!elliptic_curves: not known and left out: "+strings.Join(unknown, " "))
+		list = append(list, unknownNames("elliptic_curves", unknown).Error())
 	}
 	cas := slices.Clone(conf.TLS.ClientCAs)
 	for _, s := range conf.TLS.CASites {
@@ -375,7 +375,7 @@ func (t *transaction) addSSLHeaders(out http.Header) {
 	}
 	if t.conf.TLS.AddHeaders {
 		out["SSLClientCipher"] = []string{describeCipher(s)}
-		out["SSLSessionID"] = []string{t.client.sessionID(s)}
+		out["SSLSessionID"] = []string{tlsSessionID(s)}
 	}
 	if certs == "" || certs == "none" {
 		return
@@ -421,9 +421,9 @@ func describeCipher(s *tls.ConnectionState) string {
 	return fmt.Sprintf("%s, version=%s, bits=%d", name, version, bits)
 }
 
-// sessionID names a TLS session. Go does not tell the ID on the wire: it is
+// tlsSessionID names a TLS session. Go does not tell the ID on the wire: it is
 // derived from what both ends know of the connection.
-func (c *client) sessionID(s *tls.ConnectionState) string {
+func tlsSessionID(s *tls.ConnectionState) string {
 	if len(s.TLSUnique) > 0 {
 		sum := sha256.Sum256(s.TLSUnique)
 		return hex.EncodeToString(sum[:])

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,11 +18,15 @@ type nodeTLS struct {
 	conf   NodeTLS
 	global GlobalTLS
 	config *tls.Config
+	broken error // why no connection can be encrypted
 }
 
 // handshake encrypts a connection to a node. serverName is for SNI: a host name,
 // with or without port; an address is not sent.
 func (t *nodeTLS) handshake(ctx context.Context, conn net.Conn, address, serverName string) (net.Conn, error) {
+	if t.broken != nil {
+		return nil, t.broken
+	}
 	config := t.config.Clone()
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -108,20 +113,32 @@ func commonName(pattern, name string) bool {
 	return pattern != "" && strings.EqualFold(pattern, name)
 }
 
-var errNoTLS = errors.New("no version of TLS is enabled")
+var errNoTLS = errors.New("no version of TLS is enabled that its cipher suites serve: enable one")
 
-// newNodeTLS makes ready how a pool encrypts.
-func (d *DataPlane) newNodeTLS(conf NodeTLS, global GlobalTLS) (*nodeTLS, error) {
-	t := &nodeTLS{d: d, conf: conf, global: global}
+// newNodeTLS makes ready how a pool encrypts. What of it cannot be carried out is
+// returned, each problem with its key.
+func (d *DataPlane) newNodeTLS(conf NodeTLS, global GlobalTLS) (t *nodeTLS, problems []error) {
+	t = &nodeTLS{d: d, conf: conf, global: global}
 	t.config = &tls.Config{
 		Time: d.now,
 		// Whether to trust the node is decided by VerifyConnection.
 		InsecureSkipVerify: true,
 	}
-	var problem error
+	suites, unknown := cipherSuites(cmp.Or(conf.CipherSuites, global.CipherSuites))
+	if len(unknown) > 0 {
+		problems = append(problems, unknownNames("cipher_suites", unknown))
+	}
+	t.config.CipherSuites = suites.old
+	curves := conf.Curves
+	if len(curves) == 0 {
+		curves = global.Curves
+	}
+	if t.config.CurvePreferences, unknown = curveIDs(curves); len(unknown) > 0 {
+		problems = append(problems, unknownNames("elliptic_curves", unknown))
+	}
 	defaults := [4]bool{global.TLS10, global.TLS11, global.TLS12, global.TLS13}
 	for i, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
-		if switched(conf.Versions[i], defaults[i]) {
+		if switched(conf.Versions[i], defaults[i]) && suites.serves(version) {
 			if t.config.MinVersion == 0 {
 				t.config.MinVersion = version
 			}
@@ -129,8 +146,8 @@ func (d *DataPlane) newNodeTLS(conf NodeTLS, global GlobalTLS) (*nodeTLS, error)
 		}
 	}
 	if t.config.MinVersion == 0 {
-		problem = errNoTLS
-		t.config.MinVersion, t.config.MaxVersion = tls.VersionTLS12, tls.VersionTLS13
+		problems = append(problems, errNoTLS)
+		t.broken = errNoTLS
 	}
 	if conf.SessionCache != "disabled" && conf.Tickets != "disabled" {
 		t.config.ClientSessionCache = tls.NewLRUClientSessionCache(64)
@@ -140,7 +157,12 @@ func (d *DataPlane) newNodeTLS(conf NodeTLS, global GlobalTLS) (*nodeTLS, error)
 			return d.clientCertificate(conf.FixedCertificate, asked), nil
 		}
 	}
-	return t, problem
+	return t, problems
+}
+
+// unknownNames is a problem with a list of a section ssl.
+func unknownNames(key string, names []string) error {
+	return fmt.Errorf("ssl!%s: not known and left out: %s", key, strings.Join(names, " "))
 }
 
 // clientCertificate is what a node gets that asks for a certificate; an empty one

@@ -70,9 +70,10 @@ func (p *pool) encryption(conf *Pool) *nodeTLS {
 	case !conf.TLS.Enabled:
 		p.tls = nil
 	case p.tls == nil || !reflect.DeepEqual(p.tls.conf, conf.TLS) || !reflect.DeepEqual(p.tls.global, global):
-		var err error
-		if p.tls, err = p.d.newNodeTLS(conf.TLS, global); err != nil {
-			p.d.event(Event{Level: "SERIOUS", Section: "pools/" + p.name, Tag: "confmod", Text: "SSL to nodes: " + err.Error()})
+		var problems []error
+		p.tls, problems = p.d.newNodeTLS(conf.TLS, global)
+		for _, why := range problems {
+			p.d.event(Event{Level: "SERIOUS", Section: "pools/" + p.name, Tag: "confmod", Text: "SSL to nodes: " + why.Error()})
 		}
 	}
 	return p.tls

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
@@ -54,7 +53,7 @@ func (v *vserver) newScript(c *client, conf *serverConf, secure *tls.ConnectionS
 	} else if secure != nil {
 		s.TLS = &trafficscript.TLS{
 			ServerName: secure.ServerName, SiteName: c.site.host, CertName: c.site.key,
-			SessionID: tlsSessionID(secure), Cipher: cipherName(secure),
+			SessionID: tlsSessionID(secure), Cipher: describeCipher(secure),
 			CloseAlert: conf.TLS.SendCloseAlerts, ClientChain: secure.PeerCertificates,
 		}
 		if c.cert != nil {
@@ -62,33 +61,6 @@ func (v *vserver) newScript(c *client, conf *serverConf, secure *tls.ConnectionS
 		}
 	}
 	return s
-}
-
-// tlsSessionID names a TLS session: crypto/tls does not tell the identifier on the
-// wire, so it is made of the session's secrets.
-func tlsSessionID(s *tls.ConnectionState) string {
-	id, err := s.ExportKeyingMaterial("EXPERIMENTAL vtm session", nil, 32)
-	if err != nil {
-		return "" // TLS 1.2 and older without extended master secret
-	}
-	return strings.ToUpper(hex.EncodeToString(id))
-}
-
-// cipherName spells a cipher as ssl.clientCipher does: "SSL_..., version=TLSv1.2,
-// bits=128".
-func cipherName(s *tls.ConnectionState) string {
-	name := tls.CipherSuiteName(s.CipherSuite)
-	bits := 128
-	switch {
-	case strings.Contains(name, "256_") && !strings.Contains(name, "AES_128"):
-		bits = 256
-	case strings.Contains(name, "CHACHA20"):
-		bits = 256
-	case strings.Contains(name, "3DES"):
-		bits = 168
-	}
-	version := map[uint16]string{tls.VersionTLS10: "TLSv1", tls.VersionTLS11: "TLSv1.1", tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3"}[s.Version]
-	return "SSL_" + strings.TrimPrefix(name, "TLS_") + ", version=" + version + ", bits=" + itoa(bits)
 }
 
 // runRules runs rules in their order until one decides. Rules that do not exist

@@ -1,19 +1,13 @@
 package vtm
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"vtm-ingress/sim/dataplane"
@@ -21,10 +15,8 @@ import (
 
 // Limits of program actions.
 const (
-	actionQueue     = 100              // events that wait for a program; more are lost, with a line in the log
-	actionOutput    = 4 << 10          // bytes of a program's output that are kept
-	actionLongest   = 10 * time.Minute // for basic!timeout 0, which is no limit on a real one
-	actionKillDelay = time.Second      // for a program's children to let go of its output
+	actionQueue   = 100              // events that wait for a program; more are lost, with a line in the log
+	actionLongest = 10 * time.Minute // for basic!timeout 0, which is no limit on a real one
 )
 
 // reactions is what events set off: event types made ready, and their actions.
@@ -202,7 +194,12 @@ func (t *TrafficManager) runProgram(ctx context.Context, run programRun) {
 		limit = actionLongest
 	}
 	t.record.count(target{"actions", run.action})
-	output, err := runFile(ctx, program.file(), limit, append(args, run.event.message())...)
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	output, err := dataplane.RunProgram(limited, program.file(), append(args, run.event.message())...)
+	if err != nil && limited.Err() != nil {
+		err = fmt.Errorf("it took longer than %v", limit)
+	}
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
@@ -210,48 +207,4 @@ func (t *TrafficManager) runProgram(ctx context.Context, run programRun) {
 	case a.flag("basic", "verbose"):
 		tell("INFO", "eventactionok", "The program ended; it printed: "+output)
 	}
-}
-
-// runFile runs content as a program of its own with a bare environment, in an
-// empty folder, for at most limit, and returns the beginning of what it printed.
-func runFile(ctx context.Context, content []byte, limit time.Duration, args ...string) (output string, err error) {
-	dir, err := os.MkdirTemp("", "vtm-action-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	at := filepath.Join(dir, "program")
-	if err := os.WriteFile(at, content, 0o700); err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %v", limit))
-	defer cancel()
-	var kept bounded
-	// Another program that starts at this moment may still have the new file open for
-	// writing, for as long as its exec takes: then it is busy.
-	for range 1000 {
-		c := exec.CommandContext(ctx, at, args...)
-		c.Dir, c.Env = dir, []string{"PATH=/usr/local/bin:/usr/bin:/bin"}
-		c.Stdout, c.Stderr = &kept, &kept
-		c.WaitDelay = actionKillDelay
-		if err = c.Run(); !errors.Is(err, syscall.ETXTBSY) {
-			break
-		}
-	}
-	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
-		err = cause
-	}
-	return strings.TrimSpace(kept.String()), err
-}
-
-// bounded keeps the first actionOutput bytes that are written to it.
-type bounded struct{ bytes.Buffer }
-
-var _ io.Writer = (*bounded)(nil)
-
-func (b *bounded) Write(p []byte) (int, error) {
-	if room := actionOutput - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
 }
