@@ -48,7 +48,7 @@ type setup struct {
 // newSetup starts Kubernetes and the traffic managers, and makes the IngressClass
 // and one pod.
 func newSetup(ctx context.Context, late bool) (_ *setup, err error) {
-	s := &setup{world: outside.Real(), late: late, settings: map[string]string{"resync-period": "10m"}}
+	s := &setup{world: outside.Real(), late: late, settings: map[string]string{"resync-period": "10m", "debug-address": "127.13.4.1:6060"}}
 	if s.dir, err = os.MkdirTemp("", "vtm-ingress-figures-"); err != nil {
 		return nil, err
 	}

@@ -97,6 +97,7 @@ type DataPlane struct {
 	listeners   map[string]map[string]bool // Traffic IP Group -> virtual servers that name it
 	anywhere    map[string]bool            // virtual servers with listen_on_any
 	importers   map[string]map[string]bool // library -> rules that import it
+	libraries   trafficscript.Libraries
 	endpoints   map[place]*endpoint
 	generations map[*generation]struct{}
 	uses        usage

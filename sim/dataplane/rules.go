@@ -45,6 +45,7 @@ func (d *DataPlane) applyRules(changes map[string]*Rule) {
 		case c == nil && r != nil:
 			d.asks(r, nil)
 			d.rules.Delete(name)
+			d.libraries.Forget(name)
 			d.uses.compiled(name, nil)
 		case c != nil && r == nil:
 			d.rules.Store(name, &rule{name: name, conf: c})
@@ -93,7 +94,7 @@ func (d *DataPlane) compileSource(r *rule) (compiled *trafficscript.Rule, found 
 	if known := r.conf.alone.Load(); known != nil && known.name == r.name && known.variablePool == variablePool {
 		return known.rule, known.found, nil
 	}
-	var options []trafficscript.Option
+	options := []trafficscript.Option{trafficscript.RememberLibraries(&d.libraries)}
 	if variablePool {
 		options = append(options, trafficscript.VariablePoolUse())
 	}

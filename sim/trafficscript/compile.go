@@ -51,7 +51,8 @@ type source struct {
 // compiler turns sources into a Rule.
 type compiler struct {
 	load          func(string) ([]byte, bool)
-	variablePools bool // VariablePoolUse
+	variablePools bool       // VariablePoolUse
+	remembered    *Libraries // RememberLibraries; may be nil
 	diags         Diagnostics
 	libs          map[string]*source // nil value: being loaded, or failed
 	imports       map[string]bool
@@ -84,13 +85,7 @@ func VariablePoolUse() Option { return func(c *compiler) { c.variablePools = tru
 // library. A rule that passes may still be wrong about things that only the
 // traffic manager knows, such as the names in Pools.
 func Compile(name string, text []byte, load func(name string) ([]byte, bool), options ...Option) (*Rule, Diagnostics) {
-	c := &compiler{
-		load:    load,
-		libs:    make(map[string]*source),
-		imports: make(map[string]bool),
-		pools:   make(map[string]bool),
-		regexes: make(map[regexKey]*regex),
-	}
+	c := newCompiler(load)
 	for _, o := range options {
 		o(c)
 	}
@@ -118,6 +113,16 @@ func Compile(name string, text []byte, load func(name string) ([]byte, bool), op
 		return nil, c.diags
 	}
 	return rule, c.diags
+}
+
+func newCompiler(load func(string) ([]byte, bool)) *compiler {
+	return &compiler{
+		load:    load,
+		libs:    make(map[string]*source),
+		imports: make(map[string]bool),
+		pools:   make(map[string]bool),
+		regexes: make(map[regexKey]*regex),
+	}
 }
 
 // Name returns the rule's name.
@@ -212,17 +217,27 @@ func (c *compiler) library(importer *unit, d importDecl) *source {
 		c.report(Error, importer, d.pos, "more than %d rule libraries", maxNesting)
 		return nil
 	}
+	if c.remembered != nil {
+		if lib := c.remembered.take(d.lib, text, c.variablePools); lib != nil {
+			c.libs[d.lib] = c.adopt(lib)
+			return lib.source
+		}
+	}
 	src := c.parse(d.lib, text)
 	if src == nil {
 		c.report(Error, importer, d.pos, "rule library '%s' has errors", d.lib)
 		return nil
 	}
+	c.finishLibrary(src)
+	c.libs[d.lib] = src
+	return src
+}
+
+func (c *compiler) finishLibrary(src *source) {
 	if len(src.file.stmts) > 0 {
 		c.report(Warning, src.unit, src.file.stmts[0].where(), "statements outside of subs do not run in a rule library")
 	}
 	c.compileSubs(src)
-	c.libs[d.lib] = src
-	return src
 }
 
 func (c *compiler) compileSubs(src *source) {

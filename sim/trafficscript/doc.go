@@ -13,6 +13,7 @@
 // # Files
 //
 // scan.go, ast.go, parse.go and grammar.txt are the syntax; value.go the values;
+// libraries.go remembers compiled rule libraries;
 // compile.go (statements), compile_expr.go and operators.go turn syntax into
 // closures; run.go holds one run, its limits and its conversions; library.go the
 // table of functions, lib_*.go their implementations by family, headers.go what

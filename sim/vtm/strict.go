@@ -144,6 +144,8 @@ type strict struct {
 	schema *schema
 	usedBy map[target]map[target]struct{} // target -> its users; whoever writes may touch it
 	uses   map[target][]target            // user -> its targets
+
+	libraries trafficscript.Libraries
 }
 
 func newStrict(st *store, sch *schema) *strict {
@@ -162,6 +164,7 @@ func (s *strict) changed(old, next *resource) {
 	self := target{r.kind.path, r.name}
 	if next == nil {
 		s.record(self, nil)
+		s.libraries.Forget(r.name)
 		return
 	}
 	if r.kind.path != "rules" {
@@ -288,7 +291,7 @@ func (s *strict) compile(r, instead *resource) (*trafficscript.Rule, trafficscri
 			return nil, false
 		}
 		return found.content, true
-	})
+	}, trafficscript.RememberLibraries(&s.libraries))
 }
 
 // ruleUses lists what a rule refers to: literal pools and imported libraries.
