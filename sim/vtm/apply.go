@@ -1,6 +1,7 @@
 package vtm
 
 import (
+	"slices"
 	"time"
 
 	"vtm-ingress/sim/dataplane"
@@ -17,16 +18,35 @@ func (t *TrafficManager) update(u *dataplane.Update, r *resource) bool {
 		t.placeREST(next)
 		return false
 	}
-	if r.kind.path == "traffic_ip_groups" && next != nil && t.cluster != nil {
-		g := trafficIPGroup(next)
-		t.health.place(g, next)
-		if u.TrafficIPGroups == nil {
-			u.TrafficIPGroups = make(map[string]*dataplane.TrafficIPGroup)
-		}
-		u.TrafficIPGroups[r.name] = g // not set: each member has another
-		return true
+	if r.kind.path != "traffic_ip_groups" || t.cluster == nil {
+		return put(u, r.kind.path, r.name, next)
 	}
-	return put(u, r.kind.path, r.name, next)
+	var addresses []string
+	if next == nil {
+		put(u, r.kind.path, r.name, nil)
+	} else {
+		addresses = slices.Concat([]string{}, next.list("basic", "ipaddresses"))
+	}
+	others := t.health.claim(r.name, addresses)
+	if next != nil {
+		t.placeGroup(u, next)
+	}
+	for _, name := range others {
+		if other := t.store.get(r.kind, name); other != nil {
+			t.placeGroup(u, other)
+		}
+	}
+	return true
+}
+
+// placeGroup adds a Traffic IP Group with what this member raises of it.
+func (t *TrafficManager) placeGroup(u *dataplane.Update, r *resource) {
+	g := trafficIPGroup(r)
+	t.health.place(g, r)
+	if u.TrafficIPGroups == nil {
+		u.TrafficIPGroups = make(map[string]*dataplane.TrafficIPGroup)
+	}
+	u.TrafficIPGroups[r.name] = g // not set: each member has another
 }
 
 // put adds a resource to an update, nil if it was deleted. It returns false when

@@ -2,6 +2,7 @@ package vtm
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +25,14 @@ type health struct {
 	lastTick time.Time
 	order    bool                    // an administrator ended the wait of a recovered machine
 	raised   map[string]raisedStatus // by address: since when it is as it is
+	groups   map[string]placedGroup  // Traffic IP Groups as they were last placed
+	claims   map[string][]string     // by address: the groups that hold it, sorted by name
+}
+
+// placedGroup is what is known here of a Traffic IP Group.
+type placedGroup struct {
+	addresses []string
+	raise     []string
 }
 
 // peer is another member as it was last heard of.
@@ -39,7 +48,8 @@ type raisedStatus struct {
 }
 
 func newHealth(t *TrafficManager, state machineState) *health {
-	h := &health{t: t, self: state, since: t.started, lastTick: t.started, peers: make(map[string]*peer), raised: make(map[string]raisedStatus)}
+	h := &health{t: t, self: state, since: t.started, lastTick: t.started, peers: make(map[string]*peer), raised: make(map[string]raisedStatus),
+		groups: make(map[string]placedGroup), claims: make(map[string][]string)}
 	for _, name := range t.cluster.others(t.o.Name) {
 		said := t.cluster.stateOf(name)
 		h.peers[name] = &peer{heard: t.started, said: said, state: said}
@@ -81,23 +91,91 @@ func (h *health) states() map[string]machineState {
 	return s
 }
 
-// place tells the data plane's form of a group what is raised here.
+// claim notes which addresses a group holds, none if it was deleted, and returns
+// the other groups that share one of those that it held or holds.
+func (h *health) claim(group string, addresses []string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var others []string
+	old := h.groups[group]
+	for _, a := range slices.Concat(old.addresses, addresses) {
+		for _, other := range h.claims[a] {
+			if other != group && !slices.Contains(others, other) {
+				others = append(others, other)
+			}
+		}
+	}
+	for _, a := range old.addresses {
+		h.claims[a] = without(h.claims[a], []string{group})
+		if len(h.claims[a]) == 0 && !slices.Contains(addresses, a) {
+			delete(h.claims, a)
+			delete(h.raised, a)
+		}
+	}
+	for _, a := range addresses {
+		h.claims[a] = slices.Sorted(slices.Values(append(h.claims[a], group)))
+	}
+	if addresses == nil {
+		delete(h.groups, group)
+	} else {
+		h.groups[group] = placedGroup{addresses, old.raise}
+	}
+	slices.Sort(others)
+	return others
+}
+
+// deciding is the group that decides who hosts an address: of those that hold it
+// and are enabled the first by name; nil if there is none. h.mu is held.
+func (h *health) deciding(address string) *resource {
+	for _, name := range h.claims[address] {
+		if r := h.t.store.get(h.t.schema.types["traffic_ip_groups"], name); r != nil && r.flag("basic", "enabled") {
+			return r
+		}
+	}
+	return nil
+}
+
+// place tells the data plane's form of a group what is raised here. An address
+// that several groups hold is raised for all of them where the first has it.
 func (h *health) place(g *dataplane.TrafficIPGroup, r *resource) {
 	p := newPlacing(r)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := h.t.o.World.Clock().Now()
+	now, states := h.t.o.World.Clock().Now(), h.states()
+	own := p.raisedBy(h.t.o.Name, states)
 	g.Raise = []string{}
-	if g.Enabled {
-		g.Raise = p.raisedBy(h.t.o.Name, h.states())
-	}
 	for _, a := range g.IPAddresses {
-		up := slices.Contains(g.Raise, a)
+		by, up := h.deciding(a), slices.Contains(own, a)
+		if by != nil && by.name != r.name {
+			up = slices.Contains(newPlacing(by).raisedBy(h.t.o.Name, states), a)
+		}
+		if up = up && by != nil; up && g.Enabled {
+			g.Raise = append(g.Raise, a)
+		}
 		if old, known := h.raised[a]; !known || old.raised != up {
 			h.raised[a] = raisedStatus{up, now}
 		}
 	}
+	h.groups[r.name] = placedGroup{g.IPAddresses, g.Raise}
 	h.t.cluster.wire.setShared(h.t.o.Name, p)
+}
+
+// doubleClaims are the sentences of tip_errors about addresses that several groups
+// hold. h.mu is held.
+func (h *health) doubleClaims() []string {
+	var list []string
+	for address, groups := range h.claims {
+		first := h.deciding(address)
+		if first == nil {
+			continue
+		}
+		for _, name := range groups {
+			if name != first.name {
+				list = append(list, fmt.Sprintf("Traffic IP Group '%s': %s is also in Traffic IP Group '%s', which decides who hosts it", name, address, first.name))
+			}
+		}
+	}
+	return list
 }
 
 // beatLoop sends heartbeats and judges those of the others, every
@@ -277,11 +355,8 @@ func (t *TrafficManager) replace(ctx context.Context) {
 	var u dataplane.Update
 	var up, down []string
 	for _, name := range t.store.names(groups) {
-		r := t.store.get(groups, name)
-		was := t.health.raisedOf(r)
-		if !t.update(&u, r) {
-			continue
-		}
+		was := t.health.raisedOf(name)
+		t.placeGroup(&u, t.store.get(groups, name))
 		is := u.TrafficIPGroups[name].Raise
 		if slices.Equal(was, is) {
 			delete(u.TrafficIPGroups, name)
@@ -303,16 +378,10 @@ func (t *TrafficManager) replace(ctx context.Context) {
 }
 
 // raisedOf are the addresses of a group that are raised here now.
-func (h *health) raisedOf(r *resource) []string {
+func (h *health) raisedOf(group string) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	list := []string{}
-	for _, a := range r.list("basic", "ipaddresses") {
-		if h.raised[a].raised {
-			list = append(list, a)
-		}
-	}
-	return list
+	return h.groups[group].raise
 }
 
 func without(list, others []string) []string {
@@ -351,6 +420,7 @@ func (h *health) problems() []string {
 	case h.self == pending:
 		list = append(list, "This machine has recovered and does not host Traffic IP addresses yet")
 	}
+	list = append(list, h.doubleClaims()...)
 	slices.Sort(list)
 	return list
 }
