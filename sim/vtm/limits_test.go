@@ -21,12 +21,22 @@ import (
 // TestTwoThousandSilentConnectionsKeepNobodyOut opens connections that send no
 // complete header. At most 1,000 stay open, and who asks is answered meanwhile.
 func TestTwoThousandSilentConnectionsKeepNobodyOut(t *testing.T) {
-	for _, plain := range []bool{true, false} {
-		tm, c := start(t, func(o *vtm.Options) { o.PlainHTTP = plain })
+	for _, what := range []string{"REST by HTTP", "REST", "admin pages"} {
+		plain := what == "REST by HTTP"
+		tm, c := start(t, func(o *vtm.Options) {
+			if o.PlainHTTP = plain; !plain {
+				o.AdminPort = vtm.AnyPort
+			}
+		})
+		address, path := tm.RESTAddress(), "/config/active"
+		if what == "admin pages" {
+			address, path = tm.AdminAddress(), "/login"
+			c.base = "https://" + address
+		}
 		const many, most = 2000, 1000
 		conns := make([]net.Conn, many)
 		for i := range conns {
-			conn, err := net.Dial("tcp", tm.RESTAddress())
+			conn, err := net.Dial("tcp", address)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,7 +47,7 @@ func TestTwoThousandSilentConnectionsKeepNobodyOut(t *testing.T) {
 			conns[i] = conn
 		}
 		// It is accepted after all those before it.
-		c.want(200, "GET", "/config/active", nil)
+		c.want(200, "GET", path, nil)
 		open := 0
 		var mu sync.Mutex
 		var wg sync.WaitGroup
@@ -55,9 +65,9 @@ func TestTwoThousandSilentConnectionsKeepNobodyOut(t *testing.T) {
 		}
 		wg.Wait()
 		if open > most || open < most-10 {
-			t.Errorf("plain %t: %d connections without a header are open, want at most %d", plain, open, most)
+			t.Errorf("%s: %d connections without a header are open, want at most %d", what, open, most)
 		}
-		c.want(200, "GET", "/config/active", nil)
+		c.want(200, "GET", path, nil)
 	}
 }
 
