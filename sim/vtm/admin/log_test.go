@@ -71,7 +71,7 @@ func TestTheLogIsFilteredAndItsTailBringsWhatIsNewOfAllMembers(t *testing.T) {
 		t.Errorf("the filtered tail brings %q", got)
 	}
 	s.rest("vtm-1", "DELETE", "persistence/after", "")
-	if got, _ := b.tailed(all); !slices.Equal(got, []string{"persistence/after"}) {
+	if got, _ := b.tailed(all); !slices.Equal(slices.Compact(got), []string{"persistence/after"}) { // each member tells it
 		t.Errorf("going on, the tail brings %q", got)
 	}
 }
