@@ -128,10 +128,19 @@ func (c *client) begin() {
 		}
 		c.give(g.http2, secure)
 	default:
-		s := &secureConn{httpConn{Conn: secure, client: c}, secure}
+		s := &secureConn{httpConn{Conn: c.ending(secure), client: c}, secure}
 		c.http = &s.httpConn
 		c.give(g.http1, s)
 	}
+}
+
+// ending is the connection as its virtual server wants it to end: with a close
+// alert or without. (HTTP/2 always sends one: http.Server wants the tls.Conn.)
+func (c *client) ending(secure *tls.Conn) net.Conn {
+	if c.server.conf.Load().TLS.SendCloseAlerts {
+		return secure
+	}
+	return &silentTLS{secure}
 }
 
 // give hands the connection to the server of its protocol.

@@ -44,6 +44,8 @@
 //   - What fails with a client is an event always: WARN where section log asks for
 //     it, else INFO.
 //   - Of passed-through TLS, request rules see the ClientHello alone.
+//   - send_close_alerts of a virtual server is for HTTP/1 and streams: HTTP/2 always
+//     ends with an alert.
 //   - Deleted and disabled virtual servers let requests end within 30 s.
 //
 // # Files

@@ -58,7 +58,7 @@ func (c *client) stream(secure *tls.Conn) {
 	s.watched = true // rules are bounded by rules, data by idle
 	req := &http.Request{Header: make(http.Header)}
 	if secure != nil {
-		s.conn = secure
+		s.conn = c.ending(secure)
 		state := secure.ConnectionState()
 		req.TLS = &state
 	}
