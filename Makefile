@@ -3,6 +3,11 @@ GO       ?= go
 RACE     ?=
 RUN      ?=
 FUZZTIME ?= 60s
+IMAGE    ?= vtm-ingress-controller:devel
+BUILDER  ?= docker
+
+# The public certificate authorities that the image knows: those of this machine.
+CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
 BUDGET   ?= 10m
 
 # The bubble lane replaces the generator behind math/rand by a hash of seed and
@@ -15,16 +20,24 @@ export KUBECTL      ?= $(CURDIR)/bin/kubectl
 export KUBECTL_1_20 ?= $(CURDIR)/bin/kubectl-1.20
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint figures fuzz sim simulate kubectl docs
+.PHONY: help build image image-files test lint figures fuzz sim simulate kubectl docs
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the programs, into bin/
 	$(GO) build -tags grpcnotrace -o bin/ ./cmd/...
 
 sim: build ## the sandbox: emulated Kubernetes, emulated traffic manager, controller; Ctrl-C ends it
 	@exec bin/sandbox $(ARGS)
+
+image-files: ## what the image of the controller holds, into bin/image/
+	@mkdir -p bin/image
+	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags "-s -w" -o bin/image/ ./cmd/vtm-ingress-controller
+	cp deploy/Containerfile $(CA_CERTIFICATES) bin/image/
+
+image: image-files ## the image of the controller, built here (IMAGE=registry/name:tag, BUILDER=docker or podman)
+	$(BUILDER) build -t $(IMAGE) -f bin/image/Containerfile bin/image
 
 test: kubectl ## all tests (RACE=1: with the race detector; REQUIRE_TOOLS=1: a missing tool fails)
 	$(GO) test $(TESTFLAGS) -timeout 20m ./...
@@ -53,10 +66,12 @@ else
 	cd testenv/simulation && ../../bin/simulation -test.v -test.timeout 0 -test.run '^TestSimulate$$' -budget $(BUDGET) $(if $(STEPS),-steps $(STEPS))
 endif
 
-docs: ## the pages in docs/ that are made from code and data
+docs: ## what is made from code and data in docs/ and deploy/
 	$(GO) test ./internal/facts -run SettingsPage -update
 	$(GO) test $(TESTFLAGS) ./sim/vtm -run FidelityPage -update
 	$(GO) test $(TESTFLAGS) ./sim/vtm/admin -run Screenshots -update
+	$(GO) test $(TESTFLAGS) ./testenv/contract -run TheChartHasEachSetting -update
+	$(GO) test $(TESTFLAGS) ./testenv/contract -run TheManifestsAreTheChart -update
 
 kubectl: bin/kubectl ## a current kubectl, built from its Go module
 
