@@ -33,7 +33,8 @@ var promises = []struct {
 	{"curl -X DELETE", regexp.MustCompile(``)},
 	{"bin/vtm-sim faults", regexp.MustCompile(`(?m)^latency `)},
 	{"curl -sk -u", regexp.MustCompile(`^$`)},
-	{"bin/vtm-sim ts check", regexp.MustCompile(``)},
+	{"bin/vtm-sim ts check", regexp.MustCompile(`^$`)},
+	{"bin/vtm-sim ts run", regexp.MustCompile(`(?m)^answer +200 OK$`)},
 }
 
 // readmeCommands are those of the section on vtm-sim, each of one or more lines,

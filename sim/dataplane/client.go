@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"vtm-ingress/sim/trafficscript"
 )
 
 // clientKey is the context key of a request's client.
@@ -36,6 +38,8 @@ type client struct {
 	site  siteChoice
 	cert  *tls.Certificate
 	asked clientAuth // for certificates of clients
+
+	closeAlert atomic.Bool // TLS ends with one
 
 	hijacked atomic.Bool // a handler has it: it ends with that handler
 	// idle, in ns, ends an upgraded connection that carries nothing for so long.
@@ -134,13 +138,31 @@ func (c *client) begin() {
 	}
 }
 
-// ending is the connection as its virtual server wants it to end: with a close
-// alert or without. (HTTP/2 always sends one: http.Server wants the tls.Conn.)
+// ending is the connection as its virtual server and its rules want it to end: with
+// a close alert or without. (HTTP/2 always sends one: http.Server wants the
+// tls.Conn.)
 func (c *client) ending(secure *tls.Conn) net.Conn {
-	if c.server.conf.Load().TLS.SendCloseAlerts {
-		return secure
+	c.closeAlert.Store(c.server.conf.Load().TLS.SendCloseAlerts)
+	return &alertingTLS{secure, c}
+}
+
+type alertingTLS struct {
+	*tls.Conn
+	client *client
+}
+
+func (c *alertingTLS) Close() error {
+	if c.client.closeAlert.Load() {
+		return c.Conn.Close()
 	}
-	return &silentTLS{secure}
+	return c.NetConn().Close()
+}
+
+// heed takes over what rules said of the connection's end.
+func (c *client) heed(s *trafficscript.Transaction) {
+	if s != nil && s.TLS != nil {
+		c.closeAlert.Store(s.TLS.CloseAlert)
+	}
 }
 
 // give hands the connection to the server of its protocol.

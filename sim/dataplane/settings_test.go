@@ -75,12 +75,16 @@ func TestClientsConnectionsEndAsTheVirtualServerSays(t *testing.T) {
 	for _, c := range []struct {
 		rst, secure, alerts bool
 		want                string
+		rule                string
 	}{
+		{secure: true, alerts: true, want: "FIN", rule: "ssl.setClientCloseAlert(0);"},
+		{secure: true, want: "close alert", rule: "ssl.setClientCloseAlert(1);"},
 		{want: "FIN"}, {rst: true, want: "RST"},
 		{secure: true, alerts: true, want: "close alert"}, {secure: true, want: "FIN"},
 	} {
-		t.Run(fmt.Sprint(c.want, c.secure), func(t *testing.T) {
-			_, port := secure(t, Update{}, func(v *VirtualServer) {
+		t.Run(fmt.Sprint(c.want, c.secure, c.rule), func(t *testing.T) {
+			_, port := secure(t, Update{Rules: map[string]*Rule{"rule": {Source: c.rule}}}, func(v *VirtualServer) {
+				v.RequestRules = []string{"rule"}
 				v.SSLDecrypt, v.TLS.SendCloseAlerts, v.CloseWithRST, v.Keepalive = c.secure, c.alerts, c.rst, false
 			})
 			conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))

@@ -91,6 +91,7 @@ func (c *client) stream(secure *tls.Conn) {
 		s.why = err
 	}
 	s.completionRules()
+	c.heed(s.script)
 }
 
 // run chooses the node, as the protocol wants it, and passes on what comes.

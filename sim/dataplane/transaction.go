@@ -130,6 +130,7 @@ func (t *transaction) serve() {
 // end releases all that the transaction holds.
 func (t *transaction) end() {
 	t.completionRules()
+	t.client.heed(t.script)
 	if t.node != nil {
 		t.node.end()
 	}
