@@ -79,7 +79,7 @@ func only(r, of *vtm.Resource) *vtm.Resource {
 	for section, keys := range of.Properties {
 		p[section] = map[string]any{}
 		for key := range keys {
-			p[section][key] = r.Properties[section][key]
+			p[section][key] = r.Value(section, key)
 		}
 	}
 	return &vtm.Resource{ID: r.ID, Properties: p}

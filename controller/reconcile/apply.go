@@ -305,7 +305,7 @@ func (a *applying) succeeded(s *Step, stored *vtm.Resource) {
 	l.settled[s.ID] = s.After
 	delete(l.kept, s.ID)
 	if left := compare(s.After, stored); left != nil {
-		l.kept[s.ID] = kept{desired: s.After, stored: stored}
+		l.kept[s.ID] = kept{desired: s.After, stored: l.observed.Owned[s.ID]}
 		l.o.Log.With(concerns(s.After)...).Warn("the traffic manager accepted a change but keeps other values: it is not tried again",
 			"resource", s.ID.String(), "keys", keysOf(left))
 	}

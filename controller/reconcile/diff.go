@@ -94,7 +94,7 @@ func compare(want, have *vtm.Resource) *vtm.Resource {
 	}
 	for section, keys := range want.Properties {
 		for key, value := range keys {
-			if got, ok := have.Properties[section][key]; !ok || !vtm.SameValue(want.Type, section, key, value, got) {
+			if got := have.Value(section, key); got == nil || !vtm.SameValue(want.Type, section, key, value, got) {
 				set(section, key, value)
 			}
 		}
@@ -208,12 +208,12 @@ type place struct {
 // placesOf returns the places that a virtual server holds, none if it is nil or
 // disabled. owned looks up our Traffic IP Groups.
 func placesOf(server *vtm.Resource, owned func(vtm.ID) *vtm.Resource, appliance *translate.Appliance) []place {
-	if server == nil || server.Properties["basic"]["enabled"] != true {
+	if server == nil || server.Value("basic", "enabled") != true {
 		return nil
 	}
-	port, _ := server.Properties["basic"]["port"].(int64)
+	port, _ := server.Value("basic", "port").(int64)
 	var out []place
-	for _, name := range stringsOf(server.Properties["basic"]["listen_on_traffic_ips"]) {
+	for _, name := range stringsOf(server.Value("basic", "listen_on_traffic_ips")) {
 		if group := owned(vtm.ID{Type: vtm.TrafficIPGroups, Name: name}); group != nil {
 			for _, address := range stringsOf(group.Properties["basic"]["ipaddresses"]) {
 				out = append(out, place{address, port})

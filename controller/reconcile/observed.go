@@ -19,7 +19,7 @@ import (
 // Observed is what the traffic manager holds, as far as it concerns one
 // controller: what was read at once, kept up to date by the answers to writes.
 type Observed struct {
-	// Owned are the resources with our mark.
+	// Owned are the resources with our mark, each as vtm.Resource.Slim has it.
 	Owned map[vtm.ID]*vtm.Resource
 	// Clashes are resources that have a name of ours but not our mark: they are
 	// somebody else's and stay as they are.
@@ -59,6 +59,7 @@ func (o *Observed) Programmed() translate.Programmed {
 
 // put notes that the traffic manager holds r now.
 func (o *Observed) put(r *vtm.Resource) {
+	r = r.Slim()
 	if old := o.Owned[r.ID]; old != nil {
 		o.count(old, -1)
 	}
@@ -220,7 +221,7 @@ func readAll(ctx context.Context, client *vtm.Client, ids []vtm.ID) (map[vtm.ID]
 		defer mu.Unlock()
 		switch {
 		case err == nil:
-			read[id] = r
+			read[id] = r.Slim() // all at once would be hundreds of megabytes otherwise
 		case errors.Is(err, vtm.ErrNotFound):
 		case failed == nil:
 			failed = err
@@ -235,7 +236,7 @@ func readAll(ctx context.Context, client *vtm.Client, ids []vtm.ID) (map[vtm.ID]
 
 func groupOf(r *vtm.Resource) translate.Group {
 	var g translate.Group
-	for _, text := range stringsOf(r.Properties["basic"]["ipaddresses"]) {
+	for _, text := range stringsOf(r.Value("basic", "ipaddresses")) {
 		if address, err := netip.ParseAddr(text); err == nil {
 			g.Addresses = append(g.Addresses, address.Unmap())
 		}
@@ -244,13 +245,12 @@ func groupOf(r *vtm.Resource) translate.Group {
 }
 
 func serverOf(r *vtm.Resource) translate.Server {
-	basic := r.Properties["basic"]
-	anyAddress, _ := basic["listen_on_any"].(bool)
-	port, _ := basic["port"].(int64)
+	anyAddress, _ := r.Value("basic", "listen_on_any").(bool)
+	port, _ := r.Value("basic", "port").(int64)
 	return translate.Server{
 		Any:    anyAddress,
-		Groups: stringsOf(basic["listen_on_traffic_ips"]),
-		Hosts:  stringsOf(basic["listen_on_hosts"]),
+		Groups: stringsOf(r.Value("basic", "listen_on_traffic_ips")),
+		Hosts:  stringsOf(r.Value("basic", "listen_on_hosts")),
 		Port:   int(port),
 	}
 }

@@ -172,7 +172,7 @@ func changesOf(s *Step) []change {
 		for key, value := range keys {
 			var before any
 			if s.Before != nil {
-				before = s.Before.Properties[section][key]
+				before = s.Before.Value(section, key)
 			}
 			out = append(out, change{
 				key:    section + "/" + key,
