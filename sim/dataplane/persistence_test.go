@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -444,6 +445,100 @@ func TestSessionsOfPassedThroughTLSStay(t *testing.T) {
 			if got := connect(fmt.Sprintf("%x", id)); got != address {
 				t.Errorf("session %q went to %s", id, got)
 			}
+		}
+	}
+}
+
+// clientHello is what a client sends that resumes a session of this ID, of 32 bytes.
+func clientHello(t *testing.T, id string) string {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	go func() {
+		_ = tls.Client(ours, &tls.Config{ServerName: "shop.test"}).Handshake() // ends with the pipe
+		ours.Close()
+	}()
+	defer theirs.Close()
+	b := make([]byte, 16<<10)
+	n, err := theirs.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const at = 5 + 4 + 2 + 32 + 1 // behind headers, version, random and length
+	return string(b[:at]) + id + string(b[at+32:n])
+}
+
+func TestSessionsOfPassedThroughTLSEndAsTheirClassSays(t *testing.T) {
+	for _, mode := range []string{"new_node", "close", "url"} {
+		p := newPlane(t)
+		// Nodes that give each client their own session, and say who they are behind that.
+		own := func(name string) string { return (name + strings.Repeat("=", 32))[:32] }
+		listeners := make(map[string]net.Listener)
+		for range 3 {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			name := l.Addr().String()
+			listeners[name] = l
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					b := make([]byte, 16<<10)
+					if n, _ := c.Read(b); n > 0 {
+						_, _ = io.WriteString(c, "\x16\x03\x03\x00\x4a\x02\x00\x00\x46\x03\x03"+strings.Repeat("r", 32)+"\x20"+own(name)+"\x00\x2f\x00"+name)
+					}
+					c.Close()
+				}
+			}()
+		}
+		port := freePort(t)
+		p.Apply(Update{
+			Persistence: map[string]*Persistence{"class": {Type: "ssl", Delete: true, FailureMode: mode, URL: "http://sorry.test/"}},
+			Pools: map[string]*Pool{"app": with(aPool(sorted(listeners)...), func(c *Pool) {
+				c.PersistenceClass, c.NodeConnectionAttempts = "class", 1
+			})},
+			VirtualServers: map[string]*VirtualServer{"v": aServer(port, "app", func(v *VirtualServer) { v.Protocol = "ssl" })},
+		})
+		connect := func(id string) string {
+			c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_, _ = io.WriteString(c, clientHello(t, id))
+			b, _ := io.ReadAll(c)
+			if len(b) < 79 {
+				return "closed"
+			}
+			return string(b[79:])
+		}
+		home := connect(strings.Repeat("a", 32))
+		if listeners[home] == nil {
+			t.Fatalf("got %q", home)
+		}
+		anna := own(home)
+		seen := make(map[string]bool)
+		for i := range 4 {
+			seen[connect(strings.Repeat(fmt.Sprint(i), 32))] = true
+			if got := connect(anna); got != home {
+				t.Fatalf("the session is on %s, and went to %q", home, got)
+			}
+		}
+		if len(seen) < 2 {
+			t.Errorf("other sessions all went to %v", seen)
+		}
+		listeners[home].Close()
+		got := connect(anna)
+		if mode == "new_node" && (got == home || listeners[got] == nil) || mode != "new_node" && got != "closed" {
+			t.Errorf("%s: with its node gone the session got %q", mode, got)
+		}
+		if again := connect(anna); listeners[again] == nil || again == home {
+			t.Errorf("%s: after that the session got %q", mode, again)
 		}
 	}
 }
