@@ -333,7 +333,7 @@ func (p *Pages) withoutSecrets(r *Resource, v Value) Value {
 
 // facts say in words what a key accepts.
 func (k *Key) facts() []string {
-	list := []string{k.Type}
+	list := []string{capital(k.Type)}
 	if len(k.Enum) > 0 {
 		list = append(list, "one of "+strings.Join(k.Enum, ", "))
 	}

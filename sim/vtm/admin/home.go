@@ -139,7 +139,7 @@ func (p *Pages) counts(now *snapshot, problems []Problem) []count {
 		{len(now.state.VirtualServers), servers, "virtual servers enabled", "/catalogs/virtual_servers", well(true, "")},
 		{len(nodes) - failed, len(nodes), "nodes working", "/catalogs/pools", well(failed == 0, "warn")},
 		{hosted, len(addresses), "Traffic IP addresses hosted", "/cluster", well(hosted == len(addresses), "warn")},
-		{len(problems), 0, map[bool]string{true: "problem now", false: "problems now"}[len(problems) == 1], "/diagnose", well(len(problems) == 0, "bad")},
+		{len(problems), 0, map[bool]string{true: "problem now", false: "problems now"}[len(problems) == 1], "/diagnose", overall(problems)},
 	}
 }
 
