@@ -11,6 +11,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
@@ -23,7 +24,7 @@ import (
 // group measures some figures and reports each.
 type group func(ctx context.Context, report func(figure)) error
 
-var groups = map[string]group{"controller": controllerGroup, "skeleton": skeleton, "vtm": vtmGroup}
+var groups = map[string]group{"controller": controllerGroup, "dataplane": dataplaneGroup, "skeleton": skeleton, "vtm": vtmGroup}
 
 // figure is one number and what it must reach.
 type figure struct {
@@ -60,12 +61,17 @@ func main() {
 			Run string `help:"The group to measure; empty: all." placeholder:"GROUP"`
 		} `cmd:"" default:"withargs" help:"Measure (the default)."`
 		Kubernetes kubernetesCommand `cmd:"" hidden:"" help:"Run the emulated Kubernetes that figures are measured with, as a process of its own."`
+		Backend    backendCommand    `cmd:"" hidden:"" help:"Run a backend."`
+		Reference  referenceCommand  `cmd:"" hidden:"" help:"Run the standard library's proxy."`
 	}
 	parsed := kong.Parse(&flags, kong.Name("figures"), kong.Description("Measures what the project promises in numbers."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if parsed.Command() == "kubernetes" {
-		if err := flags.Kubernetes.run(ctx, os.Stdout); err != nil {
+	processes := map[string]func(context.Context, io.Writer) error{
+		"kubernetes": flags.Kubernetes.run, "backend <name>": flags.Backend.run, "reference <to>": flags.Reference.run,
+	}
+	if process := processes[parsed.Command()]; process != nil {
+		if err := process(ctx, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "figures:", err)
 			os.Exit(1)
 		}

@@ -37,10 +37,18 @@ func (o *output) Write(b []byte) (int, error) {
 	return o.text.Write(b)
 }
 
-func (o *output) has(begin string) bool {
+func (o *output) has(begin string) bool { return o.line(begin) != "" }
+
+// line returns the first whole line that begins like this; "" if there is none.
+func (o *output) line(begin string) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return strings.HasPrefix(o.text.String(), begin) || strings.Contains(o.text.String(), "\n"+begin)
+	for line := range strings.Lines(o.text.String()) {
+		if strings.HasPrefix(line, begin) && strings.HasSuffix(line, "\n") {
+			return line
+		}
+	}
+	return ""
 }
 
 // startProgram runs a program that lies beside this one, until stop. It is
