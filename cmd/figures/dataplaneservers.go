@@ -66,6 +66,8 @@ func (c *referenceCommand) run(ctx context.Context, out io.Writer) error {
 			IdleConnTimeout:     90 * time.Second,
 			ReadBufferSize:      16 << 10,
 			WriteBufferSize:     16 << 10,
+			// As pools have it: a node that never answers is given up.
+			ResponseHeaderTimeout: 30 * time.Second,
 		},
 		BufferPool: &bytePool{},
 		ErrorLog:   log.New(io.Discard, "", 0),

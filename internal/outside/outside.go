@@ -11,6 +11,13 @@ import (
 	"k8s.io/utils/clock"
 )
 
+// Clock tells the time and makes timers, tickers, and calls to come. A call comes in
+// a goroutine of its own, and may come beside the Stop that returns false.
+type Clock interface {
+	clock.WithTicker
+	clock.WithDelayedExecution
+}
+
 // World gives clock, network and chance to one part of the system.
 //
 // Methods that reach over the network take the actor: a stable, unique name of
@@ -23,7 +30,7 @@ import (
 type World interface {
 	// Clock tells the time and makes timers. Under simulation it is the fake
 	// clock of the bubble.
-	Clock() clock.WithTicker
+	Clock() Clock
 
 	// HTTPClient returns a client with connections of its own, that trusts and
 	// presents what tlsConfig says (nil: the system's roots, no certificate). It

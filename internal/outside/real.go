@@ -19,7 +19,7 @@ func Real() World { return realWorld{} }
 
 type realWorld struct{}
 
-func (realWorld) Clock() clock.WithTicker { return clock.RealClock{} }
+func (realWorld) Clock() Clock { return clock.RealClock{} }
 
 func (realWorld) HTTPClient(_ string, tlsConfig *tls.Config) *http.Client {
 	return &http.Client{Transport: &http.Transport{

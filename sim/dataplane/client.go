@@ -48,6 +48,7 @@ type client struct {
 	clientState
 	clientStats
 	clientGuard
+	watchdog watchdog
 }
 
 // clientOf finds the client below a connection of an http.Server.
@@ -228,6 +229,7 @@ func printable(s string) string {
 
 // end is called once, when nobody uses the connection any more.
 func (c *client) end() {
+	c.watchdog.end()
 	c.closeTransports()
 	c.closed()
 	c.admitted.leave()

@@ -98,16 +98,17 @@ func (t *transaction) RoundTrip(out *http.Request) (*http.Response, error) {
 	}
 	for {
 		res, err := t.balance(out)
-		var moved *movedError
-		switch {
-		case errors.As(err, &moved):
-			res = redirection(out, moved.url)
-			t.by = generated
-			t.v.stats.response(res.StatusCode, t.by)
-			return res, nil
-		case errors.Is(err, errSessionClosed):
-			return nil, errDropped
-		case err != nil:
+		if err != nil {
+			var moved *movedError
+			switch {
+			case errors.As(err, &moved):
+				res = redirection(out, moved.url)
+				t.by = generated
+				t.v.stats.response(res.StatusCode, t.by)
+				return res, nil
+			case errors.Is(err, errSessionClosed):
+				return nil, errDropped
+			}
 			return nil, err
 		}
 		location := res.Header.Get("Location")
@@ -261,7 +262,9 @@ func (t *transaction) balance(out *http.Request) (*http.Response, error) {
 // routed returns the transaction's route.
 func (t *transaction) routed() *route {
 	if t.route == nil {
-		t.route = &route{d: t.v.d, client: addrPort(t.client.RemoteAddr()), script: t.script, request: t.r, random: t.Random}
+		t.own = route{d: t.v.d, client: addrPort(t.client.RemoteAddr()), script: t.script, request: t.r, random: t.Random}
+		t.route = &t.own
+		t.route.tries = t.route.few[:0]
 	}
 	return t.route
 }

@@ -29,7 +29,8 @@ type route struct {
 	sslSession string
 	udp        bool // datagrams: nothing tells that a node is there until it answers
 
-	tries   []*node // since it was last balanced
+	tries   []*node  // since it was last balanced
+	few     [2]*node // where tries begins
 	session *session
 	pinned  *node // the session's node while it is tried
 	waited  time.Duration
@@ -86,7 +87,11 @@ func (r *route) next(ctx context.Context, p *pool) (*node, *pool, error) {
 	} else if len(r.tries) == 0 {
 		r.session = r.d.session(r, p.conf.Load())
 	}
-	chain := r.d.chain(p)
+	alone := [1]*pool{p}
+	chain := alone[:]
+	if p.conf.Load().FailurePool != "" {
+		chain = r.d.chain(p)
+	}
 	if r.session.begun() {
 		for _, p := range chain {
 			n, err := r.seatSession(ctx, p)
@@ -112,9 +117,6 @@ func (r *route) next(ctx context.Context, p *pool) (*node, *pool, error) {
 
 // chain is a pool with its failure pools.
 func (d *DataPlane) chain(p *pool) []*pool {
-	if p.conf.Load().FailurePool == "" {
-		return []*pool{p}
-	}
 	var list []*pool
 	for p != nil && !slices.Contains(list, p) {
 		list = append(list, p)
@@ -162,6 +164,15 @@ func (r *route) seatAny(ctx context.Context, p *pool) (n *node, alive bool, err 
 	}
 	if len((*p.usable.Load())[0]) == 0 {
 		return nil, false, nil
+	}
+	if p.conf.Load().limit() == 0 {
+		// Nobody waits: no seeker is needed.
+		if n := p.choose(r.skip, unlimited, r.random); n == nil || n.begin() {
+			if n != nil {
+				r.seated(n)
+			}
+			return n, true, nil
+		}
 	}
 	n, waited, err := p.seat(ctx, seeker{
 		choose: func(free func(*node) bool) *node { return p.choose(r.skip, free, r.random) },

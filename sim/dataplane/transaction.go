@@ -43,6 +43,7 @@ type transaction struct {
 	proxy    httputil.ReverseProxy
 
 	route   *route
+	own     route  // what route points to, of HTTP
 	node    *node  // that has the request now
 	by      origin // of the response that the client gets
 	retries int    // after request.retry and failed tries
@@ -52,8 +53,8 @@ type transaction struct {
 	dropped bool
 
 	response responseBody
-	// Read by the watcher of idle time.
-	watched    bool
+	watched  bool // by the client's watchdog, or by who runs completion rules
+	// Read by the watchdog.
 	activity   atomic.Int64 // Unix time in ns of the last data, either way
 	responding atomic.Bool  // the response has begun
 	over       bool         // answered in full, not cut off
@@ -145,6 +146,9 @@ func (t *transaction) end() {
 				_ = control.SetReadDeadline(t.v.d.now())
 			}
 		})
+	}
+	if t.watched {
+		t.unwatch()
 	}
 	t.cancel(nil)
 }
@@ -282,30 +286,6 @@ func (t *transaction) abort(why error) {
 	if t.responding.Load() {
 		_ = control.SetWriteDeadline(now)
 	}
-}
-
-// watch ends the transaction when no data flows either way for the virtual
-// server's time-out. Exchanges that are over at once are not watched: what waits
-// for a reply is bounded by the pool.
-func (t *transaction) watch() {
-	t.activity.Store(t.v.d.now().UnixNano())
-	limit := t.conf.Timeout
-	if t.watched || limit <= 0 {
-		return
-	}
-	t.watched = true
-	d := t.v.d
-	ctx := t.ctx
-	d.tasks.spawn(func() {
-		pause := limit
-		for sleep(ctx, d.options.World.Clock(), pause) {
-			pause = time.Unix(0, t.activity.Load()).Add(limit).Sub(d.now())
-			if pause <= 0 {
-				t.abort(errIdle)
-				return
-			}
-		}
-	})
 }
 
 // drop ends the connection without a word.

@@ -9,7 +9,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
@@ -23,7 +22,7 @@ type steppedWorld struct {
 	now *clocktesting.FakeClock
 }
 
-func (w steppedWorld) Clock() clock.WithTicker { return w.now }
+func (w steppedWorld) Clock() outside.Clock { return w.now }
 
 func TestIngressesWithoutAClassGetTheDefault(t *testing.T) {
 	for _, version := range []string{"1.25", ""} {

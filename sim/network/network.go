@@ -385,7 +385,7 @@ func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.at) }
 
 type world struct{ n *Network }
 
-func (w world) Clock() clock.WithTicker { return clock.RealClock{} }
+func (w world) Clock() outside.Clock { return clock.RealClock{} }
 
 func (w world) Dial(ctx context.Context, actor, network, address string) (net.Conn, error) {
 	return w.n.dial(ctx, actor, network, address)

@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/utils/clock"
-
 	"vtm-ingress/internal/outside"
 	"vtm-ingress/sim/dataplane"
 	"vtm-ingress/sim/vtm"
@@ -32,13 +30,13 @@ type later struct {
 }
 
 type laterClock struct {
-	clock.WithTicker
+	outside.Clock
 	by *atomic.Int64
 }
 
-func (w later) Clock() clock.WithTicker { return laterClock{w.World.Clock(), w.by} }
+func (w later) Clock() outside.Clock { return laterClock{w.World.Clock(), w.by} }
 func (c laterClock) Now() time.Time {
-	return c.WithTicker.Now().Add(time.Duration(c.by.Load()))
+	return c.Clock.Now().Add(time.Duration(c.by.Load()))
 }
 
 // site is a cluster with admin pages.
