@@ -112,35 +112,6 @@ Feature: TLS is ended on the traffic manager
     When I delete Secret "a"
     Then the traffic manager has the server key "k8s_default_b_key"
 
-  Scenario Outline: Port 80 redirects to the port that decrypts
-    Given the controller runs
-    And a Deployment "web" with 1 pod behind a NodePort Service
-    And a TLS Secret "cert" for "web.example"
-    When I apply
-      """
-      apiVersion: networking.k8s.io/v1
-      kind: Ingress
-      metadata:
-        name: web
-        annotations:
-          vtm.pulsesecure.net/ip-address: "10.0.2.223"
-          vtm.pulsesecure.net/port: "<port>"
-          ingress.kubernetes.io/ssl-redirect: "true"
-      spec:
-        ingressClassName: vtm
-        tls: [{secretName: cert, hosts: [web.example]}]
-        defaultBackend: {service: {name: web, port: {number: 80}}}
-      """
-    Then "http://web.example/a/b?c=d%20e" at 10.0.2.223 is redirected to "<to>/a/b?c=d%20e"
-    And "<to>/" at 10.0.2.223 is answered by a pod of Deployment "web"
-    When I delete Ingress "web"
-    Then nobody listens at 10.0.2.223 on port 80
-
-    Examples:
-      | port | to                       |
-      | 443  | https://web.example      |
-      | 8443 | https://web.example:8443 |
-
   Scenario: A certificate that no client of a shared address gets is told
     Given the controller runs
     And a Deployment "web" with 1 pod behind a NodePort Service
@@ -159,23 +130,3 @@ Feature: TLS is ended on the traffic manager
         defaultBackend: {service: {name: web, port: {number: 80}}}
       """
     Then Ingress "web" has a warning "CertificateNotShown" that names "Secret default/cert"
-
-  Scenario: Pass-through leaves the connection as it is
-    Given the controller runs
-    And a Deployment "web" with 1 pod behind a NodePort Service
-    When I apply
-      """
-      apiVersion: networking.k8s.io/v1
-      kind: Ingress
-      metadata:
-        name: web
-        annotations:
-          vtm.pulsesecure.net/ip-address: "10.0.2.223"
-          vtm.pulsesecure.net/port: "443"
-          ingress.kubernetes.io/ssl-passthrough: "true"
-      spec:
-        ingressClassName: vtm
-        defaultBackend: {service: {name: web, port: {number: 80}}}
-      """
-    Then a virtual server of Ingress "web" has basic/protocol "ssl"
-    And a virtual server of Ingress "web" has basic/ssl_decrypt false

@@ -55,6 +55,14 @@ func (s *scenario) apply(ctx context.Context, manifests string) error {
 }
 
 func deployment(name string, pods int) string {
+	return deploymentOf(name, pods, `
+        args: ["--drain=3s"]
+        ports: [{name: web, containerPort: 8080}]
+        readinessProbe: {httpGet: {path: /ready, port: web}, periodSeconds: 1}`)
+}
+
+// deploymentOf has pods whose container is the echo server, with these fields.
+func deploymentOf(name string, pods int, container string) string {
 	return fmt.Sprintf(`
 apiVersion: apps/v1
 kind: Deployment
@@ -75,11 +83,8 @@ spec:
               labelSelector: {matchLabels: {app: %[1]s}}
       containers:
       - name: echo
-        image: echo:1
-        args: ["--drain=3s"]
-        ports: [{name: web, containerPort: 8080}]
-        readinessProbe: {httpGet: {path: /ready, port: web}, periodSeconds: 1}
-`, name, pods)
+        image: echo:1%[3]s
+`, name, pods, container)
 }
 
 func service(name, kind, policy string) string {

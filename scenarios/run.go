@@ -94,7 +94,10 @@ func runOne(t *testing.T, lane testenv.Lane, path string) {
 		Name: path,
 		ScenarioInitializer: func(sc *godog.ScenarioContext) {
 			s := &scenario{lane: lane}
-			sc.Before(func(ctx context.Context, _ *godog.Scenario) (context.Context, error) { return ctx, nil })
+			sc.Before(func(ctx context.Context, running *godog.Scenario) (context.Context, error) {
+				s.lenient = slices.ContainsFunc(running.Tags, func(tag *messages.PickleTag) bool { return tag.Name == "@lenient" })
+				return ctx, nil
+			})
 			sc.After(func(ctx context.Context, _ *godog.Scenario, err error) (context.Context, error) {
 				s.end(err, &output)
 				return ctx, nil

@@ -26,6 +26,7 @@ type answer struct {
 	pod      string // the pod that answered, if it was one
 	location string // where to it redirects
 	body     string
+	cookies  []*http.Cookie // that it sets
 	// certificate that the server showed, DER; nil in the clear.
 	certificate []byte
 }
@@ -33,6 +34,11 @@ type answer struct {
 // get requests a URL from the traffic manager that serves address, whatever the
 // URL's host resolves to elsewhere. Each request is a connection of its own.
 func (s *scenario) get(ctx context.Context, actor, address, target string) (answer, error) {
+	return s.request(ctx, actor, address, http.MethodGet, target, nil)
+}
+
+// request is get with another method, and cookies to send.
+func (s *scenario) request(ctx context.Context, actor, address, method, target string, cookies []*http.Cookie) (answer, error) {
 	at, err := netip.ParseAddr(address)
 	if err != nil {
 		return answer{}, err
@@ -59,9 +65,12 @@ func (s *scenario) get(ctx context.Context, actor, address, target string) (answ
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	request, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
 		return answer{}, err
+	}
+	for _, c := range cookies {
+		request.AddCookie(c)
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
@@ -72,7 +81,7 @@ func (s *scenario) get(ctx context.Context, actor, address, target string) (answ
 	if err != nil {
 		return answer{}, err
 	}
-	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), body: string(body)}
+	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), body: string(body), cookies: response.Cookies()}
 	if response.TLS != nil {
 		a.certificate = response.TLS.PeerCertificates[0].Raw
 	}
@@ -182,10 +191,12 @@ func (s *scenario) nobodyListens(ctx context.Context, address string, port int) 
 	})
 }
 
-// load is a client that goes on asking.
+// load are clients that go on asking, two for each URL.
 type load struct {
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	running context.Context // until cancel
+	cancel  context.CancelFunc
+	clients int
+	done    sync.WaitGroup
 
 	mu       sync.Mutex
 	total    int
@@ -198,9 +209,14 @@ func (l *load) stop() {
 }
 
 func (s *scenario) steadyRequests(ctx context.Context, target, address string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	s.load = &load{cancel: cancel}
-	for client := range 2 {
+	if s.load == nil {
+		running, cancel := context.WithCancel(ctx)
+		s.load = &load{running: running, cancel: cancel}
+	}
+	ctx = s.load.running
+	for range 2 {
+		s.load.clients++
+		client := s.load.clients
 		s.load.done.Go(func() {
 			clock := s.env.World().Clock()
 			for n := 0; ctx.Err() == nil; n++ {
@@ -212,7 +228,7 @@ func (s *scenario) steadyRequests(ctx context.Context, target, address string) e
 				s.load.mu.Lock()
 				s.load.total++
 				if (err != nil || a.status != http.StatusOK) && len(s.load.failures) < 10 {
-					s.load.failures = append(s.load.failures, fmt.Sprintf("request %d: status %d, %v", n, a.status, err))
+					s.load.failures = append(s.load.failures, fmt.Sprintf("request %d to %s: status %d, %v", n, target, a.status, err))
 				}
 				s.load.mu.Unlock()
 				select {
@@ -225,13 +241,22 @@ func (s *scenario) steadyRequests(ctx context.Context, target, address string) e
 	return nil
 }
 
-func (s *scenario) noRequestHasFailed() error {
+// noRequestHasFailed ends the steady requests once there were enough to tell.
+func (s *scenario) noRequestHasFailed(ctx context.Context) error {
+	err := s.env.Eventually(ctx, func(context.Context) error {
+		s.load.mu.Lock()
+		defer s.load.mu.Unlock()
+		if s.load.total < 20 {
+			return fmt.Errorf("only %d requests were made", s.load.total)
+		}
+		return nil
+	})
 	s.load.stop()
+	if err != nil {
+		return err
+	}
 	if len(s.load.failures) > 0 {
 		return fmt.Errorf("of %d requests failed: %s", s.load.total, strings.Join(s.load.failures, "; "))
-	}
-	if s.load.total < 20 {
-		return fmt.Errorf("only %d requests were made", s.load.total)
 	}
 	return nil
 }

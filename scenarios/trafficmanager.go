@@ -124,9 +124,10 @@ func (s *scenario) nothingLeft(ctx context.Context) error {
 	})
 }
 
-// kinds of resources that bear a mark in their note.
+// kinds of resources that bear a mark: in their note, and rules in their first line.
 var kinds = map[string]string{
 	"pool": "pools", "virtual server": "virtual_servers", "monitor": "monitors", "persistence class": "persistence",
+	"rule": "rules", "Traffic IP Group": "traffic_ip_groups",
 }
 
 // resourceHas waits until a resource that an Ingress owns has a value, written as

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -73,7 +74,7 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: around.World, Log: slog.New(slog.DiscardHandler), Addresses: around.Addresses,
 		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes, TrafficManagers: o.TrafficManagers,
-		Strict: true, Simulated: around.Simulated, ACME: o.ACME,
+		Strict: !o.Lenient, Simulated: around.Simulated, ACME: o.ACME,
 	})
 	if err != nil {
 		if around.Release != nil {
@@ -126,7 +127,11 @@ func (s *system) REST(ctx context.Context, method, path string, body []byte) (in
 		return 0, nil, err
 	}
 	request.SetBasicAuth(sandbox.AdminUser, sandbox.Password)
-	request.Header.Set("Content-Type", "application/json")
+	if json.Valid(body) {
+		request.Header.Set("Content-Type", "application/json")
+	} else {
+		request.Header.Set("Content-Type", "application/octet-stream")
+	}
 	response, err := s.rest.Do(request)
 	if err != nil {
 		return 0, nil, err
@@ -158,6 +163,14 @@ func (s *system) Fault(f Fault) {
 			tm.SetFault(fault)
 		}
 	}
+}
+
+func (s *system) Faults(text string) error {
+	rules, err := vtm.ParseFaults(text)
+	if err != nil {
+		return err
+	}
+	return s.sandbox.TrafficManagers.SetFaults(rules)
 }
 
 func (s *system) Authority() *sandbox.Authority { return s.sandbox.Certificates }

@@ -32,6 +32,9 @@ type Options struct {
 	Nodes int
 	// TrafficManagers of the cluster in front of it; 0 means 1.
 	TrafficManagers int
+	// Lenient traffic managers accept, as real ones do, what cannot work; others refuse
+	// it, so that no write in the wrong order passes unseen.
+	Lenient bool
 	// ACME starts a certificate authority too.
 	ACME *sandbox.ACMEOptions
 	// Seed of a simulated system.
@@ -64,12 +67,15 @@ type Env interface {
 
 	// REST sends one request to the first traffic manager's REST API as somebody who is not
 	// the controller. path begins below /api/tm/8.3/config/active/. An empty body is
-	// sent as none.
+	// sent as none, one that is no JSON as a file.
 	REST(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error)
 	// Writes are the configuration changes that the controller made so far.
 	Writes() []Write
 	// Fault makes the REST API of all traffic managers misbehave until the next Fault.
 	Fault(f Fault)
+	// Faults replaces what the traffic managers do wrong by what text says, one rule a
+	// line, as `vtm-sim faults` lists them; "" heals. It returns when that is in effect.
+	Faults(text string) error
 
 	// Authority is the certificate authority; nil without Options.ACME.
 	Authority() *sandbox.Authority

@@ -26,7 +26,7 @@ import (
 // the container; on the port given by --tls-port over TLS.
 //
 // The request may ask for more: ?status=503 (or the path /status/503), ?delay=200ms, ?body=1000 (that many
-// bytes instead of JSON). GET /ready answers 200 or 503, as PUT /ready?value=false
+// bytes instead of JSON), ?header=Name:value (in the answer; several times). GET /ready answers 200 or 503, as PUT /ready?value=false
 // has set it; it begins with 200.
 //
 // After the stop signal it goes on for --drain (0 s), with "Connection: close" on
@@ -181,6 +181,14 @@ func (s *echoServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		status = n
+	}
+	for _, text := range query["header"] {
+		name, value, ok := strings.Cut(text, ":")
+		if !ok || name == "" {
+			http.Error(w, "header: a name, a colon and a value", http.StatusBadRequest)
+			return
+		}
+		w.Header().Add(name, strings.TrimSpace(value))
 	}
 	if text := query.Get("body"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)

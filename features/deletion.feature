@@ -1,0 +1,113 @@
+Feature: Deletion
+  What is deleted in Kubernetes goes from the traffic manager; what others need stays,
+  and a mistake that would end everything waits until Kubernetes confirms it.
+
+  Background:
+    Given a cluster with 3 nodes and a traffic manager
+    And the IngressClass "vtm" of this controller
+
+  Scenario: One of several Ingresses of a shared address goes, the others serve on
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply an Ingress "one" for host "one.example" to Service "web" at shared address 10.0.5.223
+    And I apply an Ingress "two" for host "two.example" to Service "web" at shared address 10.0.5.223
+    And "http://one.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And "http://two.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And steady requests to "http://two.example/" at 10.0.5.223
+    And I delete Ingress "one"
+    Then "http://one.example/" at 10.0.5.223 is answered with status 404
+    And no request has failed
+    And Ingress "one" has no pool on the traffic manager
+    When I delete Ingress "two"
+    Then nothing of ours is left on the traffic manager
+
+  Scenario: A Namespace that is deleted takes its Ingresses with it, and nobody else's
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "web" for host "web.example" to Service "web" at shared address 10.0.5.223
+    When I apply
+      """
+      apiVersion: v1
+      kind: Namespace
+      metadata: {name: shop}
+      ---
+      apiVersion: v1
+      kind: Service
+      metadata: {name: shop, namespace: shop}
+      spec:
+        type: NodePort
+        selector: {app: shop}
+        ports: [{name: http, port: 80, targetPort: 8080}]
+      ---
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: shop
+        namespace: shop
+        annotations:
+          vtm.pulsesecure.net/shared-ip-address: "10.0.5.223"
+      spec:
+        ingressClassName: vtm
+        rules:
+        - host: shop.example
+          http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+      """
+    Then "http://shop.example/" at 10.0.5.223 is answered with status 503
+    And "http://web.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    When steady requests to "http://web.example/" at 10.0.5.223
+    And I delete the Namespace "shop"
+    Then "http://shop.example/" at 10.0.5.223 is answered with status 404
+    And no request has failed
+    When I delete Ingress "web"
+    Then nothing of ours is left on the traffic manager
+
+  Scenario: A Service that is deleted and made again serves again
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    When I delete Service "web"
+    Then "http://web.example/" at 10.0.2.223 is answered with status 503
+    And Ingress "web" has a warning "ServiceNotFound" that names "web"
+    And Ingress "web" has the address 10.0.2.223 with port 80 in its status
+    When a Deployment "web" with 1 pod behind a NodePort Service
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
+  Scenario: An Ingress that gets another controller's class leaves us, and comes back
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And the IngressClass "nginx" of controller "k8s.io/ingress-nginx"
+    And I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And Ingress "web" has the address 10.0.2.223 with port 80 in its status
+    When I apply an Ingress "web" of class "nginx" for host "web.example" to Service "web" at 10.0.2.223
+    Then nothing of ours is left on the traffic manager
+    And Ingress "web" loses its address in its status
+    When I apply an Ingress "web" of class "vtm" for host "web.example" to Service "web" at 10.0.2.223
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
+  Scenario: When most Ingresses are gone, Kubernetes is asked a second time before they go
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply 12 Ingresses "shop" for hosts "shop<n>.example" to Service "web" at shared address 10.0.5.223
+    Then "http://shop1.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And Ingress "shop12" has the address 10.0.5.223 with port 80 in its status
+    When the controller stops
+    And I delete all Ingresses
+    And I count the writes from now on
+    And the controller runs
+    Then the controller logs "nothing is taken away until Kubernetes, asked again, agrees" and "ceasing=12" and "level=ERROR"
+    When 3 resyncs go by
+    Then no write was made
+    And "http://shop1.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And nothing of ours is left on the traffic manager
+    And the controller logs "Kubernetes, asked again, agrees" and "going on" and "level=WARN"
+
+  Scenario: Fewer Ingresses than ten go at once
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply 9 Ingresses "shop" for hosts "shop<n>.example" to Service "web" at shared address 10.0.5.223
+    And Ingress "shop9" has the address 10.0.5.223 with port 80 in its status
+    And I delete all Ingresses
+    Then nothing of ours is left on the traffic manager
+    And the controller has not logged "asked again"

@@ -1,0 +1,46 @@
+Feature: Nodes come and go
+  Pools hold nodes; Kubernetes says which. Requests don't notice.
+
+  Background:
+    Given a cluster with 3 nodes and a traffic manager
+    And the IngressClass "vtm" of this controller
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And a pool for Ingress "web" has 3 nodes
+    And Ingress "web" has the address 10.0.2.223 with port 80 in its status
+
+  Scenario: A cordoned node goes on passing requests
+    When I count the writes from now on
+    And steady requests to "http://web.example/" at 10.0.2.223
+    And I cordon the node of Deployment "web"
+    And 10 resyncs go by
+    Then no write was made
+    And no request has failed
+
+  Scenario: A node that is excluded from load balancers leaves the pools, by one write
+    When I count the writes from now on
+    And steady requests to "http://web.example/" at 10.0.2.223
+    And I exclude the node of Deployment "web" from external load balancers
+    Then a pool for Ingress "web" has 2 nodes
+    And at most 1 writes were made, all of them to pools
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And no request has failed
+
+  Scenario: A node that is deleted leaves the pools, and its pods run elsewhere
+    When I delete the node of Deployment "web"
+    Then a pool for Ingress "web" has 2 nodes
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
+  Scenario: A pod that moves takes its pool along where nodes stand for pods
+    Given a Deployment "local" with 1 pod behind a NodePort Service with externalTrafficPolicy Local
+    And I apply an Ingress "local" for host "local.example" to Service "local" at 10.0.2.224
+    And "http://local.example/" at 10.0.2.224 is answered by a pod of Deployment "local"
+    When I cordon the node of Deployment "local"
+    And steady requests to "http://local.example/" at 10.0.2.224
+    And I restart Deployment "local"
+    And the rollout of Deployment "local" is done
+    And the pods that were replaced have ended
+    Then a pool for Ingress "local" has 1 node
+    And no request has failed
