@@ -60,4 +60,3 @@ Feature: Writes that fail
       | how                   |
       | before it took effect |
       | after it took effect  |
-      | with status 503       |
