@@ -123,7 +123,9 @@ func (s *scenario) allOfOurs(ctx context.Context) (map[string]string, error) {
 		text := string(body)
 		if strings.HasPrefix(path, "ssl/") {
 			// The key is shown as a hash that differs at each reading.
-			var key struct{ Properties struct{ Basic struct{ Public string } } }
+			var key struct {
+				Properties struct{ Basic struct{ Public string } }
+			}
 			if err := json.Unmarshal(body, &key); err != nil {
 				return nil, fmt.Errorf("%s: %w", path, err)
 			}
