@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -127,6 +129,11 @@ func (r *runCommand) Run(s *surroundings) error {
 	// What client-go logs by itself gets the same form.
 	klog.SetSlogLogger(log)
 
+	if !slices.ContainsFunc(s.environment, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
+		// It remembers much and makes little garbage: half of Go's usual room for it
+		// saves a quarter of the memory.
+		debug.SetGCPercent(50)
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 const (
 	// chunk is how many steps are sent before it is looked whether endpoints
 	// changed meanwhile, which overtakes.
-	chunk = 128
+	chunk = 512
 	// brokenAfter is after how many requests in a row without a sensible answer the
 	// traffic manager counts as away, and the plan is given up.
 	brokenAfter = 3

@@ -199,7 +199,8 @@ func (c *Client) children(ctx context.Context, folder string) ([]string, error) 
 	return slices.Compact(names), nil
 }
 
-// Get reads one resource. Without one the error is ErrNotFound.
+// Get reads one resource, without the keys at their default (Resource.Value).
+// Without one the error is ErrNotFound.
 func (c *Client) Get(ctx context.Context, id ID) (*Resource, error) {
 	a, err := c.do(ctx, http.MethodGet, configPath(id), string(id.Type), nil, false)
 	if err != nil {
@@ -209,7 +210,7 @@ func (c *Client) Get(ctx context.Context, id ID) (*Resource, error) {
 }
 
 // Put creates a resource, or sets those keys of it that r names and leaves the
-// others. It returns the resource as the traffic manager stores it now.
+// others. It returns the resource as the traffic manager stores it now, as Get does.
 func (c *Client) Put(ctx context.Context, r *Resource) (*Resource, error) {
 	body := r.Content
 	if !r.Type.IsFile() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/url"
+	"reflect"
 	"strings"
 )
 
@@ -53,7 +54,45 @@ func decode(id ID, body []byte) (*Resource, error) {
 	if document.Properties == nil {
 		return nil, errors.New(`no "properties" in it`)
 	}
-	return New(id.Type, id.Name, document.Properties), nil
+	return &Resource{ID: id, Properties: slimmed(id.Type, document.Properties)}, nil
+}
+
+// slimmed is the normal form of what an answer holds, without the keys at their
+// default: those are not even copied, since an answer has a hundred of them.
+func slimmed(t Type, p Properties) Properties {
+	out := Properties{}
+	for section, keys := range p {
+		for key, value := range keys {
+			k := schema()[t][section][key]
+			switch {
+			case k == nil:
+				value = plain(value)
+			case !k.Required && k.isDefault(value):
+				continue
+			default:
+				value = k.normalize(value)
+			}
+			if out[section] == nil {
+				out[section] = make(map[string]any)
+			}
+			out[section][key] = value
+		}
+	}
+	return out
+}
+
+// isDefault reports whether value, as it came, is the key's default.
+func (k *keySchema) isDefault(value any) bool {
+	switch d := k.Default.(type) {
+	case bool:
+		return value == d
+	case string:
+		return value == d
+	case []any:
+		list, ok := value.([]any)
+		return ok && len(list) == len(d) && (len(d) == 0 || reflect.DeepEqual(k.normalize(value), k.Default))
+	}
+	return reflect.DeepEqual(k.normalize(value), k.Default)
 }
 
 func decodeJSON(body []byte, into any) error {
