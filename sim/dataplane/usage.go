@@ -49,11 +49,22 @@ func (u *usage) literals(rule string, by int) {
 	}
 }
 
-// compiled says which pools a rule names from now on.
+// compiled says which pools a rule names from now on, sorted.
 func (u *usage) compiled(rule string, pools []string) {
 	if u.rules[rule] > 0 {
-		u.literals(rule, -1)
-		defer u.literals(rule, 1)
+		// Both are sorted, and of thousands mostly one is another.
+		for old, now := u.literal[rule], pools; len(old) > 0 || len(now) > 0; {
+			switch {
+			case len(now) == 0 || len(old) > 0 && old[0] < now[0]:
+				u.pool(old[0], -1)
+				old = old[1:]
+			case len(old) == 0 || now[0] < old[0]:
+				u.pool(now[0], 1)
+				now = now[1:]
+			default:
+				old, now = old[1:], now[1:]
+			}
+		}
 	}
 	if len(pools) == 0 {
 		delete(u.literal, rule)
