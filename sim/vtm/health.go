@@ -144,10 +144,14 @@ func (h *health) place(g *dataplane.TrafficIPGroup, r *resource) {
 	now, states := h.t.o.World.Clock().Now(), h.states()
 	own := p.raisedBy(h.t.o.Name, states)
 	g.Raise = []string{}
+	decided := *p // without the addresses that another group decides on
+	decided.addresses = nil
 	for _, a := range g.IPAddresses {
 		by, up := h.deciding(a), slices.Contains(own, a)
 		if by != nil && by.name != r.name {
 			up = slices.Contains(newPlacing(by).raisedBy(h.t.o.Name, states), a)
+		} else {
+			decided.addresses = append(decided.addresses, a)
 		}
 		if up = up && by != nil; up && g.Enabled {
 			g.Raise = append(g.Raise, a)
@@ -157,7 +161,7 @@ func (h *health) place(g *dataplane.TrafficIPGroup, r *resource) {
 		}
 	}
 	h.groups[r.name] = placedGroup{g.IPAddresses, g.Raise}
-	h.t.cluster.wire.setShared(h.t.o.Name, p)
+	h.t.cluster.wire.setShared(h.t.o.Name, &decided)
 }
 
 // doubleClaims are the sentences of tip_errors about addresses that several groups

@@ -75,10 +75,16 @@ func (t *TrafficManager) restAddresses(entry *resource) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the REST API cannot listen on %s: that is no IP address", strconv.Quote(ip))
 		}
-		if t.o.AddressMap != nil && a.String() != t.o.Address {
-			a = t.o.AddressMap.Map(a)
+		ip = a.String()
+		switch {
+		case t.elsewhere(a):
+			return nil, fmt.Errorf("the REST API cannot listen on %s: that is another traffic manager's address", ip)
+		case a.IsUnspecified():
+			ip = t.o.Address // all of this machine's: it has one
+		case t.o.AddressMap != nil && ip != t.o.Address:
+			ip = t.o.AddressMap.Map(a).String()
 		}
-		if at := net.JoinHostPort(a.String(), port); !slices.Contains(list, at) {
+		if at := net.JoinHostPort(ip, port); !slices.Contains(list, at) {
 			list = append(list, at)
 		}
 	}

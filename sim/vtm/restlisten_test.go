@@ -94,9 +94,15 @@ func TestOpenConnectionsEndWithTheirAnswerWhenTheRESTAPIMoves(t *testing.T) {
 		// An entry that is written back as it was read moves nothing.
 		before := one.want(200, "GET", "/config/active/traffic_managers/vtm-1", nil).body
 		one.want(200, "PUT", "/config/active/traffic_managers/vtm-1", string(before))
-		one.want(200, "PUT", "/config/active/traffic_managers/vtm-1", `{"properties":{"rest_api":{"bind_ips":["here"]}}}`)
-		if got := one.errorsOf("vtm-1"); !strings.Contains(got, `the REST API cannot listen on "here"`) {
-			t.Errorf("errors are %s", got)
+		one.want(200, "PUT", "/config/active/traffic_managers/vtm-1", `{"properties":{"rest_api":{"bind_ips":["0.0.0.0","::"]}}}`)
+		if got := f.Member("vtm-1").RESTAddress(); got != "127.1.0.1:9070" {
+			t.Errorf("for all of its addresses vtm-1 is at %s", got)
+		}
+		for address, told := range map[string]string{"here": `the REST API cannot listen on "here": that is no IP address`, "127.1.0.2": "that is another traffic manager's address"} {
+			one.want(200, "PUT", "/config/active/traffic_managers/vtm-1", `{"properties":{"rest_api":{"bind_ips":["`+address+`"]}}}`)
+			if got := one.errorsOf("vtm-1"); !strings.Contains(got, told) {
+				t.Errorf("for %s errors are %s", address, got)
+			}
 		}
 		// A member that was stopped comes back where it was, and knows its home.
 		f.fault("stop member=vtm-2")
