@@ -302,7 +302,14 @@ func (p *pool) machine(address string) *node {
 
 // try sends the request to one node.
 func (t *transaction) try(out *http.Request, n *node, conf *Pool) (*http.Response, error) {
-	target := *out.URL
+	// The first try has the request for itself; what a failed one leaves behind may
+	// still read it, so that others get a copy.
+	req, target := out, out.URL
+	if len(t.route.tries) > 1 || t.retries > 0 {
+		copied := *out.URL
+		target = &copied
+		req = out.WithContext(out.Context())
+	}
 	target.Host = n.address
 	if conf.TLS.Enabled && conf.TLS.ServerName && t.r.Host != "" {
 		// SNI says which host is asked for; connections of different names are kept
@@ -312,9 +319,8 @@ func (t *transaction) try(out *http.Request, n *node, conf *Pool) (*http.Respons
 	if conf.TLS.Enabled && conf.TLS.ServerName && t.script != nil && t.script.NodeServerName != "" {
 		target.Host = t.script.NodeServerName
 	}
-	req := out.WithContext(out.Context())
-	req.URL = &target
-	req.Body, req.ContentLength = nil, t.r.ContentLength
+	req.URL = target
+	req.Body, req.GetBody, req.ContentLength = nil, nil, t.r.ContentLength
 	idempotent := t.idempotent()
 	if t.body != nil {
 		req.Body = &bodyView{source: t.body}
