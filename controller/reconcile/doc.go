@@ -8,7 +8,8 @@
 // controller/config (for Settings), controller/report (for Entry) and internal/.
 //
 // What is pure stands in files of its own, without clock, log, network or the
-// order of maps: references.go, plan.go, diff.go, brake.go, gate.go. The Loop is
+// order of maps: references.go, plan.go, diff.go, brake.go, gate.go. glance.go is about
+// what the traffic manager itself says is wrong, and what others changed there. The Loop is
 // one goroutine; only while it applies a stage do several act, and they share
 // nothing but what Loop.mu guards.
 package reconcile

@@ -80,9 +80,14 @@ type Loop struct {
 	standingBy time.Time
 	judged     map[types.NamespacedName]struct{} // see Round
 	latest     *Round                            // nil: there was none
-	snapshot   *kube.Snapshot                    // of the latest round
-	again      bool                              // a round is due at once
-	wake       time.Time                         // when the next round is due without a change; zero: none
+	glances    glances
+	// notices are to be told of Ingresses besides their verdicts; retell says that
+	// all are told of once more, since somebody may have changed their status.
+	notices  map[types.NamespacedName][]translate.Reason
+	retell   bool
+	snapshot *kube.Snapshot // of the latest round
+	again    bool           // a round is due at once
+	wake     time.Time      // when the next round is due without a change; zero: none
 
 	// What a round looks at, so that its work is proportional to the change. Of
 	// Run's goroutine alone, too. A resource that is not in unsettled is in settled
@@ -123,6 +128,7 @@ func New(o Options) *Loop {
 		look:       make(chan func()),
 		translator: translate.New(),
 		told:       map[types.NamespacedName]*told{},
+		notices:    map[types.NamespacedName][]translate.Reason{},
 		settled:    map[vtm.ID]*vtm.Resource{},
 		failures:   map[vtm.ID]*failure{},
 		kept:       map[vtm.ID]kept{},
@@ -218,6 +224,9 @@ func (l *Loop) round(ctx context.Context) {
 		l.tellTrouble(ctx, snapshot)
 		return
 	}
+	if l.observed != nil && l.trouble == nil && l.term == permit.Term {
+		l.glance(ctx)
+	}
 	resync := l.o.Settings.ResyncPeriod
 	if l.observed == nil || l.trouble != nil || l.term != permit.Term || l.cluster != snapshot.ClusterUID || !began.Before(l.observedAt.Add(resync)) {
 		if !l.observe(ctx, snapshot) {
@@ -248,6 +257,8 @@ func (l *Loop) round(ctx context.Context) {
 		}
 	}
 	applied := l.apply(ctx, plan)
+	l.wrote(applied.writes)
+	l.wakeAt(l.glances.at)
 	if applied.snapshot != nil {
 		snapshot = applied.snapshot // result is of this one now
 	}
@@ -388,6 +399,10 @@ func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot) bool {
 		l.trouble = nil
 	}
 	l.use(observed, snapshot)
+	l.readReplication(ctx)
+	if l.glances.at.IsZero() {
+		l.glances.at = l.now().Add(afterReplication)
+	}
 	return true
 }
 
@@ -395,6 +410,7 @@ func (l *Loop) use(observed *Observed, snapshot *kube.Snapshot) {
 	l.observed, l.observedAt, l.cluster = observed, l.now(), snapshot.ClusterUID
 	l.before, l.settled = l.settled, map[vtm.ID]*vtm.Resource{}
 	l.lookAtAll()
+	l.retell = true
 	for _, f := range l.failures {
 		f.unsure = false // it was just read
 	}

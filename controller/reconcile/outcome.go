@@ -53,8 +53,9 @@ func (l *Loop) done(r Round) {
 
 // told is what was reported of an Ingress last.
 type told struct {
-	verdict  *translate.Verdict
-	since    time.Time // when this verdict was first seen
+	verdict  *translate.Verdict // of the translation
+	reasons  []translate.Reason // the verdict's and the traffic manager's
+	since    time.Time          // when this verdict was first seen
 	live     bool
 	problems []translate.Reason
 }
@@ -81,7 +82,8 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			delete(l.told, name)
 			continue
 		}
-		now := &told{verdict: verdict, since: seen}
+		shown := l.withState(verdict)
+		now := &told{verdict: verdict, reasons: shown.Reasons, since: seen}
 		if before != nil && before.verdict == verdict {
 			now.since = before.since
 		}
@@ -89,7 +91,8 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 		if !now.live && verdict.Outcome != translate.Rejected {
 			waiting[name] = struct{}{}
 		}
-		if before != nil && before.verdict == verdict && before.live == now.live && slices.Equal(before.problems, now.problems) {
+		if before != nil && before.verdict == verdict && before.live == now.live && slices.Equal(before.problems, now.problems) &&
+			slices.Equal(before.reasons, now.reasons) && l.notices[name] == nil && !l.retell {
 			continue
 		}
 		ingress := snapshot.Ingresses[name]
@@ -100,9 +103,11 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 		if now.live && (before == nil || !before.live || before.verdict != verdict) {
 			live = append(live, l.now().Sub(now.since))
 		}
-		entries = append(entries, report.Entry{Ingress: ingress, Verdict: verdict, Live: now.live, Problems: now.problems})
+		entries = append(entries, report.Entry{Ingress: ingress, Verdict: shown, Live: now.live, Problems: now.problems, Notices: l.notices[name]})
 	}
 	l.untold = touched[types.NamespacedName]{keys: waiting}
+	l.retell = false
+	clear(l.notices)
 	l.prune(result)
 	slices.SortFunc(entries, func(a, b report.Entry) int {
 		if c := strings.Compare(a.Ingress.Namespace, b.Ingress.Namespace); c != 0 {
@@ -169,29 +174,6 @@ func (l *Loop) tellTrouble(ctx context.Context, snapshot *kube.Snapshot) {
 	began := l.now()
 	l.tell(ctx, snapshot, result, began, l.trouble.reason())
 	l.done(Round{Began: began, Ended: l.now(), Writing: true, Result: result, Trouble: l.trouble.err})
-}
-
-// tellDrift logs what was found changed by somebody else and put right, and says
-// how many resources that were.
-func (l *Loop) tellDrift(p *Plan) (found int) {
-	if l.before == nil {
-		return 0
-	}
-	for i := range p.Steps {
-		s := &p.Steps[i]
-		was := l.before[s.ID]
-		if was == nil || was != s.After || l.settled[s.ID] != s.After {
-			continue
-		}
-		found++
-		if s.Action == Create {
-			l.o.Log.With(concerns(s.After)...).Warn("put back what somebody else deleted on the traffic manager", "resource", s.ID.String())
-		} else {
-			l.o.Log.With(concerns(s.After)...).Warn("put right what somebody else changed on the traffic manager", "resource", s.ID.String(), "keys", keysOf(s.Send))
-		}
-	}
-	l.before = nil
-	return found
 }
 
 // concerns names the Kubernetes object that a resource belongs to, for a log line.

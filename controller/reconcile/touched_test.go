@@ -196,6 +196,7 @@ func (l *Loop) compareTell(t *rapid.T, snapshot *kube.Snapshot, result *translat
 	full.o.Report = func(_ context.Context, entries []report.Entry) { wanted = append(wanted, entries...) }
 	full.observed, full.settled, full.failures, full.waits = l.observed, l.settled, l.failures, l.waits
 	full.told = maps.Clone(l.told)
+	full.retell = l.retell
 	full.tell(context.Background(), snapshot, result, time.Time{}, problem)
 	*said = nil
 	l.tell(context.Background(), snapshot, result, time.Time{}, problem)

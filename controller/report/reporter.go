@@ -62,6 +62,8 @@ type Entry struct {
 	Live bool
 	// Problems say why it isn't live, as far as that is known.
 	Problems []translate.Reason
+	// Notices are what happened and is over, each a Warning of its own.
+	Notices []translate.Reason
 }
 
 // Reporter tells. Its methods may be called from several goroutines.
@@ -140,6 +142,11 @@ func (r *Reporter) Report(_ context.Context, entries []Entry) {
 				rec.events = append(rec.events, pendingEvent{told: t, at: r.o.World.Clock().Now(), first: rec.remember(t)})
 			}
 			rec.last = now
+		}
+		for _, n := range e.Notices {
+			t := warning([]translate.Reason{n})
+			r.log(rec.name, t)
+			rec.events = append(rec.events, pendingEvent{told: t, at: r.o.World.Clock().Now()})
 		}
 		if n := len(rec.events); n > unsentEvents {
 			rec.events = rec.events[n-unsentEvents:]

@@ -17,6 +17,9 @@ import (
 	"vtm-ingress/internal/kubeclient"
 )
 
+// problemDomain begins what a port's error in the status is.
+const problemDomain = "vtm.pulsesecure.net/"
+
 type points = []networkingv1.IngressLoadBalancerIngress
 
 // writeStatus brings the status of an Ingress to entry, if it differs.
@@ -83,7 +86,13 @@ func addresses(v *translate.Verdict) (list points) {
 	for _, a := range v.Addresses {
 		p := networkingv1.IngressLoadBalancerIngress{IP: a.IP.String()}
 		for _, port := range a.Ports {
-			p.Ports = append(p.Ports, networkingv1.IngressPortStatus{Port: port, Protocol: corev1.ProtocolTCP})
+			status := networkingv1.IngressPortStatus{Port: port, Protocol: corev1.ProtocolTCP}
+			if v.Problem != "" {
+				// Names that Kubernetes does not define have a domain before them.
+				problem := problemDomain + v.Problem
+				status.Error = &problem
+			}
+			p.Ports = append(p.Ports, status)
 		}
 		list = append(list, p)
 	}

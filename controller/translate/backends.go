@@ -33,6 +33,8 @@ func resolve(ref backendRef, what string, service *corev1.Service, endpoints *ku
 		return fail("ServiceNotFound", "%s is missing: create it", what)
 	}
 	switch service.Spec.Type {
+	case corev1.ServiceTypeExternalName:
+		return fail("ServiceNotNodePort", "%s is of type ExternalName, a name for %s without Pods: name a Service of type NodePort", what, show(service.Spec.ExternalName))
 	case corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
 	default:
 		kind := service.Spec.Type

@@ -145,6 +145,8 @@ type bench struct {
 	*lease
 	log     *logged
 	changed chan struct{}
+	// configure, if set, changes the settings.
+	configure func(*config.Settings)
 
 	mu       sync.Mutex
 	confirm  func() (*kube.Snapshot, error) // called with mu held
@@ -177,6 +179,9 @@ func (b *bench) start(world outside.World) (stop func()) {
 	b.t.Helper()
 	settings := *config.Default()
 	settings.ResyncPeriod = time.Minute
+	if b.configure != nil {
+		b.configure(&settings)
+	}
 	client := b.m.clientFor(b.t, world, "controller", "secret")
 	loop := reconcile.New(reconcile.Options{
 		World: world, Log: b.log.logger(), Actor: "controller/loop", Settings: &settings,

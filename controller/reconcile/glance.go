@@ -1,0 +1,250 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"vtm-ingress/controller/translate"
+	"vtm-ingress/controller/vtm"
+)
+
+const (
+	// glanceEvery is how often the traffic manager's state and the time of its last
+	// configuration change are asked for while nothing happens; sickEvery while it
+	// says that something of ours is wrong.
+	glanceEvery = time.Minute
+	sickEvery   = 10 * time.Second
+	// afterReplication is the least distance of a glance to what ends the
+	// replication of a change: replication waits for a pause in requests
+	// (vtm/rest.md §5).
+	afterReplication = time.Second
+	// clockSlack bounds what the time of a change that a traffic manager tells may
+	// differ from when its answer arrived here.
+	clockSlack = 2 * time.Second
+	// usualLull and usualAbsolute are the defaults of replicate_lull and
+	// replicate_absolute, for when they can't be read.
+	usualLull     = 5 * time.Second
+	usualAbsolute = 20 * time.Second
+)
+
+// glances is what a Loop remembers of the traffic manager's own words. Of Run's
+// goroutine alone.
+type glances struct {
+	at             time.Time // when the next one is due; zero: with the next round
+	lull, absolute time.Duration
+	// wrote is when the last change of ours ended, first that of those that were not
+	// followed by a glance; both zero: there was none. through is the member.
+	wrote, first time.Time
+	through      string
+	sick         map[vtm.ID][]string // what is said of each resource of ours, sorted
+	others       []string            // what concerns none of ours, sorted
+}
+
+// wrote notes that changes were made just now: they are replicated first, then
+// the state is looked at.
+func (l *Loop) wrote(writes int) {
+	if writes == 0 {
+		return
+	}
+	g := &l.glances
+	g.wrote, g.through = l.now(), l.o.Client.Endpoint()
+	if g.first.IsZero() {
+		g.first = g.wrote
+	}
+	g.at = g.wrote.Add(g.lull)
+	if latest := g.first.Add(g.absolute); latest.Before(g.at) {
+		g.at = latest
+	}
+	g.at = g.at.Add(afterReplication)
+}
+
+// readReplication learns how long replication waits for a pause.
+func (l *Loop) readReplication(ctx context.Context) {
+	g := &l.glances
+	var err error
+	if g.lull, g.absolute, err = l.o.Client.Replication(ctx); err != nil {
+		g.lull, g.absolute = usualLull, usualAbsolute
+	}
+}
+
+// glance asks, when that is due, what the traffic manager says is wrong, and
+// whether somebody else changed its configuration: then all is read anew in this
+// round. That it can't be asked is no trouble: writes will tell.
+func (l *Loop) glance(ctx context.Context) {
+	g := &l.glances
+	now := l.now()
+	if now.Before(g.at) {
+		l.wakeAt(g.at)
+		return
+	}
+	g.at = now.Add(glanceEvery)
+	defer func() { l.wakeAt(g.at) }()
+	state, err := l.o.Client.State(ctx)
+	if err != nil {
+		l.o.Log.Debug("the traffic manager's state can't be read", "error", err)
+		return
+	}
+	g.first = time.Time{}
+	l.diagnose(state)
+	if len(g.sick) > 0 {
+		g.at = now.Add(sickEvery)
+	}
+	since, err := l.o.Client.SinceChange(ctx)
+	if err != nil {
+		l.o.Log.Debug("the time of the traffic manager's last change can't be read", "error", err)
+		return
+	}
+	own := g.wrote
+	if !own.IsZero() && g.through != l.o.Client.Endpoint() {
+		own = own.Add(g.absolute) // this member learned of it late
+	}
+	changed := l.now().Add(-since)
+	if changed.After(own.Add(clockSlack)) && changed.After(l.observedAt.Add(clockSlack)) {
+		l.o.Log.Debug("somebody else changed the traffic manager's configuration: all is read anew")
+		l.observed = nil
+	}
+}
+
+// diagnose finds out which resources of ours the words of the traffic manager
+// concern. Their exact form is the product's; names in them are looked for.
+func (l *Loop) diagnose(state vtm.State) {
+	g := &l.glances
+	sick := map[vtm.ID][]string{}
+	var others []string
+	for _, text := range slices.Concat(state.Errors, state.TIPErrors) {
+		concerned := false
+		for _, name := range namesIn(text, vtm.Prefix(l.o.Settings.ControllerID)) {
+			for _, t := range vtm.Types {
+				id := vtm.ID{Type: t, Name: name}
+				r := l.observed.Owned[id]
+				if r == nil {
+					continue
+				}
+				concerned = true
+				if t == vtm.Pools && !hasNodes(r) {
+					continue // its Ingress is told why
+				}
+				sick[id] = append(sick[id], text)
+			}
+		}
+		if !concerned {
+			others = append(others, text)
+		}
+	}
+	for id, texts := range sick {
+		slices.Sort(texts)
+		sick[id] = slices.Compact(texts)
+	}
+	for id := range union(sick, g.sick) {
+		if slices.Equal(sick[id], g.sick[id]) {
+			continue
+		}
+		for verdict := range l.users.of[id] {
+			l.untold.add(verdict.Ingress)
+		}
+	}
+	for _, id := range sortedIDs(sick) {
+		for _, text := range sick[id] {
+			if !slices.Contains(g.sick[id], text) {
+				level := slog.LevelError
+				if id.Type == vtm.Pools {
+					level = slog.LevelInfo // nodes come and go, and the traffic manager logs it itself
+				}
+				l.o.Log.With(concerns(l.observed.Owned[id])...).Log(context.Background(), level, "the traffic manager says that something is wrong", "resource", id.String(), "says", text)
+			}
+		}
+	}
+	slices.Sort(others)
+	for _, text := range others {
+		if !slices.Contains(g.others, text) {
+			l.o.Log.Warn("the traffic manager says that something is wrong, which concerns nothing of ours", "says", text)
+		}
+	}
+	g.sick, g.others = sick, others
+}
+
+func union[K comparable, V any](a, b map[K]V) map[K]V {
+	both := make(map[K]V, len(a)+len(b))
+	maps.Copy(both, a)
+	maps.Copy(both, b)
+	return both
+}
+
+// namesIn gives the words of a text that begin with prefix, each once. Names of
+// ours hold letters, digits, "_", "-" and "." alone.
+func namesIn(text, prefix string) (names []string) {
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' || r == '.')
+	}) {
+		// The end of a sentence is no part of a name.
+		if word = strings.TrimRight(word, "."); strings.HasPrefix(word, prefix) && !slices.Contains(names, word) {
+			names = append(names, word)
+		}
+	}
+	return names
+}
+
+// withState is a verdict with what the traffic manager says of what the Ingress
+// needs; the verdict itself if it says nothing.
+func (l *Loop) withState(v *translate.Verdict) *translate.Verdict {
+	if len(l.glances.sick) == 0 || v.Outcome == translate.Rejected {
+		return v
+	}
+	var reasons []translate.Reason
+	for _, id := range v.Resources {
+		for _, text := range l.glances.sick[id] {
+			reasons = append(reasons, translate.Reason{Code: "TrafficManagerError",
+				Message: fmt.Sprintf("the traffic manager says of %s: %s", id, text)})
+		}
+	}
+	if len(reasons) == 0 {
+		return v
+	}
+	worse := *v
+	worse.Outcome = translate.Degraded
+	if worse.Problem == "" {
+		worse.Problem = reasons[0].Code
+	}
+	worse.Reasons = slices.Concat(reasons, v.Reasons)
+	return &worse
+}
+
+// tellDrift tells what was found changed by somebody else and put right, and says
+// how many resources that were.
+func (l *Loop) tellDrift(p *Plan) (found int) {
+	if l.before == nil {
+		return 0
+	}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		was := l.before[s.ID]
+		if was == nil || was != s.After || l.settled[s.ID] != s.After {
+			continue
+		}
+		found++
+		log := l.o.Log.With(concerns(s.After)...)
+		text := "put back what somebody else deleted on the traffic manager"
+		if s.Action == Create {
+			log.Warn(text, "resource", s.ID.String())
+			text += ": " + s.ID.String()
+		} else {
+			text = "put right what somebody else changed on the traffic manager"
+			log.Warn(text, "resource", s.ID.String(), "keys", keysOf(s.Send))
+			text += ": " + s.ID.String() + " (" + strings.Join(keysOf(s.Send), ", ") + ")"
+		}
+		if mark, ok := s.After.Mark(); ok && mark.Kind == "Ingress" {
+			name := types.NamespacedName{Namespace: mark.Namespace, Name: mark.Name}
+			l.notices[name] = append(l.notices[name], translate.Reason{Code: "PutRight", Message: text})
+			l.untold.add(name)
+		}
+	}
+	l.before = nil
+	return found
+}
