@@ -124,6 +124,7 @@ func lay(o Options, s *kube.Snapshot, observed *reconcile.Observed) *kube.Snapsh
 			known[types.NamespacedName{Namespace: mark.Namespace, Name: mark.Name}] = types.UID(mark.UID)
 		}
 	}
+	allocate(o.Manifests, s)
 	for _, object := range o.Manifests {
 		ingress, ok := object.(*networkingv1.Ingress)
 		if !ok {
@@ -145,4 +146,50 @@ func lay(o Options, s *kube.Snapshot, observed *reconcile.Observed) *kube.Snapsh
 		}
 	}
 	return kube.With(s, o.Manifests, o.Settings.SecretLabelSelector)
+}
+
+// lastNodePort is the highest of the default range of an API server
+// (--service-node-port-range).
+const lastNodePort = 32767
+
+// allocate gives the Services of manifests the node ports that they leave to
+// Kubernetes: those that they have already, or else free ones from the end of the
+// range, as stand-ins: nobody knows yet which Kubernetes will choose.
+func allocate(manifests []runtime.Object, s *kube.Snapshot) {
+	used := map[int32]bool{}
+	note := func(service *corev1.Service) {
+		for _, port := range service.Spec.Ports {
+			used[port.NodePort] = true
+		}
+	}
+	for _, service := range s.Services {
+		note(service)
+	}
+	var services []*corev1.Service
+	for _, object := range manifests {
+		service, ok := object.(*corev1.Service)
+		if ok && (service.Spec.Type == corev1.ServiceTypeNodePort || service.Spec.Type == corev1.ServiceTypeLoadBalancer) {
+			services = append(services, service)
+			note(service)
+		}
+	}
+	next := int32(lastNodePort)
+	for _, service := range services {
+		was := s.Services[types.NamespacedName{Namespace: service.Namespace, Name: service.Name}]
+		for i := range service.Spec.Ports {
+			port := &service.Spec.Ports[i]
+			if port.NodePort == 0 && was != nil {
+				for _, old := range was.Spec.Ports {
+					if old.Port == port.Port {
+						port.NodePort = old.NodePort
+					}
+				}
+			}
+			for ; port.NodePort == 0 && next > 0; next-- {
+				if !used[next] {
+					port.NodePort = next
+				}
+			}
+		}
+	}
 }
