@@ -29,7 +29,7 @@ func trim(object any) (any, error) {
 		selects := len(o.Spec.Selector) > 0
 		o.Spec = corev1.ServiceSpec{
 			Type: o.Spec.Type, Ports: o.Spec.Ports, ExternalName: o.Spec.ExternalName,
-			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy,
+			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, IPFamilies: o.Spec.IPFamilies,
 		}
 		if selects {
 			// What it selects does not matter here, that it selects does.

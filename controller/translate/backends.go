@@ -3,6 +3,7 @@ package translate
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,6 +52,9 @@ func resolve(ref backendRef, what string, service *corev1.Service, endpoints *ku
 		return fail("ServicePortNotFound", "%s: port %s is %s: name a TCP port", what, portText(ref), show(string(port.Protocol)))
 	case port.NodePort < 1 || port.NodePort > 65535:
 		return fail("ServiceNotNodePort", "%s: port %s has no node port: let Kubernetes allocate node ports", what, portText(ref))
+	}
+	if slices.Equal(service.Spec.IPFamilies, []corev1.IPFamily{corev1.IPv6Protocol}) {
+		nodes = nodes.v6
 	}
 	r.chooseNodes(what, service, port, endpoints, nodes)
 	x.tellPlacement(&r.findings, what, service, port, endpoints)

@@ -22,6 +22,9 @@ type nodeSet struct {
 	// addresses are all addresses of all nodes, with the node's name.
 	addresses map[netip.Addr]string
 	podRanges []netip.Prefix // sorted
+	// v6 is the same with the nodes' IPv6 addresses alone, for Services of that
+	// family: others have no node port there. Nil in itself.
+	v6 *nodeSet
 }
 
 type node struct {
@@ -30,11 +33,17 @@ type node struct {
 }
 
 func newNodeSet(all map[string]*corev1.Node, addressType string) *nodeSet {
+	s := gatherNodes(all, corev1.NodeAddressType(addressType), false)
+	s.v6 = gatherNodes(all, corev1.NodeAddressType(addressType), true)
+	return s
+}
+
+func gatherNodes(all map[string]*corev1.Node, addressType corev1.NodeAddressType, onlyV6 bool) *nodeSet {
 	s := &nodeSet{byName: make(map[string]node, len(all)), addresses: map[netip.Addr]string{}}
 	var ready, unready []netip.Addr
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		object := all[name]
-		n := node{addr: nodeAddress(object, corev1.NodeAddressType(addressType)), ready: isReady(object)}
+		n := node{addr: nodeAddress(object, addressType, onlyV6), ready: isReady(object)}
 		s.byName[name] = n
 		for _, address := range object.Status.Addresses {
 			if addr, err := netip.ParseAddr(address.Address); err == nil {
@@ -77,8 +86,9 @@ func isReady(object *corev1.Node) bool {
 	return false
 }
 
-// nodeAddress is the node's first address of the type, IPv4 before IPv6.
-func nodeAddress(object *corev1.Node, addressType corev1.NodeAddressType) netip.Addr {
+// nodeAddress is the node's first address of the type, IPv4 before IPv6 unless
+// only the latter will do.
+func nodeAddress(object *corev1.Node, addressType corev1.NodeAddressType, onlyV6 bool) netip.Addr {
 	var v6 netip.Addr
 	for _, address := range object.Status.Addresses {
 		if address.Type != addressType {
@@ -89,6 +99,9 @@ func nodeAddress(object *corev1.Node, addressType corev1.NodeAddressType) netip.
 			continue
 		}
 		if addr = addr.Unmap(); addr.Is4() {
+			if onlyV6 {
+				continue
+			}
 			return addr
 		}
 		if !v6.IsValid() {
