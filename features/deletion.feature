@@ -111,3 +111,33 @@ Feature: Deletion
     And I delete all Ingresses
     Then nothing of ours is left on the traffic manager
     And the controller has not logged "asked again"
+
+  Scenario: An IngressClass that is deleted and made again disturbs nobody
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And Ingress "web" has the address 10.0.2.223 with port 80 in its status
+    When I count the writes from now on
+    And steady requests to "http://web.example/" at 10.0.2.223
+    And I delete the IngressClass "vtm"
+    Then Ingress "web" has a warning that names "IngressClass"
+    When the IngressClass "vtm" of this controller
+    And 10 resyncs go by
+    Then no request has failed
+    And no write was made
+
+  @needs-fake-time
+  Scenario: An IngressClass that stays away ends the service of its Ingresses
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    When I delete the IngressClass "vtm"
+    And 50 resyncs go by
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    When 20 resyncs go by
+    Then nothing of ours is left on the traffic manager
+    And Ingress "web" has no address in its status
+    When the IngressClass "vtm" of this controller
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"

@@ -106,3 +106,14 @@ Feature: TrafficScript of one's own
     When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223 with annotations
       | vtm.pulsesecure.net/request-trafficscript | http.addHeader("X-Via", "Pulse vTM"); |
     Then "http://web.example/" at 10.0.2.223 is answered with a text that holds "X-Via"
+
+  @lenient
+  Scenario: A rule that does not compile is told, and the others serve
+    Given the setting vtm_enable_trafficscript is "true"
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "good" for host "good.example" to Service "web" at 10.0.2.224
+    When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223 with annotations
+      | vtm.pulsesecure.net/request-trafficscript | http.addHeader("X-Via" |
+    Then Ingress "web" has a warning that names "Line 3"
+    And "http://good.example/" at 10.0.2.224 is answered by a pod of Deployment "web"

@@ -81,6 +81,7 @@ type Loop struct {
 	judged     map[types.NamespacedName]struct{} // see Round
 	latest     *Round                            // nil: there was none
 	glances    glances
+	classes    goneClasses
 	// notices are to be told of Ingresses besides their verdicts; retell says that
 	// all are told of once more, since somebody may have changed their status.
 	notices  map[types.NamespacedName][]translate.Reason
@@ -336,7 +337,7 @@ func (l *Loop) plan(ctx context.Context, result *translate.Result) *Plan {
 
 func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
 	l.snapshot = snapshot
-	input := translate.Input{Snapshot: snapshot, Settings: l.o.Settings, SelfSigned: l.selfSigned, Relay: l.o.Relay}
+	input := translate.Input{Snapshot: l.keepClasses(snapshot), Settings: l.o.Settings, SelfSigned: l.selfSigned, Relay: l.o.Relay}
 	if l.observed != nil {
 		input.Appliance = l.observed.Appliance
 		input.Programmed = l.observed.Programmed()
@@ -370,6 +371,7 @@ func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
 	}
 	// Another instance tells now; what it told is not known here.
 	clear(l.told)
+	clear(l.notices)
 	clear(l.failures)
 	l.lookAtAll()
 	if l.observed == nil {
