@@ -20,7 +20,7 @@ func (s *system) start(t *testing.T, args ...string) (public, private string) {
 	var stderr bytes.Buffer
 	go func() {
 		done <- command(ctx, append([]string{"run", "--config=" + s.settings, "--metrics-address=" + strings.TrimPrefix(public, "http://"),
-			"--debug-address=" + strings.TrimPrefix(private, "http://")}, args...), nil, io.Discard, &stderr)
+			"--debug-address=" + strings.TrimPrefix(private, "http://")}, args...), nil, io.Discard, &stderr, keepLibraries)
 	}()
 	t.Cleanup(func() {
 		stop()

@@ -316,7 +316,7 @@ func TestHealthIsThatOfTheControllerOfThisMachine(t *testing.T) {
 	done := make(chan int, 1)
 	go func() {
 		var ignored bytes.Buffer
-		done <- command(ctx, []string{"run", "--enable-ingctrl=false", "--metrics-address=" + address}, nil, &ignored, &ignored)
+		done <- command(ctx, []string{"run", "--enable-ingctrl=false", "--metrics-address=" + address}, nil, &ignored, &ignored, keepLibraries)
 	}()
 	get(t, t.Context(), "http://"+address+"/healthz")
 	if status, out, stderr := run(t, nil, "health", "--enable-ingctrl=false", "--metrics-address="+address); status != 0 || out != "ok\n" {

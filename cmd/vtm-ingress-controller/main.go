@@ -28,7 +28,7 @@ func main() {
 	// What libraries log is no answer to a command; `run` gives it a place.
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := command(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	status := command(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr, klog.SetSlogLogger)
 	stop()
 	os.Exit(status)
 }
@@ -64,10 +64,12 @@ type surroundings struct {
 	context        context.Context
 	environment    []string
 	stdout, stderr io.Writer
+	libraries      func(*slog.Logger)
 }
 
-// command runs one command and returns the exit status.
-func command(ctx context.Context, args, environment []string, stdout, stderr io.Writer) int {
+// command runs one command and returns the exit status. libraries gives what
+// libraries log its place, for the whole process.
+func command(ctx context.Context, args, environment []string, stdout, stderr io.Writer, libraries func(*slog.Logger)) int {
 	line := newCommandLine()
 	ended := false // --help
 	parser, err := kong.New(&line,
@@ -88,7 +90,7 @@ func command(ctx context.Context, args, environment []string, stdout, stderr io.
 		fmt.Fprintf(stderr, "vtm-ingress-controller: %v\nSee vtm-ingress-controller --help.\n", err)
 		return wrongCommand
 	}
-	err = parsed.Run(&surroundings{ctx, environment, stdout, stderr})
+	err = parsed.Run(&surroundings{ctx, environment, stdout, stderr, libraries})
 	var wrong *wrongSettings
 	var special *statusError
 	if errors.As(err, &special) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,7 +20,7 @@ import (
 func run(t *testing.T, environment []string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	status = command(t.Context(), args, environment, &out, &err)
+	status = command(t.Context(), args, environment, &out, &err, keepLibraries)
 	return status, out.String(), err.String()
 }
 
@@ -123,7 +124,7 @@ func TestHealthReadinessAndMetricsMeanWhatTheySay(t *testing.T) {
 			done := make(chan int, 1)
 			go func() {
 				done <- command(ctx, append([]string{"run", "--metrics-address=" + address}, test.args...),
-					[]string{"VTM_INGRESS_VTM_PASSWORD=secret-1", "VTM_INGRESS_K8S_TOKEN=secret-2", "VTM_INGRESS_VTM_VERBOSE=true"}, io.Discard, &stderr)
+					[]string{"VTM_INGRESS_VTM_PASSWORD=secret-1", "VTM_INGRESS_K8S_TOKEN=secret-2", "VTM_INGRESS_VTM_VERBOSE=true"}, io.Discard, &stderr, keepLibraries)
 			}()
 			if status, _ := get(t, deadline, "http://"+address+"/healthz"); status != 200 {
 				t.Errorf("healthz: %d", status)
@@ -160,3 +161,7 @@ func TestAddressInUseIsAnError(t *testing.T) {
 		t.Errorf("exit status %d: %s", status, stderr)
 	}
 }
+
+// keepLibraries leaves what libraries log where it is: other tests of this process
+// use them at the same time.
+func keepLibraries(*slog.Logger) {}

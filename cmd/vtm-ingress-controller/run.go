@@ -13,7 +13,6 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"k8s.io/klog/v2"
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
@@ -127,7 +126,7 @@ func (r *runCommand) Run(s *surroundings) error {
 	}
 	log := slog.New(handler)
 	// What client-go logs by itself gets the same form.
-	klog.SetSlogLogger(log)
+	s.libraries(log)
 
 	if !slices.ContainsFunc(s.environment, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
 		// It remembers much and makes little garbage: half of Go's usual room for it

@@ -677,8 +677,9 @@ func TestALostAnswerIsNotTakenForNoEffect(t *testing.T) {
 		before := b.rounds
 		b.mu.Unlock()
 		settle(20 * time.Second)
-		if b.rounds != before {
-			t.Errorf("%d rounds with nothing to do", b.rounds-before)
+		// A look at the traffic manager's state is a round too, each 10 s at most.
+		if n := b.rounds - before; n > 3 {
+			t.Errorf("%d rounds with nothing to do", n)
 		}
 	})
 }
