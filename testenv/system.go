@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
@@ -19,7 +18,6 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
@@ -46,7 +44,7 @@ type system struct {
 	around  Surroundings
 	sandbox *sandbox.Sandbox
 	rest    *http.Client
-	log     lockedBuffer
+	log     Log
 
 	mu       sync.Mutex // guards settings: a controller that runs looks at them
 	settings map[string]string
@@ -187,24 +185,11 @@ func (s *system) Settings() map[string]string {
 	return maps.Clone(s.settings)
 }
 
-// sources give the settings as a settings file, which may change at any time.
-func (s *system) sources() config.Sources {
-	const file = "settings.yaml"
-	return config.Sources{File: file, ReadFile: func(path string) ([]byte, error) {
-		if path != file {
-			return nil, fs.ErrNotExist
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return yaml.Marshal(s.settings)
-	}}
-}
-
 func (s *system) StartController(ctx context.Context) error {
 	if s.controller != nil {
 		return errors.New("the controller runs already")
 	}
-	sources := s.sources()
+	sources := MemorySettings(s.Settings)
 	if _, err := config.Load(sources); err != nil {
 		return err
 	}
@@ -283,22 +268,4 @@ func (s *system) Close() {
 	if s.around.Release != nil {
 		s.around.Release()
 	}
-}
-
-// lockedBuffer is a bytes.Buffer for several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

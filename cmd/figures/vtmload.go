@@ -1,17 +1,9 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"sync"
-	"time"
 )
 
 // What is loaded: as a controller writes it for 1,000 Ingresses with addresses of
@@ -79,25 +71,13 @@ func keyResource(i int) (string, string) {
 }
 
 var keyBody = sync.OnceValue(func() string {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	certificate, private, err := selfSigned("shop.example")
 	if err != nil {
 		panic(err) // the generator of a running machine does not fail
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "shop.example"}, DNSNames: []string{"shop.example"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		panic(err)
-	}
 	body, err := json.Marshal(map[string]any{"properties": map[string]any{"basic": map[string]string{
-		"public":  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})),
-		"private": string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})),
+		"public":  string(certificate),
+		"private": string(private),
 	}}})
 	if err != nil {
 		panic(err)

@@ -2,8 +2,6 @@ package reconcile
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -24,14 +22,9 @@ const selfSignedLife = 20 * 365 * 24 * time.Hour
 // a host that no Ingress has one for. All chance in it is the World's.
 func newSelfSigned(world outside.World, name string) (*translate.KeyPair, error) {
 	random := world.Rand(name)
-	var key *ecdsa.PrivateKey
-	for key == nil {
-		raw := make([]byte, 32)
-		if _, err := io.ReadFull(random, raw); err != nil {
-			return nil, fmt.Errorf("random key for the self-signed certificate: %w", err)
-		}
-		// Almost every number is a key; one that is too large, or 0, is drawn again.
-		key, _ = ecdsa.ParseRawPrivateKey(elliptic.P256(), raw)
+	key, err := outside.NewKey(random)
+	if err != nil {
+		return nil, fmt.Errorf("key for the self-signed certificate: %w", err)
 	}
 	serial := make([]byte, 16)
 	if _, err := io.ReadFull(random, serial); err != nil {

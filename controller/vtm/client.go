@@ -169,18 +169,15 @@ func (c *Client) Members(ctx context.Context) ([]string, error) {
 }
 
 func (c *Client) children(ctx context.Context, folder string) ([]string, error) {
-	a, err := c.do(ctx, http.MethodGet, folderPath(folder), folder, nil, false)
-	if err != nil {
-		return nil, err
-	}
 	var answer struct {
 		Children *[]struct {
 			Name string `json:"name"`
 			Href string `json:"href"`
 		} `json:"children"`
 	}
-	if err := decodeJSON(a.body, &answer); err != nil {
-		return nil, a.garbage(err.Error())
+	a, err := c.read(ctx, folderPath(folder), folder, &answer)
+	if err != nil {
+		return nil, err
 	}
 	if answer.Children == nil {
 		return nil, a.garbage(`no "children" in it`)
@@ -252,15 +249,12 @@ type Information struct {
 // Information reads version and identity of the member in use.
 func (c *Client) Information(ctx context.Context) (Information, error) {
 	const path = "status/local_tm/information"
-	a, err := c.do(ctx, http.MethodGet, path, path, nil, false)
-	if err != nil {
-		return Information{}, err
-	}
 	var answer struct {
 		Information *Information `json:"information"`
 	}
-	if err := decodeJSON(a.body, &answer); err != nil {
-		return Information{}, a.garbage(err.Error())
+	a, err := c.read(ctx, path, path, &answer)
+	if err != nil {
+		return Information{}, err
 	}
 	if answer.Information == nil {
 		return Information{}, a.garbage(`no "information" in it`)
@@ -269,14 +263,23 @@ func (c *Client) Information(ctx context.Context) (Information, error) {
 	return *answer.Information, nil
 }
 
+// read gets one resource's JSON into a value. The answer is for what else it tells,
+// and to say what was wrong with it.
+func (c *Client) read(ctx context.Context, path, resource string, into any) (*answer, error) {
+	a, err := c.do(ctx, http.MethodGet, path, resource, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := decodeJSON(a.body, into); err != nil {
+		return nil, a.garbage(err.Error())
+	}
+	return a, nil
+}
+
 // Replication reads after which pause in requests, and at latest when, a member
 // tells the others of a change (vtm/rest.md §5).
 func (c *Client) Replication(ctx context.Context) (lull, absolute time.Duration, err error) {
 	const path = "global_settings"
-	a, err := c.do(ctx, http.MethodGet, "config/active/"+path, path, nil, false)
-	if err != nil {
-		return 0, 0, err
-	}
 	var answer struct {
 		Properties struct {
 			API *struct {
@@ -285,8 +288,9 @@ func (c *Client) Replication(ctx context.Context) (lull, absolute time.Duration,
 			} `json:"rest_api"`
 		} `json:"properties"`
 	}
-	if err := decodeJSON(a.body, &answer); err != nil {
-		return 0, 0, a.garbage(err.Error())
+	a, err := c.read(ctx, "config/active/"+path, path, &answer)
+	if err != nil {
+		return 0, 0, err
 	}
 	if answer.Properties.API == nil {
 		return 0, 0, a.garbage(`no "rest_api" in it`)

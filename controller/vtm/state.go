@@ -2,7 +2,6 @@ package vtm
 
 import (
 	"context"
-	"net/http"
 	"time"
 )
 
@@ -18,15 +17,12 @@ type State struct {
 // and says so only here.
 func (c *Client) State(ctx context.Context) (State, error) {
 	const path = "status/local_tm/state"
-	a, err := c.do(ctx, http.MethodGet, path, path, nil, false)
-	if err != nil {
-		return State{}, err
-	}
 	var answer struct {
 		State *State `json:"state"`
 	}
-	if err := decodeJSON(a.body, &answer); err != nil {
-		return State{}, a.garbage(err.Error())
+	a, err := c.read(ctx, path, path, &answer)
+	if err != nil {
+		return State{}, err
 	}
 	if answer.State == nil {
 		return State{}, a.garbage(`no "state" in it`)
@@ -38,17 +34,14 @@ func (c *Client) State(ctx context.Context) (State, error) {
 // to a hundredth of a second (vtm/rest.md §8).
 func (c *Client) SinceChange(ctx context.Context) (time.Duration, error) {
 	const path = "status/local_tm/statistics/globals"
-	a, err := c.do(ctx, http.MethodGet, path, path, nil, false)
-	if err != nil {
-		return 0, err
-	}
 	var answer struct {
 		Statistics struct {
 			Since *int64 `json:"time_last_config_update"`
 		} `json:"statistics"`
 	}
-	if err := decodeJSON(a.body, &answer); err != nil {
-		return 0, a.garbage(err.Error())
+	a, err := c.read(ctx, path, path, &answer)
+	if err != nil {
+		return 0, err
 	}
 	if answer.Statistics.Since == nil {
 		return 0, a.garbage(`no "time_last_config_update" in it`)

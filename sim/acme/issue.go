@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"vtm-ingress/internal/outside"
 )
 
 // issued is one certificate.
@@ -52,10 +54,10 @@ func (ca *CA) makeChain() (err error) {
 		}
 		return x509.ParseCertificate(der)
 	}
-	if ca.rootKey, err = newKey(ca.random); err != nil {
+	if ca.rootKey, err = outside.NewKey(ca.random); err != nil {
 		return err
 	}
-	if ca.intermediateKey, err = newKey(ca.random); err != nil {
+	if ca.intermediateKey, err = outside.NewKey(ca.random); err != nil {
 		return err
 	}
 	if ca.root, err = make("Sandbox Root", 30, nil, ca.rootKey, ca.rootKey); err != nil {

@@ -2,15 +2,12 @@ package acme
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -29,7 +26,6 @@ type Server struct {
 
 	server *http.Server
 	ended  sync.WaitGroup
-	close  func()
 }
 
 // DirectoryURL is where an ACME client begins (RFC 8555, section 7.1.1).
@@ -45,9 +41,6 @@ func (s *Server) RootsPEM() []byte { return s.roots() }
 
 // Close ends all requests and waits for them.
 func (s *Server) Close() {
-	if s.close != nil {
-		s.close()
-	}
 	_ = s.server.Close()
 	s.ended.Wait()
 }
@@ -103,7 +96,7 @@ func ownCertificate(world outside.World, actor, address string) (tls.Certificate
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
-	key, err := newKey(world.Rand(actor + "/https"))
+	key, err := outside.NewKey(world.Rand(actor + "/https"))
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
@@ -133,21 +126,6 @@ func ownCertificate(world outside.World, actor, address string) (tls.Certificate
 
 func toPEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-// newKey draws a P-256 key from random. ecdsa.GenerateKey ignores the source it
-// is given, so the scalar is drawn here; nearly every draw is a valid one.
-func newKey(random io.Reader) (*ecdsa.PrivateKey, error) {
-	scalar := make([]byte, 32)
-	for range 100 {
-		if _, err := io.ReadFull(random, scalar); err != nil {
-			return nil, err
-		}
-		if key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar); err == nil {
-			return key, nil
-		}
-	}
-	return nil, errors.New("the source of randomness gives no valid key")
 }
 
 // deadline bounds what the server itself does over the network for one request.

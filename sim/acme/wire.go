@@ -73,7 +73,6 @@ type signed struct {
 	payload []byte
 	account *account         // nil with a key that has none yet
 	key     *jose.JSONWebKey // that signed
-	path    string
 }
 
 // get says whether it is a POST-as-GET (RFC 8555, section 6.3).
@@ -219,7 +218,7 @@ func (ca *CA) verify(r *http.Request, byKey bool) (*signed, *Problem) {
 		return nil, problem("malformed", "%d signatures instead of one", len(message.Signatures))
 	}
 	header := message.Signatures[0].Protected
-	s := &signed{path: r.URL.Path}
+	s := &signed{}
 	switch {
 	case header.JSONWebKey != nil && header.KeyID != "":
 		return nil, problem("malformed", "both jwk and kid are given")

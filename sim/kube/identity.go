@@ -2,7 +2,6 @@ package kube
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,6 +20,8 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/utils/clock"
+
+	"vtm-ingress/internal/outside"
 )
 
 const (
@@ -60,7 +61,7 @@ func newIdentity(clock clock.WithTicker, random io.Reader, withTLS bool, hosts .
 	if !withTLS {
 		return id, nil
 	}
-	key, err := newKey(random)
+	key, err := outside.NewKey(random)
 	if err != nil {
 		return nil, err
 	}
@@ -101,26 +102,11 @@ func newIdentity(clock clock.WithTicker, random io.Reader, withTLS bool, hosts .
 	return id, nil
 }
 
-// newKey derives a key on P-256 from random. (ecdsa.GenerateKey takes a reader,
-// but ignores it since Go 1.26.)
-func newKey(random io.Reader) (*ecdsa.PrivateKey, error) {
-	var scalar [32]byte
-	for range 16 { // a scalar is out of range once in 2^32
-		if _, err := io.ReadFull(random, scalar[:]); err != nil {
-			return nil, fmt.Errorf("random bytes: %w", err)
-		}
-		if key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar[:]); err == nil {
-			return key, nil
-		}
-	}
-	return nil, fmt.Errorf("random bytes: none of them makes a key")
-}
-
 // issue signs template, completed with serial number and validity.
 func (id *identity) issue(template *x509.Certificate) ([]byte, *ecdsa.PrivateKey, error) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	key, err := newKey(id.random)
+	key, err := outside.NewKey(id.random)
 	if err != nil {
 		return nil, nil, err
 	}

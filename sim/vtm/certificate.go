@@ -1,16 +1,15 @@
 package vtm
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"time"
+
+	"vtm-ingress/internal/outside"
 )
 
 // selfSigned makes the certificate that a traffic manager has before an
@@ -19,7 +18,7 @@ import (
 // a machine's certificates apart.
 func selfSigned(o Options, which string) (*tls.Certificate, error) {
 	random := o.World.Rand("vtm/" + o.Name + "/" + which)
-	key, err := newKey(random)
+	key, err := outside.NewKey(random)
 	if err != nil {
 		return nil, err
 	}
@@ -50,19 +49,4 @@ func selfSigned(o Options, which string) (*tls.Certificate, error) {
 		return nil, err
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
-}
-
-// newKey draws a P-256 key from random. ecdsa.GenerateKey ignores the source it
-// is given, so the scalar is drawn here; nearly every draw is a valid one.
-func newKey(random io.Reader) (*ecdsa.PrivateKey, error) {
-	scalar := make([]byte, 32)
-	for range 100 {
-		if _, err := io.ReadFull(random, scalar); err != nil {
-			return nil, err
-		}
-		if key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar); err == nil {
-			return key, nil
-		}
-	}
-	return nil, fmt.Errorf("the source of randomness gives no valid key")
 }

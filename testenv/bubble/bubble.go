@@ -30,6 +30,12 @@ func Prepare() {
 	runtime.ErrorHandlers = runtime.ErrorHandlers[:1]
 }
 
+// Settings are those of controllers that differ from the defaults in a bubble:
+// client-go's times let several deadlines fall on one instant.
+func Settings() map[string]string {
+	return map[string]string{"lease_duration": "15s", "renew_deadline": "9.700000013s", "retry_period": "2s"}
+}
+
 // Lane is the bubble lane. The zero value is ready.
 type Lane struct {
 	// Trace, if set, records the requests of the next system that is started.
@@ -57,10 +63,7 @@ func (l Lane) Start(ctx context.Context, o testenv.Options) (testenv.Env, error)
 	return testenv.StartSystem(ctx, testenv.Surroundings{
 		World: n.World(), Addresses: sandbox.DefaultAddresses(), Simulated: true,
 		PollEvery: 100*time.Millisecond + 13*time.Nanosecond, GiveUpAfter: 5 * time.Minute,
-		// client-go's defaults let several deadlines fall on one instant.
-		Settings: map[string]string{
-			"lease_duration": "15s", "renew_deadline": "9.700000013s", "retry_period": "2s",
-		},
+		Settings: Settings(),
 		Release: func() {
 			n.Close()
 			// Dials and unread bodies keep goroutines of net/http for up to 90 s.

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -12,7 +11,7 @@ import (
 
 // look checks, after each thing that happened, what must always hold and is not
 // seen where it happens (checkLease, checkAnswer, count, mayAnswer).
-func (r *run) look(context.Context) {
+func (r *run) look() {
 	r.learn()
 	r.noSecretIsTold()
 }
@@ -35,7 +34,7 @@ func (r *run) secretKnown(manifest string) {
 
 // noSecretIsTold is invariant 8.
 func (r *run) noSecretIsTold() {
-	told := r.system.log.since()
+	told := r.system.log.Since()
 	for _, key := range r.keys {
 		if strings.Contains(told, key) {
 			r.violate(8, "a private key is in the log")

@@ -9,8 +9,8 @@
 // reason.
 //
 // It owns the run, never how a part behaves: the parts are those of production
-// and of the sandbox, wired as testenv wires them. It imports testenv's
-// neighbours, sim, controller and internal. Only a test binary uses it, in one
+// and of the sandbox, wired as testenv wires them. It imports testenv,
+// sim, controller and internal. Only a test binary uses it, in one
 // bubble at a time: what makes a run repeat is process-wide (testenv/bubble).
 //
 //	run.go         one run from beginning to end

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -130,7 +129,7 @@ type activeFault struct {
 }
 
 // inject begins a fault.
-func (r *run) inject(ctx context.Context, f Fault) {
+func (r *run) inject(f Fault) {
 	r.note("fault %d begins: %s, for %s", f.number, f, f.lasts.Round(time.Millisecond))
 	r.mu.Lock()
 	r.result.Faults++
@@ -162,7 +161,7 @@ func (r *run) inject(ctx context.Context, f Fault) {
 }
 
 // undo ends a fault.
-func (r *run) undo(ctx context.Context, f Fault) {
+func (r *run) undo(f Fault) {
 	r.note("fault %d ends: %s", f.number, f)
 	s := r.system
 	var err error
@@ -231,7 +230,7 @@ func (r *run) cut(c *instance, party string, do func(actor, host string)) {
 }
 
 // heal ends all that fails.
-func (r *run) heal(ctx context.Context) {
+func (r *run) heal() {
 	r.note("all is well from here on")
 	s := r.system
 	if err := s.box.TrafficManagers.SetFaults(nil); err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -15,11 +14,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"sigs.k8s.io/yaml"
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/inspect"
+	"vtm-ingress/testenv"
 )
 
 const (
@@ -89,13 +88,7 @@ func (r *run) pending(ctx context.Context) error {
 func (r *run) view(ctx context.Context) (*inspect.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	const file = "settings.yaml"
-	settings, err := config.Load(config.Sources{File: file, ReadFile: func(path string) ([]byte, error) {
-		if path != file {
-			return nil, fs.ErrNotExist
-		}
-		return yaml.Marshal(r.system.settings)
-	}})
+	settings, err := config.Load(testenv.MemorySettings(func() map[string]string { return r.system.settings }))
 	if err != nil {
 		return nil, err
 	}

@@ -137,7 +137,7 @@ func Run(o Options) *Result {
 	defer clients.stop()
 	r.play(ctx, r.script())
 	if !r.violated() {
-		r.heal(ctx)
+		r.heal()
 		r.quiet(ctx)
 	}
 	r.result.Writes = len(r.system.box.TrafficManagers.Writes())
@@ -162,8 +162,8 @@ func (r *run) script() []event {
 		f := r.draw(n)
 		end := begin + f.lasts
 		events = append(events,
-			event{begin, fmt.Sprintf("fault %d begins", n), func(ctx context.Context) { r.inject(ctx, f) }},
-			event{end, fmt.Sprintf("fault %d ends", n), func(ctx context.Context) { r.undo(ctx, f) }})
+			event{begin, fmt.Sprintf("fault %d begins", n), func(context.Context) { r.inject(f) }},
+			event{end, fmt.Sprintf("fault %d ends", n), func(context.Context) { r.undo(f) }})
 	}
 	sort.Slice(events, func(i, j int) bool {
 		if events[i].at != events[j].at {
@@ -183,7 +183,7 @@ func (r *run) play(ctx context.Context, events []event) {
 			time.Sleep(wait)
 		}
 		e.do(ctx)
-		r.look(ctx)
+		r.look()
 		if r.violated() {
 			return
 		}

@@ -8,17 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/klog/v2"
 
-	"vtm-ingress/sim/network"
+	"vtm-ingress/testenv/bubble"
 	"vtm-ingress/testenv/simulation"
 )
 
@@ -30,8 +28,7 @@ var (
 )
 
 func init() {
-	// The others sleep by the real clock, which lies decades after a bubble's.
-	utilruntime.ErrorHandlers = utilruntime.ErrorHandlers[:1]
+	bubble.Prepare()
 	// client-go's own words are about API servers that are away.
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 }
@@ -39,7 +36,7 @@ func init() {
 // simulate makes one run.
 func simulate(t *testing.T, o simulation.Options) *simulation.Result {
 	t.Helper()
-	if !network.Repeats {
+	if !bubble.Repeats {
 		t.Skip("this build lacks -tags hashedrand -ldflags=-checklinkname=0, which make test passes")
 	}
 	var result *simulation.Result
@@ -74,45 +71,11 @@ func TestSeedsHold(t *testing.T) {
 	}
 }
 
-// TestOneSeedGivesOneTrace repeats a run beside a load that disturbs the scheduler,
-// and compares every request of every part, with its nanosecond and its outcome.
+// TestOneSeedGivesOneTrace makes a run several times.
 func TestOneSeedGivesOneTrace(t *testing.T) {
-	var stop atomic.Bool
-	var load sync.WaitGroup
-	for range runtime.NumCPU() {
-		load.Go(func() {
-			for !stop.Load() {
-				runtime.Gosched()
-			}
-		})
-	}
-	defer load.Wait()
-	defer stop.Store(true)
-	first := ""
-	for n := range *repeats {
-		var trace network.Trace
-		simulate(t, simulation.Options{Seed: max(*seed, 7), Steps: max(*steps, 16), Trace: &trace})
-		got := trace.Canonical()
-		if n == 0 {
-			first = got
-			if lines := strings.Count(first, "\n"); lines < 2000 {
-				t.Fatalf("the trace has %d lines only", lines)
-			}
-		} else if got != first {
-			t.Fatalf("run %d differs from the first: %s", n+1, difference(first, got))
-		}
-	}
-}
-
-// difference shows where two traces part.
-func difference(a, b string) string {
-	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
-	for i := range min(len(x), len(y)) {
-		if x[i] != y[i] {
-			return fmt.Sprintf("line %d of %d and %d:\n%s\n%s", i+1, len(x), len(y), x[i], y[i])
-		}
-	}
-	return fmt.Sprintf("%d lines and %d", len(x), len(y))
+	bubble.RepeatsItself(t, *repeats, 2000, func(trace *bubble.Trace) {
+		simulate(t, simulation.Options{Seed: max(*seed, 7), Steps: max(*steps, 16), Trace: trace})
+	})
 }
 
 // TestSimulate is `make simulate`: new seeds until the budget is used up or

@@ -7,8 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,14 +16,14 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	"sigs.k8s.io/yaml"
 
 	"vtm-ingress/controller"
-	"vtm-ingress/controller/config"
 	"vtm-ingress/internal/kubeclient"
 	"vtm-ingress/internal/outside"
 	"vtm-ingress/sim/network"
 	"vtm-ingress/sim/sandbox"
+	"vtm-ingress/testenv"
+	"vtm-ingress/testenv/bubble"
 )
 
 // Where the Lease is, as the settings' defaults have it.
@@ -36,7 +36,7 @@ type system struct {
 	box      *sandbox.Sandbox
 	users    *kubeclient.Client // what users do
 	settings map[string]string
-	log      lockedBuffer
+	log      testenv.Log
 
 	controllers []*instance
 
@@ -79,9 +79,8 @@ func (r *run) start(ctx context.Context) error {
 		"enable_ingctrl": "true", "vtm_endpoints": strings.Join(s.box.RESTEndpoints(), ","),
 		"vtm_username": sandbox.ControllerUser, "vtm_password": sandbox.Password, "vtm_verify_ssl_cert": "false",
 		"vtm_verbose": "true", "event_log_relay": "false", "resync_period": "1m",
-		// client-go's defaults let several deadlines fall on one instant.
-		"lease_duration": "15s", "renew_deadline": "9.700000013s", "retry_period": "2s",
 	}
+	maps.Copy(s.settings, bubble.Settings())
 	r.note("%d traffic managers (replication late: %v), %d controllers, %d nodes", members, late, controllers, nodes)
 	for n := range controllers {
 		c := &instance{name: string(rune('a' + n)), member: s.box.RESTEndpoints()[n%members]}
@@ -101,17 +100,9 @@ func (s *system) launch(c *instance) {
 	c.starts++
 	c.actor = fmt.Sprintf("controller/%s%d", c.name, c.starts)
 	c.status = &controller.Status{}
-	settings := map[string]string{"vtm_member": c.member}
-	for name, value := range s.settings {
-		settings[name] = value
-	}
-	const file = "settings.yaml"
-	sources := config.Sources{File: file, ReadFile: func(path string) ([]byte, error) {
-		if path != file {
-			return nil, fs.ErrNotExist
-		}
-		return yaml.Marshal(settings)
-	}}
+	settings := maps.Clone(s.settings)
+	settings["vtm_member"] = c.member
+	sources := testenv.MemorySettings(func() map[string]string { return settings })
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	done, status, actor := c.done, c.status, c.actor
@@ -279,24 +270,4 @@ func (s *system) checkAnswer(instance string, r *http.Request, response *http.Re
 	if err == nil && bytes.Contains(body, []byte("strict.")) {
 		s.run.violate(5, "%s sends %s %s, which is refused: %.500s", instance, r.Method, r.URL.Path, body)
 	}
-}
-
-// lockedBuffer is a bytes.Buffer for several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// since gives what was written since the last time.
-func (l *lockedBuffer) since() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.b.Reset()
-	return l.b.String()
 }

@@ -1,0 +1,53 @@
+package testenv
+
+import (
+	"bytes"
+	"io/fs"
+	"sync"
+
+	"sigs.k8s.io/yaml"
+
+	"vtm-ingress/controller/config"
+)
+
+// Log is what controllers logged, in memory. The zero value is empty; its methods
+// may be called from several goroutines.
+type Log struct {
+	mu   sync.Mutex
+	b    bytes.Buffer
+	seen int // how much of it Since has given
+}
+
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// String is all of it.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Since is what came since the last call.
+func (l *Log) Since() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rest := string(l.b.Bytes()[l.seen:])
+	l.seen = l.b.Len()
+	return rest
+}
+
+// MemorySettings are the sources of a controller whose settings file holds what
+// settings gives, which may change at any time.
+func MemorySettings(settings func() map[string]string) config.Sources {
+	const file = "settings.yaml"
+	return config.Sources{File: file, ReadFile: func(path string) ([]byte, error) {
+		if path != file {
+			return nil, fs.ErrNotExist
+		}
+		return yaml.Marshal(settings())
+	}}
+}
