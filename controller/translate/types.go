@@ -115,6 +115,8 @@ type Result struct {
 	Desired map[vtm.ID]*vtm.Resource
 	// Verdicts, one for each Ingress of ours.
 	Verdicts map[types.NamespacedName]*Verdict
+
+	of *Translator
 }
 
 // Changes are what a translation changed against the one before.
