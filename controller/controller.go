@@ -102,13 +102,21 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	if err != nil {
 		return fmt.Errorf("client of the Kubernetes API server: %w", err)
 	}
+	issuer, closeIssuer, err := newIssuer(o, writer)
+	if err != nil {
+		return err
+	}
+	defer closeIssuer()
 	loop := reconcile.New(reconcile.Options{
 		World: o.World, Log: log, Actor: o.Actor + "/loop", Settings: o.Settings,
 		Client: client, Lease: writer, Relay: relayed, TooOld: watcher.TooOld,
 		Snapshot: watcher.Snapshot, Changed: watcher.Changed(), Confirm: watcher.List,
-		Report: reporter.Report,
+		Report: reporter.Report, ACME: issuer.State, ACMEChanged: issuer.Changed(),
 		Done: func(r reconcile.Round) {
 			metrics.round(r)
+			if r.Writing {
+				issuer.Want(r.Result.Certificates, watcher.Snapshot())
+			}
 			o.Status.round(r)
 		},
 		Busy: func(busy bool) { o.Status.work(o.World.Clock().Now(), busy) },
@@ -129,6 +137,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	running.Go(func() { watcher.Run(ctx) })
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { loop.Run(ctx) })
+	running.Go(func() { issuer.Run(ctx) })
 	running.Wait()
 	giveUp()
 	candidate.Wait()

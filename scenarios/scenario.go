@@ -32,6 +32,7 @@ type scenario struct {
 func (s *scenario) register(sc *godog.ScenarioContext) {
 	steps := map[string]any{
 		`^a cluster with (\d+) nodes and a traffic manager$`:                                                   s.cluster,
+		`^a cluster with (\d+) nodes, a traffic manager and a certificate authority$`:                          s.clusterWithAuthority,
 		`^a cluster of Kubernetes (\S+) with (\d+) nodes and a traffic manager$`:                               s.clusterOfVersion,
 		`^the IngressClass "([^"]*)" of this controller$`:                                                      s.ownClass,
 		`^the IngressClass "([^"]*)" of controller "([^"]*)"$`:                                                 s.class,
@@ -80,16 +81,21 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^Ingress "([^"]*)" has a warning "([^"]*)" that names "([^"]*)"$`:        s.ingressHasWarning,
 		`^Ingress "([^"]*)" has a warning that names "([^"]*)"$`:                  s.ingressHasAnyWarning,
 
-		`^"([^"]*)" at (\S+) is answered by a pod of Deployment "([^"]*)"$`:         s.answeredByPod,
-		`^"([^"]*)" at (\S+) is answered with status (\d+)$`:                        s.answeredWithStatus,
-		`^"([^"]*)" at (\S+) is answered by (\d+) different pods?$`:                 s.answeredByDifferentPods,
-		`^"([^"]*)" at (\S+) is answered with a text that (holds|lacks) "([^"]*)"$`: s.answeredWithText,
-		`^"([^"]*)" at (\S+) is redirected to "([^"]*)"$`:                           s.redirectedTo,
-		`^"([^"]*)" at (\S+) is answered with the certificate of Secret "([^"]*)"$`: s.answeredWithCertificate,
-		`^these are answered at (\S+)$`:                                             s.theseAreAnswered,
-		`^nobody listens at (\S+) on port (\d+)$`:                                   s.nobodyListens,
-		`^steady requests to "([^"]*)" at (\S+)$`:                                   s.steadyRequests,
-		`^no request has failed$`:                                                   s.noRequestHasFailed,
+		`^"([^"]*)" at (\S+) is answered by a pod of Deployment "([^"]*)"$`:                s.answeredByPod,
+		`^"([^"]*)" at (\S+) is answered with status (\d+)$`:                               s.answeredWithStatus,
+		`^"([^"]*)" at (\S+) is answered by (\d+) different pods?$`:                        s.answeredByDifferentPods,
+		`^"([^"]*)" at (\S+) is answered with a text that (holds|lacks) "([^"]*)"$`:        s.answeredWithText,
+		`^"([^"]*)" at (\S+) is redirected to "([^"]*)"$`:                                  s.redirectedTo,
+		`^"([^"]*)" at (\S+) is answered with the certificate of Secret "([^"]*)"$`:        s.answeredWithCertificate,
+		`^these are answered at (\S+)$`:                                                    s.theseAreAnswered,
+		`^nobody listens at (\S+) on port (\d+)$`:                                          s.nobodyListens,
+		`^"([^"]*)" at (\S+) is answered with a certificate of the certificate authority$`: s.answeredWithIssued,
+		`^(\d+) minutes? (?:go|goes) by$`:                                                  s.minutesGoBy,
+		`^(\d+) certificates? (?:was|were) issued$`:                                        s.issued,
+		`^no challenge is left on the traffic manager$`:                                    s.noChallengeLeft,
+		`^DNS (points|does not point) "([^"]*)" at the traffic manager$`:                   s.dnsPoints,
+		`^steady requests to "([^"]*)" at (\S+)$`:                                          s.steadyRequests,
+		`^no request has failed$`:                                                          s.noRequestHasFailed,
 
 		`^somebody's Traffic IP Group "([^"]*)" with the address (\S+)$`:                                                 s.foreignGroup,
 		`^somebody's virtual server "([^"]*)" on port (\d+) of every address$`:                                           s.foreignServer,
@@ -150,7 +156,11 @@ func (s *scenario) cluster(ctx context.Context, nodes int) error {
 }
 
 func (s *scenario) clusterOfVersion(ctx context.Context, version string, nodes int) error {
-	env, err := s.lane.Start(ctx, testenv.Options{KubernetesVersion: version, Nodes: nodes, Lenient: s.lenient, Seed: 1})
+	return s.start(ctx, testenv.Options{KubernetesVersion: version, Nodes: nodes, Lenient: s.lenient, Seed: 1})
+}
+
+func (s *scenario) start(ctx context.Context, o testenv.Options) error {
+	env, err := s.lane.Start(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type answer struct {
 	cookies  []*http.Cookie // that it sets
 	// certificate that the server showed, DER; nil in the clear.
 	certificate []byte
+	chain       []*x509.Certificate // certificate first
 }
 
 // get requests a URL from the traffic manager that serves address, whatever the
@@ -83,7 +85,8 @@ func (s *scenario) request(ctx context.Context, actor, address, method, target s
 	}
 	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), body: string(body), cookies: response.Cookies()}
 	if response.TLS != nil {
-		a.certificate = response.TLS.PeerCertificates[0].Raw
+		a.chain = response.TLS.PeerCertificates
+		a.certificate = a.chain[0].Raw
 	}
 	var echo struct {
 		Pod string `json:"pod"`

@@ -41,10 +41,14 @@ func (l *Log) Since() string {
 }
 
 // MemorySettings are the sources of a controller whose settings file holds what
-// settings gives, which may change at any time.
-func MemorySettings(settings func() map[string]string) config.Sources {
+// settings gives, which may change at any time. files are those that settings name, by
+// path.
+func MemorySettings(settings func() map[string]string, files map[string][]byte) config.Sources {
 	const file = "settings.yaml"
 	return config.Sources{File: file, ReadFile: func(path string) ([]byte, error) {
+		if content, is := files[path]; is {
+			return content, nil
+		}
 		if path != file {
 			return nil, fs.ErrNotExist
 		}

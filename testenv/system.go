@@ -94,6 +94,11 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 		// Scenarios look at what there is for their Ingresses.
 		"event_log_relay": "false",
 	}
+	if box.Certificates != nil {
+		defaults["acme_directory"] = box.Certificates.DirectoryURL()
+		defaults["acme_ca_file"] = authorityFile
+		defaults["acme_terms_agreed"] = "true"
+	}
 	for _, settings := range []map[string]string{defaults, around.Settings} {
 		for name, value := range settings {
 			s.settings[name] = value
@@ -185,11 +190,19 @@ func (s *system) Settings() map[string]string {
 	return maps.Clone(s.settings)
 }
 
+// authorityFile is where a controller finds what the certificate authority's
+// directory is verified by.
+const authorityFile = "authority.pem"
+
 func (s *system) StartController(ctx context.Context) error {
 	if s.controller != nil {
 		return errors.New("the controller runs already")
 	}
-	sources := MemorySettings(s.Settings)
+	files := map[string][]byte{}
+	if s.sandbox.Certificates != nil {
+		files[authorityFile] = s.sandbox.Certificates.TrustPEM()
+	}
+	sources := MemorySettings(s.Settings, files)
 	if _, err := config.Load(sources); err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ const (
 	RealSockets Capability = "real-sockets"
 )
 
+// ACMEOptions of a system with a certificate authority.
+type ACMEOptions = sandbox.ACMEOptions
+
 // Options of a system.
 type Options struct {
 	// KubernetesVersion presented by the API server, as "1.20"; empty is the newest.
@@ -36,7 +39,7 @@ type Options struct {
 	// it, so that no write in the wrong order passes unseen.
 	Lenient bool
 	// ACME starts a certificate authority too.
-	ACME *sandbox.ACMEOptions
+	ACME *ACMEOptions
 	// Seed of a simulated system.
 	Seed uint64
 }

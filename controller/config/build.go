@@ -67,6 +67,15 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 		NodeAddressType:         b.text("node_address_type"),
 		ResyncPeriod:            b.duration("resync_period"),
 
+		ACMEDirectory:   b.text("acme_directory"),
+		ACMETermsAgreed: b.bool("acme_terms_agreed"),
+		ACMEEmail:       b.text("acme_email"),
+		ACMECA:          b.file("acme_ca_file"),
+		ACMEKeyType:     b.text("acme_key_type"),
+		ACMEProfile:     b.text("acme_profile"),
+		ACMEEABKeyID:    b.text("acme_eab_key_id"),
+		ACMEEABHMAC:     NewSecret(b.text("acme_eab_hmac")),
+
 		LeaseNamespace: b.text("lease_namespace"),
 		LeaseName:      b.text("lease_name"),
 		LeaseDuration:  b.duration("lease_duration"),
@@ -87,6 +96,7 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 	}
 	b.certificates("k8s_ca_file", b.content("k8s_ca_file"))
 	b.certificates("vtm_ca_file", s.VTMCA)
+	b.certificates("acme_ca_file", s.ACMECA)
 	b.together(s)
 	b.lease(s)
 	return s, b.mistakes
@@ -131,6 +141,9 @@ func (b *builder) together(s *Settings) {
 			key = "k8s_token_file"
 		}
 		b.mistake(key, "needs k8s_endpoint beside it")
+	}
+	if (s.ACMEEABKeyID == "") == s.ACMEEABHMAC.IsSet() {
+		b.mistake("acme_eab_key_id", "needs acme_eab_hmac beside it, and acme_eab_hmac needs it: set both or none")
 	}
 	if s.VTMFingerprint != "" && s.VTMCA != nil {
 		b.mistake("vtm_fingerprint", "excludes vtm_ca_file: remove one of them")

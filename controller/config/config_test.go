@@ -99,11 +99,15 @@ func TestEverySettingReachesSettings(t *testing.T) {
 		"watch_namespace": "shop", "ingress_class_names": "b, a", "default_traffic_ip_group": "Web IPs", "secret_label_selector": "a in (b, c)",
 		"default_certificate": "shop/cert", "default_ssl_redirect": "true", "allowed_addresses": "shop=10.0.2.0/24,*=10.9.0.1", "allowed_hosts": "shop=shop.example,*=*",
 		"node_address_type": "ExternalIP", "resync_period": "1h", "lease_namespace": "here", "lease_name": "this",
-		"lease_duration": "20s", "renew_deadline": "8s", "retry_period": "1s", "settings_source": "vtm", "event_log_relay": "false", "event_log_relay_port": "9999", "log_format": "json", "metrics_address": ":9100", "debug_address": "127.0.0.1:6060",
+		"lease_duration": "20s", "renew_deadline": "8s", "retry_period": "1s", "settings_source": "vtm", "event_log_relay": "false", "event_log_relay_port": "9999", "log_format": "json", "metrics_address": ":9100",
+		"acme_directory": "https://acme.example/dir", "acme_terms_agreed": "true", "acme_email": "a@example.com", "acme_ca_file": "ca.pem",
+		"acme_key_type": "rsa", "acme_profile": "short", "acme_eab_key_id": "id", "acme_eab_hmac": "aGVsbG8",
+		"debug_address": "127.0.0.1:6060",
 	}
 	// What else must be there for a key to be accepted.
 	company := map[string]string{
 		"k8s_endpoint": "k8s_token", "k8s_token": "k8s_endpoint", "k8s_token_file": "k8s_endpoint", "vtm_member": "vtm_endpoints",
+		"acme_eab_key_id": "acme_eab_hmac", "acme_eab_hmac": "acme_eab_key_id",
 	}
 	before := reflect.ValueOf(*Default())
 	for _, s := range All() {

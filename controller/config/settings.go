@@ -44,6 +44,16 @@ type Settings struct {
 	NodeAddressType         string             // InternalIP or ExternalIP (corev1.NodeAddressType)
 	ResyncPeriod            time.Duration
 
+	// How certificates are issued.
+	ACMEDirectory   string // URL
+	ACMETermsAgreed bool
+	ACMEEmail       string
+	ACMECA          []byte // what the file named by acme_ca_file holds: PEM; nil if none is named
+	ACMEKeyType     string // ecdsa or rsa
+	ACMEProfile     string // "": the authority's default
+	ACMEEABKeyID    string // "": no external account
+	ACMEEABHMAC     Secret
+
 	// Who writes.
 	LeaseNamespace string // never empty
 	LeaseName      string // never empty

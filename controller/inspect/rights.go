@@ -40,6 +40,13 @@ func Rights(s *config.Settings) []Right {
 	add("", "events", "", ns, "", "owners of Ingresses are told there", "create")
 	add("coordination.k8s.io", "leases", "", s.LeaseNamespace, "", "which instance writes", "create")
 	add("coordination.k8s.io", "leases", "", s.LeaseNamespace, s.LeaseName, "which instance writes", "get", "update")
+	if s.ACMETermsAgreed {
+		verbs := []string{"get", "create", "update"}
+		add("", "secrets", "", ns, "", "certificates that are issued, and the ACME account", verbs...)
+		if ns != "" && ns != s.LeaseNamespace {
+			add("", "secrets", "", s.LeaseNamespace, "", "the ACME account", verbs...)
+		}
+	}
 	return all
 }
 

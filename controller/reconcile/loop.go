@@ -43,6 +43,10 @@ type Options struct {
 	TooOld func() types.UID
 	// Relay is how log lines get to the traffic manager; nil: they don't.
 	Relay *translate.Relay
+	// ACME, if set, says how far certificates are that are issued; ACMEChanged signals
+	// that it may say something else.
+	ACME        func() *translate.ACME
+	ACMEChanged <-chan struct{}
 	// Snapshot returns what Kubernetes holds, nil until all caches are full;
 	// Changed signals that it may return something else, with capacity 1.
 	Snapshot func() *kube.Snapshot
@@ -191,6 +195,7 @@ func (l *Loop) wait(ctx context.Context) bool {
 			look()
 			continue
 		case <-l.o.Changed:
+		case <-l.o.ACMEChanged:
 		case <-l.o.Lease.Changed():
 		case <-due:
 		}
@@ -338,6 +343,9 @@ func (l *Loop) plan(ctx context.Context, result *translate.Result) *Plan {
 func (l *Loop) translate(snapshot *kube.Snapshot) *translate.Result {
 	l.snapshot = snapshot
 	input := translate.Input{Snapshot: l.keepClasses(snapshot), Settings: l.o.Settings, SelfSigned: l.selfSigned, Relay: l.o.Relay}
+	if l.o.ACME != nil {
+		input.ACME = l.o.ACME()
+	}
 	if l.observed != nil {
 		input.Appliance = l.observed.Appliance
 		input.Programmed = l.observed.Programmed()
@@ -373,7 +381,6 @@ func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
 	clear(l.told)
 	clear(l.notices)
 	clear(l.failures)
-	l.forgetSays()
 	l.lookAtAll()
 	if l.observed == nil {
 		observed, err := Observe(ctx, l.o.Client, l.o.Settings.ControllerID, string(snapshot.ClusterUID))

@@ -22,8 +22,6 @@ type Round struct {
 	// Writing says that this instance was the writer; else it only translated.
 	Writing bool
 	Result  *translate.Result
-	// Says is what the traffic manager said is wrong, when its writer last asked.
-	Says Says
 	// Writes are the requests sent, Failed those of them without success.
 	Writes, Failed int
 	// Live are, of the Ingresses that became live in this round, the times since
@@ -31,8 +29,8 @@ type Round struct {
 	Live []time.Duration
 	// Trouble is why the traffic manager can't be used, nil: it can.
 	Trouble error
-	// Judged are the Ingresses of which the verdict in Result, or what Says adds, may
-	// be another than in the Round before, each once.
+	// Judged are the Ingresses whose verdict in Result may be another than in the
+	// Round before, each once.
 	Judged []types.NamespacedName
 	// Retries are those of Writes that repeat what had failed.
 	Retries int
@@ -45,7 +43,6 @@ type Round struct {
 }
 
 func (l *Loop) done(r Round) {
-	r.Says = l.glances.sick
 	r.Judged, r.ObservedAt = slices.Collect(maps.Keys(l.judged)), l.observedAt
 	clear(l.judged)
 	l.latest = &r
@@ -61,7 +58,6 @@ type told struct {
 	since    time.Time          // when this verdict was first seen
 	live     bool
 	problems []translate.Reason
-	grown    bool // it was Complete once: see starting
 }
 
 // tell reports each Ingress whose verdict or whose state on the traffic manager
@@ -86,17 +82,11 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			delete(l.told, name)
 			continue
 		}
-		shown := l.glances.sick.Of(verdict)
-		now := &told{verdict: verdict, since: seen, grown: before != nil && before.grown || verdict.Outcome == translate.Complete}
+		shown := l.withState(verdict)
+		now := &told{verdict: verdict, reasons: shown.Reasons, since: seen}
 		if before != nil && before.verdict == verdict {
 			now.since = before.since
 		}
-		var again time.Time
-		if shown, again = l.starting(shown, snapshot, now); !again.IsZero() {
-			waiting[name] = struct{}{}
-			l.wakeAt(again)
-		}
-		now.reasons = shown.Reasons
 		now.live, now.problems = l.outcome(verdict, result, problem)
 		if !now.live && verdict.Outcome != translate.Rejected {
 			waiting[name] = struct{}{}

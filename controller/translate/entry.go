@@ -35,6 +35,9 @@ type entry struct {
 	certificates *certificates
 	certFindings findings
 	lost         bool // a Secret is missing or bad
+	// disputed are hosts that another namespace's Ingress named first: no certificate
+	// is issued for them here. By host, that Ingress.
+	disputed map[string]model.Owner
 
 	// Made from wish and certificates. Another pointer means that its part of the
 	// listener is made anew.
@@ -124,7 +127,7 @@ func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedNam
 // refreshKeys chooses the server keys anew.
 func (e *entry) refreshKeys(in Input, env *environment, keys map[types.NamespacedName]*serverKey) {
 	var found findings
-	chosen, lost := env.chooseKeys(e.wish, keys, in.Programmed, &found)
+	chosen, lost := env.chooseKeys(e.wish, keys, in.Programmed, in.ACME, e.disputed, &found)
 	if e.share == nil || !chosen.equal(e.certificates) {
 		share := *e.wish.share
 		if chosen != nil {
@@ -263,7 +266,8 @@ func (e *entry) wants() model.Claim {
 		Exclusive: w.dedicated.IsValid(), Alone: w.alone,
 		TLS:      e.certificates != nil,
 		Redirect: e.redirect, Optional: w.transport.optional,
-		Share: e.share,
+		Challenge: w.letsEncrypt,
+		Share:     e.share,
 	}
 }
 
@@ -314,6 +318,10 @@ func (e *entry) refusal(r *model.Refusal) (why, remedy string) {
 		return fmt.Sprintf("port %d of %s is served by %s", plainPort, at, other), "remove the annotation " + annRedirect + ", or use another address"
 	case model.RedirectDiffers:
 		return fmt.Sprintf("port %d of %s redirects to another port for %s", plainPort, at, other), "use the same port, or another address"
+	case model.PortAnswers:
+		return fmt.Sprintf("port %d of %s answers the certificate authority for %s", plainPort, at, other), "use another port or address"
+	case model.PortNeeded:
+		return fmt.Sprintf("port %d of %s, where the certificate authority asks, is served by %s", plainPort, at, other), "remove the annotation " + annLetsEncrypt + ", or use another address"
 	case model.CertificateDiffers:
 		return fmt.Sprintf("on %s, host %s has another certificate by %s", port, show(r.Host), other), "use the same Secret, another host or another address"
 	default:

@@ -123,6 +123,13 @@ func (env *environment) site(w *wish, found *findings) (site model.Site, redirec
 			show(server), w.port)
 		return model.Site{}, false
 	}
+	if w.letsEncrypt {
+		if server := env.covering(site, plainPort); server != "" {
+			found.add(fatal, "AddressInUse", "annotation %s: virtual server %s, which the controller did not create, listens on port %d of this address, where the certificate authority asks: use another address",
+				annLetsEncrypt, show(server), plainPort)
+			return model.Site{}, false
+		}
+	}
 	if !w.transport.redirect {
 		return site, false
 	}

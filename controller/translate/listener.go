@@ -216,6 +216,13 @@ func (x *index) affected() map[model.Host]bool {
 // build makes what the listener takes, where it changed, and lets tell be called
 // with each entry that others' changes concern.
 func (t *Translator) build(l *listener) {
+	if l.exclusive && l.kind.tls {
+		if c := l.shares[0].certificates; c != nil && c.standard == "" {
+			t.standard.users[l] = true
+		} else {
+			delete(t.standard.users, l)
+		}
+	}
 	if l.exclusive {
 		clear(l.shadows)
 		for _, host := range l.shares[0].granted.Hosts() {
@@ -418,7 +425,7 @@ func (l *listener) needs(e *entry) []vtm.ID {
 			ids = append(ids, l.rest.ID)
 		}
 	}
-	if e.grant.Redirect {
+	if e.grant.Redirect || e.wish.letsEncrypt {
 		for _, r := range l.site.redirect {
 			ids = append(ids, r.ID)
 		}

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"strconv"
 
 	"vtm-ingress/controller/translate/model"
@@ -57,7 +58,7 @@ func (env *environment) server(l *listener, routing []*vtm.Resource, standard st
 	case l.exclusive:
 		x, t = &holder.wish.extras.server, &holder.wish.transport
 		if holder.certificates != nil {
-			tls = decrypting(holder.certificates.standard, rowsOf(holder.granted.Certificates))
+			tls = decrypting(cmp.Or(holder.certificates.standard, standard), rowsOf(holder.granted.Certificates))
 		}
 	case l.kind.tls:
 		tls = decrypting(standard, l.rows)
@@ -103,10 +104,13 @@ func decrypting(standard string, rows []any) vtm.Properties {
 
 // redirect gives the virtual server on port 80 of a site, and its rule, that sends
 // clients to the one that decrypts.
-func (env *environment) redirect(s model.Site, to uint16, owner model.Owner) []*vtm.Resource {
+//
+// Before that, it answers the challenges of a certificate authority. to is 0 where
+// nothing is redirected: all else is not found.
+func (env *environment) redirect(s model.Site, to uint16, owner model.Owner, challenges []Challenge) []*vtm.Resource {
 	from := model.Place{Site: s, Port: plainPort}
 	mark := env.mark(owner)
-	rule := vtm.NewFile(vtm.Rules, env.names.redirect(from), emitRedirect(to, mark.Comment()))
+	rule := vtm.NewFile(vtm.Rules, env.names.redirect(from), emitRedirect(to, challenges, mark.Comment()))
 	return []*vtm.Resource{rule, vtm.New(vtm.VirtualServers, env.names.server(from),
 		env.listening(from, mark, discard, []any{rule.Name}))}
 }

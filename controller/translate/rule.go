@@ -134,14 +134,17 @@ func condition(p model.Path) string {
 
 // emitRedirect writes the rule that sends clients to the same URL over TLS, on port
 // unless it is the usual one.
-func emitRedirect(port uint16, mark string) []byte {
-	at := ""
+func emitRedirect(port uint16, challenges []Challenge, mark string) []byte {
+	at, answers := "", emitChallenges(challenges)
+	if port == 0 {
+		return []byte(mark + "# Answers certificate authorities. Written by vtm-ingress-controller, which undoes changes.\n\n" + answers + notFound)
+	}
 	if port != tlsPort {
 		at = fmt.Sprintf(" . \":%d\"", port)
 	}
 	return []byte(mark + `# Redirects to HTTPS. Written by vtm-ingress-controller, which undoes changes.
 
-$host = http.getHostHeader();
+` + answers + `$host = http.getHostHeader();
 if ($host == "") {
     http.sendResponse("400 Bad Request", "text/plain", "The request names no host.\n", "");
 }

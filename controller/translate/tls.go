@@ -130,12 +130,14 @@ type certificates struct {
 	// kept are server keys that stay on the traffic manager as they are, since their
 	// Secrets are missing or bad.
 	kept map[types.NamespacedName]*vtm.Resource
+	// pending: a certificate is still to be issued.
+	pending bool
 }
 
 // chooseKeys finds the server keys of an Ingress. It returns nil and a fatal
 // finding if it can't be served. lost reports whether a Secret is missing or bad,
 // so that the result depends on what is programmed.
-func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serverKey, programmed Programmed, found *findings) (c *certificates, lost bool) {
+func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serverKey, programmed Programmed, acme *ACME, disputed map[string]model.Owner, found *findings) (c *certificates, lost bool) {
 	c = &certificates{byHost: map[string]string{}, kept: map[types.NamespacedName]*vtm.Resource{}}
 	owner := w.share.Owner
 	serves := programmed.Owners[types.UID(owner.UID)]
@@ -148,13 +150,20 @@ func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serve
 		key := keys[name]
 		hosts := ref.hosts
 		resource := (*vtm.Resource)(nil)
-		switch {
+		switch state := acme.state(name); {
+		case w.letsEncrypt && (key == nil || key.resource == nil):
+			found.add(degrading, state.code(), "the certificate of Secret %s for %s is still to be issued, and until then clients get the last one, or one that they can't verify: %s",
+				name, strings.Join(hosts, ", "), state.text())
+			c.pending = true
 		case key == nil:
 			gone.add(fatal, "SecretNotFound", "Secret %s of type kubernetes.io/tls is missing, or not selected by the setting secret_label_selector: create it", name)
 		case key.resource == nil:
 			gone.add(fatal, "InvalidSecret", "Secret %s can't be used: %s", name, key.why)
 		default:
 			resource = key.resource
+			if w.letsEncrypt && state.Failed {
+				found.add(warning, state.code(), "Secret %s goes on being served: %s", name, state.text())
+			}
 			if len(hosts) == 0 {
 				hosts = covered(w.share.Routes, key)
 			}
@@ -175,6 +184,11 @@ func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serve
 			if c.byHost[host] == "" {
 				c.byHost[host] = resource.Name
 			}
+		}
+	}
+	if w.letsEncrypt {
+		for _, host := range slices.Sorted(maps.Keys(disputed)) {
+			found.add(degrading, "CertificateRefused", "host %s: no certificate is issued for this namespace, since Ingress %s, which is older, names the host too: remove it from one of the two", show(host), disputed[host])
 		}
 	}
 	if serves && c.standard != "" {
@@ -213,5 +227,5 @@ func (c *certificates) equal(d *certificates) bool {
 	if c == nil || d == nil {
 		return c == d
 	}
-	return c.standard == d.standard && maps.Equal(c.byHost, d.byHost) && slices.Equal(c.names, d.names) && maps.Equal(c.kept, d.kept)
+	return c.pending == d.pending && c.standard == d.standard && maps.Equal(c.byHost, d.byHost) && slices.Equal(c.names, d.names) && maps.Equal(c.kept, d.kept)
 }

@@ -50,6 +50,7 @@ type Translator struct {
 	// listeners, and shown what Desired holds of it by their need alone.
 	standard standard
 	relay    relay
+	acme     acmeState
 
 	last    *Result
 	changes Changes
@@ -59,23 +60,24 @@ type Translator struct {
 type site struct {
 	claimants []*entry // by rank
 	listeners map[uint16]*listener
-	redirect  []*vtm.Resource // of port 80, if that redirects
+	redirect  []*vtm.Resource // of port 80, if that redirects or answers
+	answers   bool            // port 80 answers a certificate authority
 	group     *vtm.Resource   // nil on an existing group
 	shown     []*vtm.Resource // what Desired holds of it
 }
 
 // New makes a Translator that remembers nothing.
 func New() *Translator {
-	t := &Translator{
+	return &Translator{
 		handful: usualHandful,
 		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{},
 		keys: map[types.NamespacedName]*serverKey{}, shownKeys: map[types.NamespacedName]*vtm.Resource{},
 		users: map[types.NamespacedName]map[*entry]bool{}, secretUsers: map[types.NamespacedName]map[*entry]bool{}, idle: map[*entry]bool{},
 		due: map[*entry]bool{}, dueKeys: map[types.NamespacedName]bool{}, dirty: map[model.Site]bool{},
+		acme:     newACMEState(),
 		standard: standard{users: map[*listener]bool{}},
+		last:     &Result{Desired: map[vtm.ID]*vtm.Resource{}, Verdicts: map[types.NamespacedName]*Verdict{}},
 	}
-	t.last = &Result{Desired: map[vtm.ID]*vtm.Resource{}, Verdicts: map[types.NamespacedName]*Verdict{}, of: t}
-	return t
 }
 
 // Translate says what should be on the traffic manager for in, and what becomes
@@ -97,6 +99,7 @@ func (t *Translator) Translate(in Input) *Result {
 	t.readBackends(in.Snapshot)
 	t.readSecrets(in.Snapshot.Secrets, fresh)
 	t.chooseStandard(in)
+	t.readACME(in.ACME)
 	t.chooseRelay(in)
 	for e := range t.idle {
 		t.due[e] = true
@@ -114,6 +117,7 @@ func (t *Translator) Translate(in Input) *Result {
 		t.allot(where)
 	}
 	t.assemble()
+	t.last.Certificates = t.wantedCertificates()
 	return t.last
 }
 
@@ -176,6 +180,7 @@ func (t *Translator) readIngress(key types.NamespacedName, ingress *networkingv1
 	for i := range e.wish.transport.tls {
 		use(t.secretUsers, e.secret(i), e)
 	}
+	t.acme.note(e)
 }
 
 // readBackends finds the entries whose backends changed.
@@ -198,6 +203,7 @@ func (t *Translator) forgetUses(e *entry) {
 	if e.wish == nil {
 		return // it is new
 	}
+	t.acme.forget(e)
 	for i := range e.wish.transport.tls {
 		disuse(t.secretUsers, e.secret(i), e)
 		t.dueKeys[e.secret(i)] = true // it may have been kept for this entry alone
@@ -292,8 +298,13 @@ func (t *Translator) allot(where model.Site) {
 		s.group = t.intern(t.env.group(where, allotment.Holder))
 	}
 	s.redirect = nil
-	if allotment.RedirectTo != 0 {
-		s.redirect = t.env.redirect(where, allotment.RedirectTo, allotment.Redirecting)
+	s.answers = allotment.Answering.UID != ""
+	if allotment.RedirectTo != 0 || s.answers {
+		owner := allotment.Redirecting
+		if allotment.RedirectTo == 0 {
+			owner = allotment.Answering
+		}
+		s.redirect = t.env.redirect(where, allotment.RedirectTo, owner, t.acme.at(s))
 		for i := range s.redirect {
 			s.redirect[i] = t.intern(s.redirect[i])
 		}

@@ -25,6 +25,9 @@ type Input struct {
 	SelfSigned *KeyPair
 	// Relay is how log lines get to the traffic manager; nil: they don't.
 	Relay *Relay
+	// ACME is how far certificates are that are issued; nil: none is. Immutable: a
+	// change is another one.
+	ACME *ACME
 }
 
 // Appliance is what a translation must know of the traffic manager cluster
@@ -115,8 +118,9 @@ type Result struct {
 	Desired map[vtm.ID]*vtm.Resource
 	// Verdicts, one for each Ingress of ours.
 	Verdicts map[types.NamespacedName]*Verdict
-
-	of *Translator
+	// Certificates are those that Ingresses which are served want to be issued, by
+	// Secret; sorted. It is not changed in place.
+	Certificates []Certificate
 }
 
 // Changes are what a translation changed against the one before.

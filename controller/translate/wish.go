@@ -27,6 +27,7 @@ type wish struct {
 	backends          []backendRef // sorted by name, each once
 	extras            extras
 	transport         transport
+	letsEncrypt       bool // its certificates are issued for it
 }
 
 // sharing reports whether it has to put up with others on its virtual server.
@@ -52,11 +53,10 @@ func readWish(ingress *networkingv1.Ingress, settings *config.Settings) *wish {
 	w.readAddress(values)
 	w.readTransport(&ingress.Spec, values, settings)
 	w.readExtras(values, settings)
-	if isTrue(values, annLetsEncrypt, &w.findings) {
-		// Serving an Ingress without what it asks for would be worse than telling.
-		w.findings.add(fatal, "NotSupported", "annotation %s is not supported by this version: remove it", annLetsEncrypt)
-	}
 	w.readRoutes(&ingress.Spec)
+	if isTrue(values, annLetsEncrypt, &w.findings) {
+		w.readLetsEncrypt(settings)
+	}
 	w.checkAllowed(settings)
 	if !w.dedicated.IsValid() && !w.shared.IsValid() {
 		// On the default group the restrictions of shared addresses begin with the

@@ -121,6 +121,20 @@ func TestTheRolesInDeployGrantWhatTheControllerNeedsAndNoMore(t *testing.T) {
 	}
 }
 
+func TestTheRoleForACMEGrantsWhatItAddsAndNoMore(t *testing.T) {
+	settings, err := settingsFor("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := sets.New(needed(settings)...)
+	issuing := *settings
+	issuing.ACMETermsAgreed = true
+	added := sets.List(sets.New(needed(&issuing)...).Difference(without))
+	if d := cmp.Diff(added, granted(t, "../../deploy/rbac-acme.yaml")); d != "" {
+		t.Errorf("deploy/rbac-acme.yaml (-needed +granted):\n%s", d)
+	}
+}
+
 // witness notes which rights requests to the API server take.
 type witness struct {
 	outside.World

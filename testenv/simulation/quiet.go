@@ -88,7 +88,7 @@ func (r *run) pending(ctx context.Context) error {
 func (r *run) view(ctx context.Context) (*inspect.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	settings, err := config.Load(testenv.MemorySettings(func() map[string]string { return r.system.settings }))
+	settings, err := config.Load(testenv.MemorySettings(func() map[string]string { return r.system.settings }, nil))
 	if err != nil {
 		return nil, err
 	}

@@ -102,7 +102,7 @@ func (s *system) launch(c *instance) {
 	c.status = &controller.Status{}
 	settings := maps.Clone(s.settings)
 	settings["vtm_member"] = c.member
-	sources := testenv.MemorySettings(func() map[string]string { return settings })
+	sources := testenv.MemorySettings(func() map[string]string { return settings }, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	done, status, actor := c.done, c.status, c.actor

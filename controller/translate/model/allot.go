@@ -21,7 +21,9 @@ type Claim struct {
 	// Redirect claims want port 80 of the site to redirect to Port. Where Optional,
 	// they do without if they can't have it.
 	Redirect, Optional bool
-	Share              *Share
+	// Challenge claims want port 80 of the site to answer a certificate authority.
+	Challenge bool
+	Share     *Share
 }
 
 // Conflict is why a claim is refused.
@@ -36,6 +38,8 @@ const (
 	PortServed                         // port 80, to be redirected, is served by the other
 	RedirectDiffers                    // port 80 is redirected to another port by the other
 	CertificateDiffers                 // the other has another certificate for Host
+	PortAnswers                        // port 80 answers a certificate authority for the other
+	PortNeeded                         // port 80, to answer a certificate authority, is served by the other
 	TooManyPatterns                    // Host has too many patterns, the other's among them
 )
 
@@ -63,6 +67,9 @@ type Allotment struct {
 	// 0: it doesn't.
 	Redirecting Owner
 	RedirectTo  uint16
+	// Answering is the oldest owner for whom port 80 answers a certificate authority;
+	// none has no UID.
+	Answering Owner
 }
 
 // Allot grants claims of one site in the order given, which must be that of rank:
@@ -102,6 +109,11 @@ func (a *allotter) claim(c *Claim, grant *Grant) {
 	if c.Redirect {
 		lost = a.redirectConflict(c)
 	}
+	if refused == nil && c.Challenge {
+		if h := a.places[plainPort]; h != nil {
+			refused = &Refusal{Why: PortNeeded, By: h.first}
+		}
+	}
 	if refused == nil && !c.Optional {
 		refused = lost
 	}
@@ -132,6 +144,9 @@ func (a *allotter) claim(c *Claim, grant *Grant) {
 		}
 		h.patterns[host] += n
 	}
+	if c.Challenge && a.out.Answering.UID == "" {
+		a.out.Answering = owner
+	}
 	switch {
 	case !c.Redirect:
 	case lost != nil:
@@ -150,6 +165,9 @@ func (a *allotter) conflict(c *Claim) *Refusal {
 	}
 	if c.Port == plainPort && a.out.RedirectTo != 0 {
 		return &Refusal{Why: PortRedirected, By: a.out.Redirecting}
+	}
+	if c.Port == plainPort && a.out.Answering.UID != "" {
+		return &Refusal{Why: PortAnswers, By: a.out.Answering}
 	}
 	h := a.places[c.Port]
 	if h == nil {

@@ -22,6 +22,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [services, secrets]
   verbs: [list, watch]
+{{- if .Values.settings.acme_terms_agreed }}
+# Certificates that are issued, and the ACME account.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, update]
+{{- end }}
 # Which nodes have ready Pods.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]

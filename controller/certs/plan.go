@@ -1,0 +1,106 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"vtm-ingress/controller/translate"
+)
+
+const (
+	// renewBefore is how long before its end a certificate is renewed (specification,
+	// Let's Encrypt Support).
+	renewBefore = 8 * 24 * time.Hour
+	// shortLife is the life of a certificate below which it is renewed after two
+	// thirds of it instead.
+	shortLife = 24 * 24 * time.Hour
+	// spread is over how long those are renewed that end together, at most.
+	spread = 12 * time.Hour
+	// maxOrders are under way at most.
+	maxOrders = 20
+)
+
+// delays are how long after which failure in a row an order is tried again. Let's
+// Encrypt allows five failures an hour for one account and host.
+var delays = [...]time.Duration{20 * time.Second, time.Minute, 5 * time.Minute, 20 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour}
+
+// attempt is what is kept of a Secret's failed orders.
+type attempt struct {
+	Failures int       `json:"failures"` // in a row
+	Next     time.Time `json:"next"`     // no order before
+	Message  string    `json:"message"`  // what the last one failed for
+	Hosts    []string  `json:"hosts"`    // of it: with others, it does not count
+}
+
+// fail notes a failure. retryAfter is what the authority asked for, zero if
+// nothing.
+func (a attempt) fail(hosts []string, message string, retryAfter, now time.Time) attempt {
+	if !slices.Equal(a.Hosts, hosts) {
+		a.Failures = 0
+	}
+	next := now.Add(delays[min(a.Failures, len(delays)-1)])
+	if retryAfter.After(next) {
+		next = retryAfter
+	}
+	return attempt{Failures: a.Failures + 1, Next: next, Message: message, Hosts: hosts}
+}
+
+// leafOf is the certificate in a Secret; nil if it holds no certificate with its
+// private key.
+func leafOf(secret *corev1.Secret) *x509.Certificate {
+	if secret == nil {
+		return nil
+	}
+	certificate, key := secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey]
+	if len(bytes.TrimSpace(certificate)) == 0 {
+		return nil
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil
+	}
+	if pair.Leaf != nil {
+		return pair.Leaf
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		return nil
+	}
+	return leaf
+}
+
+// renewAt is when a certificate is due.
+func renewAt(leaf *x509.Certificate) time.Time {
+	life := leaf.NotAfter.Sub(leaf.NotBefore)
+	at := leaf.NotAfter.Add(-renewBefore)
+	if life < shortLife {
+		at = leaf.NotBefore.Add(life * 2 / 3)
+	}
+	// Earlier rather than later: the end does not move.
+	over := min(spread, life/20)
+	if over <= 0 {
+		return at
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(leaf.Raw) // never fails
+	return at.Add(-time.Duration(h.Sum64() % uint64(over)))
+}
+
+// dueAt is when an order for a certificate is due: at once (zero) if there is none
+// that covers its hosts. failed is what is kept of its last order.
+func dueAt(c translate.Certificate, leaf *x509.Certificate, failed attempt) time.Time {
+	var due time.Time
+	if leaf != nil && !slices.ContainsFunc(c.Hosts, func(host string) bool { return leaf.VerifyHostname(host) != nil }) {
+		due = renewAt(leaf)
+	}
+	if failed.Failures > 0 && slices.Equal(failed.Hosts, c.Hosts) && failed.Next.After(due) {
+		due = failed.Next
+	}
+	return due
+}

@@ -1,0 +1,77 @@
+package certs
+
+import (
+	"crypto/x509"
+	"math/big"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"vtm-ingress/controller/translate"
+)
+
+// leaf is one for hosts, good from begin for life.
+func leaf(begin time.Time, life time.Duration, hosts ...string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: begin, NotAfter: begin.Add(life), DNSNames: hosts,
+		Raw: []byte(begin.String() + life.String()),
+	}
+}
+
+func TestACertificateIsDueBeforeItsEndAndNotAtItsBeginning(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		begin := time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "begin"), 0)
+		life := time.Duration(rapid.Int64Range(60, 400*24*3600).Draw(t, "life")) * time.Second
+		c := translate.Certificate{Hosts: []string{"web.example"}}
+		l := leaf(begin, life, "web.example")
+		at := dueAt(c, l, attempt{})
+		latest := l.NotAfter.Add(-renewBefore)
+		if life < shortLife {
+			latest = begin.Add(life * 2 / 3)
+		}
+		if at.After(latest) || at.Before(latest.Add(-spread)) || at.Before(begin.Add(life/2)) {
+			t.Fatalf("life %s: due %s after its beginning, latest %s", life, at.Sub(begin), latest.Sub(begin))
+		}
+		if !dueAt(translate.Certificate{Hosts: []string{"web.example", "more.example"}}, l, attempt{}).IsZero() {
+			t.Fatal("a certificate that lacks a host is not due at once")
+		}
+		if !dueAt(c, nil, attempt{}).IsZero() {
+			t.Fatal("no certificate, and none is due at once")
+		}
+	})
+}
+
+func TestFailuresAreTriedAgainLaterAndLaterAndNotBeforeTheAuthorityAllows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now, a, last := time.Unix(1e9, 0), attempt{}, time.Duration(0)
+		hosts := []string{"web.example"}
+		inAnHour := 0
+		for n := range rapid.IntRange(1, 30).Draw(t, "failures") {
+			var asked time.Time
+			if rapid.Bool().Draw(t, "asks") {
+				asked = now.Add(time.Duration(rapid.IntRange(0, 1e6).Draw(t, "after")) * time.Second)
+			}
+			if now.Before(time.Unix(1e9, 0).Add(time.Hour)) {
+				inAnHour++
+			}
+			a = a.fail(hosts, "no", asked, now)
+			if a.Failures != n+1 || a.Next.Before(asked) || asked.IsZero() && a.Next.Sub(now) < last {
+				t.Fatalf("failure %d: next after %s, asked for %s, before %s", n+1, a.Next.Sub(now), asked, last)
+			}
+			if at := dueAt(translate.Certificate{Hosts: hosts}, nil, a); !at.Equal(a.Next) {
+				t.Fatalf("due at %s, next attempt at %s", at, a.Next)
+			}
+			if asked.IsZero() {
+				last = a.Next.Sub(now)
+			}
+			now = a.Next
+		}
+		if inAnHour > 5 {
+			t.Fatalf("%d failures in an hour", inAnHour)
+		}
+		if !dueAt(translate.Certificate{Hosts: []string{"new.example"}}, nil, a).IsZero() {
+			t.Fatal("other hosts wait for a failure that is none of theirs")
+		}
+	})
+}
