@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-func selfSigned(t *testing.T, name string) (*ServerKey, []byte) {
+func selfSigned(t testing.TB, name string) (*ServerKey, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
