@@ -37,6 +37,7 @@ type flags struct {
 	TrafficManagers   int    `help:"Number of traffic managers. Each has a controller; one of these writes." default:"3"`
 	ReplicateLate     bool   `help:"Let traffic managers replicate as real ones do, 5 to 20 s after a change; otherwise a change is on all of them at once."`
 	Controller        bool   `help:"Run the controllers too." default:"true" negatable:""`
+	Authority         bool   `help:"Run a certificate authority too, Pebble, for Ingresses with use-lets-encrypt." default:"true" negatable:""`
 	Strict            bool   `help:"Let the traffic managers refuse what a real one accepts although it can't work (dangling references, rules that don't compile)." default:"true" negatable:""`
 	Dir               string `help:"Folder for the kubeconfig and the controllers' log; empty: a new one, removed at the end." type:"path"`
 
@@ -105,36 +106,35 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 		fmt.Fprintf(out, "  %5.2f s  %s\n", time.Since(begin).Seconds(), text)
 	}
 	fmt.Fprintln(out, "vtm-ingress sandbox: starting")
+	var authority *sandbox.ACMEOptions
+	if f.Authority {
+		authority = &sandbox.ACMEOptions{}
+	}
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: outside.Real(), Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Addresses:         f.Addresses,
 		KubernetesVersion: f.KubernetesVersion, Nodes: f.Nodes, Strict: f.Strict, Images: images, Progress: progress,
-		TrafficManagers: f.TrafficManagers, ReplicateLate: f.ReplicateLate,
+		TrafficManagers: f.TrafficManagers, ReplicateLate: f.ReplicateLate, ACME: authority,
 	})
 	if err != nil {
 		return err
 	}
 	defer box.Close()
 
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(kubeconfig, box.Kubernetes.Kubeconfig(), 0o600); err != nil {
-		return err
-	}
-	if f.Dir != "" {
-		defer os.Remove(kubeconfig)
+	for _, file := range files(box) {
+		path := filepath.Join(dir, file.name)
+		if err := os.WriteFile(path, file.content, 0o600); err != nil {
+			return err
+		}
+		if f.Dir != "" {
+			defer os.Remove(path)
+		}
 	}
 
 	var ended <-chan error
 	if f.Controller {
-		certificates := filepath.Join(dir, "vtm-ca.pem")
-		if err := os.WriteFile(certificates, box.RESTCertificates(), 0o600); err != nil {
-			return err
-		}
-		if f.Dir != "" {
-			defer os.Remove(certificates)
-		}
 		log := filepath.Join(dir, "controller.log")
-		started, err := startControllers(ctx, box, certificates, log)
+		started, err := startControllers(ctx, box, dir, log)
 		if err != nil {
 			return err
 		}
@@ -143,11 +143,11 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 		progress(fmt.Sprintf("%d controller(s), their log in %s", f.TrafficManagers, log))
 	}
 	fmt.Fprintf(out, "ready after %.2f s\n", time.Since(begin).Seconds())
-	printCommands(out, f, box, kubeconfig)
+	printCommands(out, f, box, dir)
 
 	mappings := time.NewTicker(200 * time.Millisecond)
 	defer mappings.Stop()
-	told := map[netip.Addr]bool{helloAddress: true}
+	told := map[netip.Addr]bool{helloAddress: true, secureAddress: true}
 	for {
 		select {
 		case <-ctx.Done():
@@ -160,6 +160,27 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 			tellMappings(out, box, told)
 		}
 	}
+}
+
+// The files that the sandbox makes in its folder.
+const (
+	kubeconfigFile = "kubeconfig"
+	restFile       = "vtm-ca.pem"    // by which the REST API's certificates are verified
+	directoryFile  = "acme-ca.pem"   // by which the certificate authority's own is
+	rootsFile      = "acme-root.pem" // by which clients verify what it issues
+)
+
+type file struct {
+	name    string
+	content []byte
+}
+
+func files(box *sandbox.Sandbox) []file {
+	all := []file{{kubeconfigFile, box.Kubernetes.Kubeconfig()}, {restFile, box.RESTCertificates()}}
+	if a := box.Certificates; a != nil {
+		all = append(all, file{directoryFile, a.TrustPEM()}, file{rootsFile, a.RootsPEM()})
+	}
+	return all
 }
 
 // tellMappings prints the addresses that have come into use and are not told yet.
@@ -205,7 +226,7 @@ type controllers struct {
 
 // startControllers runs the controllers as they would run beside this process. It
 // returns when all are ready: one writes, the others stand by.
-func startControllers(ctx context.Context, box *sandbox.Sandbox, certificates, logPath string) (_ *controllers, err error) {
+func startControllers(ctx context.Context, box *sandbox.Sandbox, dir, logPath string) (_ *controllers, err error) {
 	endpoints := box.RESTEndpoints()
 	c := &controllers{ended: make(chan error, len(endpoints))}
 	if c.log, err = os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
@@ -221,15 +242,23 @@ func startControllers(ctx context.Context, box *sandbox.Sandbox, certificates, l
 	log := slog.New(slog.NewTextHandler(c.log, nil))
 	var statuses []*controller.Status
 	for i, member := range endpoints {
-		settings, err := config.Load(config.Sources{Environment: []string{
+		environment := []string{
 			"VTM_INGRESS_ENABLE_INGCTRL=true",
 			"VTM_INGRESS_VTM_ENDPOINTS=" + strings.Join(endpoints, ","),
 			"VTM_INGRESS_VTM_MEMBER=" + member,
 			"VTM_INGRESS_VTM_USERNAME=" + sandbox.ControllerUser,
 			"VTM_INGRESS_VTM_PASSWORD=" + sandbox.Password,
-			"VTM_INGRESS_VTM_CA_FILE=" + certificates,
+			"VTM_INGRESS_VTM_CA_FILE=" + filepath.Join(dir, restFile),
 			"VTM_INGRESS_VTM_VERBOSE=true",
-		}})
+		}
+		if box.Certificates != nil {
+			environment = append(environment,
+				"VTM_INGRESS_ACME_DIRECTORY="+box.Certificates.DirectoryURL(),
+				"VTM_INGRESS_ACME_CA_FILE="+filepath.Join(dir, directoryFile),
+				"VTM_INGRESS_ACME_TERMS_AGREED=true",
+			)
+		}
+		settings, err := config.Load(config.Sources{Environment: environment})
 		if err != nil {
 			return nil, fmt.Errorf("settings of the controllers: %w", err)
 		}
@@ -271,12 +300,15 @@ func (c *controllers) stop() {
 	c.log.Close()
 }
 
-// helloAddress is the Ingress's address in examples/hello.yaml.
-var helloAddress = netip.MustParseAddr("10.0.2.223")
+// The Ingresses' addresses in examples/hello.yaml and examples/certificate.yaml.
+var (
+	helloAddress  = netip.MustParseAddr("10.0.2.223")
+	secureAddress = netip.MustParseAddr("10.0.2.224")
+)
 
 // printCommands prints what to try, so that each line works when it is copied into
 // a terminal in whatever folder.
-func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, kubeconfig string) {
+func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, dir string) {
 	kubectl, hint := "kubectl", ""
 	if _, err := exec.LookPath(kubectl); err != nil {
 		kubectl = absolute("bin/kubectl")
@@ -285,6 +317,14 @@ func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, kubeconfig stri
 		}
 	}
 	hello := box.AddressMap.Map(helloAddress)
+	secure := ""
+	if at := box.AddressMap.Map(secureAddress); box.Certificates != nil && f.Controller {
+		secure = fmt.Sprintf(`  %[1]s apply -f %[2]s
+  curl -s --retry 10 --retry-delay 1 --retry-all-errors --cacert %[3]s --connect-to secure.example:443:%[4]s https://secure.example/
+  %[1]s describe secret secure-certificate
+  %[1]s delete -f %[2]s
+`, kubectl, absolute("examples/certificate.yaml"), filepath.Join(dir, rootsFile), netip.AddrPortFrom(at, bindablePort(at, 443)))
+	}
 	fmt.Fprintf(out, `%[7]s
   export KUBECONFIG=%[1]s
   %[2]s get nodes
@@ -295,7 +335,7 @@ func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, kubeconfig stri
   %[2]s describe ingress hello
   %[2]s scale deployment/hello --replicas=3
   %[2]s rollout restart deployment/hello
-  %[2]s delete -f %[8]s
+%[14]s  %[2]s delete -f %[8]s
 
   The traffic managers' REST API, user %[4]s, password %[5]s:
   curl -sk -u %[4]s:%[5]s %[6]s/api/tm/8.3/config/active/virtual_servers
@@ -309,9 +349,9 @@ func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, kubeconfig stri
   %[11]s is %[3]s here. Others are told when they come into use.
 
 Ctrl-C ends everything and leaves nothing behind.
-`, kubeconfig, kubectl, hello, sandbox.AdminUser, sandbox.Password, box.RESTEndpoints()[0], hint,
+`, filepath.Join(dir, kubeconfigFile), kubectl, hello, sandbox.AdminUser, sandbox.Password, box.RESTEndpoints()[0], hint,
 		absolute("examples/hello.yaml"), netip.AddrPortFrom(hello, bindablePort(hello, 80)), f.Addresses.Mapped, helloAddress,
-		box.TrafficManagers.Info()[0].Control, adminPages(box))
+		box.TrafficManagers.Info()[0].Control, adminPages(box), secure)
 }
 
 // adminPages lists the URLs of all members' admin pages, a line for each.

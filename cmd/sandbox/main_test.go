@@ -125,6 +125,10 @@ var promises = []struct {
 	{"kubectl describe ingress", regexp.MustCompile(`Programmed .*served on 10\.0\.2\.223:80`), true},
 	{"kubectl scale", regexp.MustCompile(`deployment.apps/hello scaled`), false},
 	{"kubectl rollout restart", regexp.MustCompile(`deployment.apps/hello restarted`), false},
+	{"kubectl apply", regexp.MustCompile(`ingress.networking.k8s.io/secure created`), false},
+	{"curl -s --retry", regexp.MustCompile(`"pod": "hello-`), false},
+	{"kubectl describe secret", regexp.MustCompile(`(?s)Type: +kubernetes.io/tls.*tls.crt`), false},
+	{"kubectl delete", regexp.MustCompile(`ingress.networking.k8s.io "secure" deleted`), false},
 	{"kubectl delete", regexp.MustCompile(`ingress.networking.k8s.io "hello" deleted`), false},
 	{"curl -sk -u", regexp.MustCompile(`^{"children":\[({"name":"k8s_event-log"[^}]*})?\]}`), true}, // nothing is left but what takes log lines
 	{"curl -s http", regexp.MustCompile(`(?s)"name": "vtm-1".*"state": "working"`), false},
@@ -174,7 +178,7 @@ func TestThePrintedCommandsWorkAndNoRequestIsLost(t *testing.T) {
 			}
 			t.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 			at := addresses(t)
-			box := startSandbox(t, flags{Nodes: 3, TrafficManagers: 3, Controller: true, Strict: true, Addresses: at})
+			box := startSandbox(t, flags{Nodes: 3, TrafficManagers: 3, Controller: true, Authority: true, Strict: true, Addresses: at})
 			sh := &shell{t: t, env: append(os.Environ(), "HOME="+home)}
 
 			var load *load
@@ -187,7 +191,7 @@ func TestThePrintedCommandsWorkAndNoRequestIsLost(t *testing.T) {
 					t.Fatalf("nobody knows what %q promises", command)
 				}
 				promise := promises[i-1]
-				if strings.HasPrefix(command, "kubectl delete") {
+				if strings.HasPrefix(command, "kubectl delete") && strings.HasSuffix(command, "/hello.yaml") {
 					// The pods that were replaced go on for their drain time.
 					sh.expect("kubectl get pods -o name | wc -l", regexp.MustCompile(`^3\s*$`), true)
 					load.end()
