@@ -99,6 +99,7 @@ type DataPlane struct {
 	importers   map[string]map[string]bool // library -> rules that import it
 	libraries   trafficscript.Libraries
 	endpoints   map[place]*endpoint
+	draining    []*socket // of UDP: their flows end, nobody else is served
 	generations map[*generation]struct{}
 	uses        usage
 }
@@ -384,6 +385,7 @@ func (d *DataPlane) Close() {
 			e.socket.close()
 		}
 	}
+	d.endDraining(func(*socket) bool { return true })
 	waits := []<-chan struct{}{d.dials.close()}
 	for g := range d.generations {
 		g.close()

@@ -46,7 +46,9 @@
 //   - Of passed-through TLS, request rules see the ClientHello alone.
 //   - send_close_alerts of a virtual server is for HTTP/1 and streams: HTTP/2 always
 //     ends with an alert.
-//   - Deleted and disabled virtual servers let requests end within 30 s.
+//   - Deleted and disabled virtual servers let requests and flows end within 30 s. A
+//     socket of UDP stays bound for its flows until another virtual server needs the
+//     port, or another machine the address.
 //
 // # Files
 //

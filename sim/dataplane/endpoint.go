@@ -169,6 +169,7 @@ func (d *DataPlane) resolve(changed map[place]bool) {
 		order = append(order, at)
 	}
 	slices.SortFunc(order, place.compare)
+	d.endDraining(func(s *socket) bool { return d.lowered(s.at.Addr()) })
 	servers := make(map[string]*vserver)
 	for _, at := range order {
 		e := d.endpoints[at]
@@ -179,7 +180,11 @@ func (d *DataPlane) resolve(changed map[place]bool) {
 		if len(e.claims) == 0 {
 			if e.socket != nil {
 				e.socket.owner.Load().up--
-				e.socket.close()
+				if d.lowered(at.Addr()) || !e.socket.drain() {
+					e.socket.close()
+				} else {
+					d.draining = append(d.draining, e.socket)
+				}
 			}
 			delete(d.endpoints, at)
 		}
@@ -218,6 +223,10 @@ func (d *DataPlane) bind(e *endpoint) {
 		return
 	}
 	told := e.err != nil
+	if e.at.udp {
+		// Who listens goes before what only drains.
+		d.endDraining(func(s *socket) bool { return s.at.Port() == e.at.Port() })
+	}
 	if e.socket, e.err = d.listen(e.at, owner.server); e.err != nil {
 		if !told {
 			d.event(Event{Level: "SERIOUS", Section: "vservers/" + owner.server.name, Tag: "confmod",
@@ -230,6 +239,39 @@ func (d *DataPlane) bind(e *endpoint) {
 		return
 	}
 	owner.server.up++
+}
+
+// lowered tells whether an address is of a Traffic IP Group and not raised here:
+// another machine may be about to bind it. The caller holds d.mu.
+func (d *DataPlane) lowered(a netip.Addr) bool {
+	named := false
+	for _, g := range d.groups {
+		if slices.Contains(d.raised(g), a) {
+			return false
+		}
+		named = named || slices.ContainsFunc(g.IPAddresses, func(text string) bool {
+			ip, err := netip.ParseAddr(text)
+			return err == nil && ip.Unmap() == a
+		})
+	}
+	return named
+}
+
+// endDraining closes those sockets that only drain for which needed holds, and
+// forgets those that have ended. The caller holds d.mu.
+func (d *DataPlane) endDraining(needed func(*socket) bool) {
+	d.draining = slices.DeleteFunc(d.draining, func(s *socket) bool {
+		select {
+		case <-s.done:
+			return true
+		default:
+		}
+		if !needed(s) {
+			return false
+		}
+		s.close()
+		return true
+	})
 }
 
 // rebindEvery is the pause between attempts to bind what could not be bound: the
@@ -336,6 +378,11 @@ func (s *socket) ended(err error) bool {
 	s.d.options.Log.Warn("cannot accept a connection", "address", s.at.String(), "error", err)
 	return !sleep(s.d.ctx, s.d.options.World.Clock(), 10*time.Millisecond)
 }
+
+// drain lets the flows of a socket of UDP end, and the socket with the last of them;
+// false when there is nothing to wait for. Connections of TCP need no socket that
+// listens.
+func (s *socket) drain() bool { return s.udp != nil && s.udp.drain() }
 
 // close stops listening and returns when the socket is free to be bound again.
 func (s *socket) close() {

@@ -33,7 +33,7 @@ type udpSocket struct {
 	mu     sync.Mutex // guards all below
 	flows  map[netip.AddrPort]*udpFlow
 	open   map[*udpFlow]struct{} // those, and the flows of one datagram each
-	closed bool
+	closed bool                  // no new flows; closes when open is empty
 }
 
 // udpFlow is what one client sends and gets until the flow ends: the connection of
@@ -92,6 +92,15 @@ func (u *udpSocket) take(v *vserver, from netip.AddrPort, b []byte) (begun *udpF
 	return begun
 }
 
+// drain begins no new flow and closes the socket when the last one ends; false when
+// there is none.
+func (u *udpSocket) drain() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = len(u.open) > 0
+	return u.closed
+}
+
 // close ends the socket and its flows: nobody could answer their clients.
 func (u *udpSocket) close() {
 	u.mu.Lock()
@@ -119,6 +128,9 @@ func (f *udpFlow) forget(quiet bool) bool {
 	delete(u.open, f)
 	if u.flows[f.from] == f {
 		delete(u.flows, f.from)
+	}
+	if u.closed && len(u.open) == 0 {
+		u.conn.Close()
 	}
 	return true
 }

@@ -365,3 +365,88 @@ func TestAFloodOfDatagramsIsBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestFlowsOfADeletedVirtualServerDrain(t *testing.T) {
+	const at = "10.9.0.1:53"
+	unlimited := func(v *VirtualServer, _ *Pool) { v.UDP.Responses = -1 }
+	// begin has a flow of client c when its virtual server is deleted.
+	begin := func(t *testing.T, d *DataPlane, w outside.World) udpClient {
+		c := newUDPClient(t, w, "c", at)
+		if got := c.ask("x"); got != "n0 x" {
+			t.Errorf("got %q", got)
+		}
+		d.Apply(Update{VirtualServers: map[string]*VirtualServer{"v": nil}})
+		return c
+	}
+	listen := func(w outside.World) error {
+		conn, err := w.ListenPacket("another", "udp", at)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	t.Run("until nothing moves", func(t *testing.T) {
+		inUDPBubble(t, unlimited, nil, func(t *testing.T, d *DataPlane, w outside.World) {
+			c := begin(t, d, w)
+			time.Sleep(5 * time.Second)
+			if got := c.ask("y"); got != "n0 y" {
+				t.Errorf("the flow got %q of its node", got)
+			}
+			other := newUDPClient(t, w, "d", at)
+			io.WriteString(other, "x")
+			if got := other.next(time.Second); got != "" {
+				t.Errorf("a new client got %q", got)
+			}
+			if listen(w) == nil {
+				t.Error("the port is free while a flow uses it")
+			}
+			time.Sleep(8 * time.Second)
+			if err := listen(w); err != nil {
+				t.Errorf("the last flow has ended: %v", err)
+			}
+		})
+	})
+	t.Run("for 30 s at most", func(t *testing.T) {
+		inUDPBubble(t, unlimited, nil, func(t *testing.T, d *DataPlane, w outside.World) {
+			c := begin(t, d, w)
+			for range 5 {
+				time.Sleep(5 * time.Second)
+				if got := c.ask("y"); got != "n0 y" {
+					t.Errorf("the flow got %q of its node", got)
+				}
+			}
+			time.Sleep(6 * time.Second)
+			if err := listen(w); err != nil {
+				t.Errorf("after 31 s: %v", err)
+			}
+		})
+	})
+	t.Run("until the port is needed", func(t *testing.T) {
+		inUDPBubble(t, unlimited, nil, func(t *testing.T, d *DataPlane, w outside.World) {
+			c := begin(t, d, w)
+			d.Apply(Update{VirtualServers: map[string]*VirtualServer{"next": aUDPServer(53, "app")}})
+			if s := d.State(); len(s.Errors) > 0 {
+				t.Errorf("the next virtual server: %v", s.Errors)
+			}
+			if got := c.ask("y"); got != "n1 y" {
+				t.Errorf("the next virtual server answered %q", got)
+			}
+		})
+	})
+	t.Run("until the address moves", func(t *testing.T) {
+		inUDPBubble(t, func(v *VirtualServer, p *Pool) {
+			unlimited(v, p)
+			v.ListenOnAny, v.ListenOnTrafficIPs = false, []string{"g"}
+		}, nil, func(t *testing.T, d *DataPlane, w outside.World) {
+			group := func(machine string) Update {
+				return Update{TrafficIPGroups: map[string]*TrafficIPGroup{"g": {Enabled: true, IPAddresses: []string{"10.9.0.1"}, Machines: []string{machine}}}}
+			}
+			d.Apply(group("vtm-1"))
+			begin(t, d, w)
+			d.Apply(group("vtm-2"))
+			if err := listen(w); err != nil {
+				t.Errorf("the address is no longer this machine's: %v", err)
+			}
+		})
+	})
+}
