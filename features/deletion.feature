@@ -86,6 +86,22 @@ Feature: Deletion
     When I apply an Ingress "web" of class "vtm" for host "web.example" to Service "web" at 10.0.2.223
     Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
 
+  Scenario: An Ingress that left us while no controller ran loses the address that we wrote
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And the IngressClass "nginx" of controller "k8s.io/ingress-nginx"
+    And I apply an Ingress "web" for host "web.example" to Service "web" at shared address 10.0.2.223
+    And I apply an Ingress "stays" for host "stays.example" to Service "web" at shared address 10.0.2.223
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And Ingress "web" has the address 10.0.2.223 with port 80 in its status
+    And Ingress "stays" has the address 10.0.2.223 with port 80 in its status
+    When the controller stops
+    And I apply an Ingress "web" of class "nginx" for host "web.example" to Service "web" at 10.0.2.223
+    And the controller runs
+    Then Ingress "web" loses its address in its status
+    And "http://web.example/" at 10.0.2.223 is answered with status 404
+    And Ingress "stays" has the address 10.0.2.223 with port 80 in its status
+
   Scenario: When most Ingresses are gone, Kubernetes is asked a second time before they go
     Given the controller runs
     And a Deployment "web" with 1 pod behind a NodePort Service
@@ -141,3 +157,33 @@ Feature: Deletion
     And Ingress "web" has no address in its status
     When the IngressClass "vtm" of this controller
     Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
+  Scenario: The default IngressClass goes: those that name no class are told
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply
+      """
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: web
+        annotations:
+          vtm.pulsesecure.net/ip-address: "10.0.2.223"
+      spec:
+        defaultBackend: {service: {name: web, port: {number: 80}}}
+      """
+    When I apply
+      """
+      apiVersion: networking.k8s.io/v1
+      kind: IngressClass
+      metadata:
+        name: usual
+        annotations:
+          ingressclass.kubernetes.io/is-default-class: "true"
+      spec:
+        controller: pulsesecure.net/vtm-ingress-controller
+      """
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    When I delete the IngressClass "usual"
+    Then Ingress "web" has a warning "IngressClassMissing" that names "usual"
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"

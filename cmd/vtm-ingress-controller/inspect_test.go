@@ -43,7 +43,7 @@ func newSystem(t *testing.T, settings string) *system {
 	s := &system{Env: env, kubernetes: client, dir: t.TempDir()}
 	kubeconfig := s.file(t, "kubeconfig", string(env.Kubeconfig()))
 	text := "k8s_config_path: " + kubeconfig + "\n"
-	if settings != "" {
+	if settings != "" && !strings.Contains(settings, "event_log_relay") {
 		text += "event_log_relay: false\n"
 	}
 	for _, key := range []string{"vtm_endpoints", "vtm_username", "vtm_password", "vtm_verify_ssl_cert"} {
@@ -118,7 +118,7 @@ endpoints: [{addresses: [10.244.1.2], nodeName: node-1, conditions: {ready: true
 `
 
 func TestPlanShowsWhatManifestsWouldChangeAndChangesNothing(t *testing.T) {
-	s := newSystem(t, "")
+	s := newSystem(t, "event_log_relay: false\n")
 	manifests := s.file(t, "web.yaml", class+"---\n"+web)
 	if out, _ := s.run(t, 0, "plan"); !strings.HasPrefix(out, "no changes\n") {
 		t.Errorf("an empty cluster: %s", out)
@@ -324,4 +324,10 @@ func TestHealthIsThatOfTheControllerOfThisMachine(t *testing.T) {
 	}
 	stop()
 	<-done
+}
+
+func TestThePlanHasWhatTakesLogLinesBeforeItIsThere(t *testing.T) {
+	s := newSystem(t, "event_log_relay: true\n")
+	out, _ := s.run(t, 1, "plan")
+	holds(t, out, "create ssl/server_keys/k8s_event-log", "create virtual_servers/k8s_event-log")
 }

@@ -66,9 +66,14 @@ func Look(ctx context.Context, o Options) (*View, error) {
 	if len(o.Manifests) > 0 {
 		v.Snapshot = lay(o, v.Snapshot, observed)
 	}
+	// Used where the traffic manager has none yet: the controller will make another one.
+	selfSigned, err := reconcile.NewSelfSigned(o.World, o.Actor+"/self-signed")
+	if err != nil {
+		return nil, err
+	}
 	v.Result = translate.New().Translate(translate.Input{
 		Snapshot: v.Snapshot, Settings: o.Settings,
-		Appliance: observed.Appliance, Programmed: observed.Programmed(), Relay: o.Relay,
+		Appliance: observed.Appliance, Programmed: observed.Programmed(), SelfSigned: selfSigned, Relay: o.Relay,
 	})
 	v.Plan = reconcile.Diff(v.Result.Desired, observed, nil)
 	return v, nil

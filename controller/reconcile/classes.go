@@ -98,16 +98,21 @@ func (l *Loop) keepClasses(snapshot *kube.Snapshot) *kube.Snapshot {
 	return &out
 }
 
-// tellGone warns the owners of the Ingresses that name a class which is gone. Those
-// that have it as the cluster's default are told by the log alone.
+// tellGone warns the owners of the Ingresses of a class which is gone: of those that
+// name it, and, if it was the cluster's only default, of those that name none.
 func (l *Loop) tellGone(snapshot *kube.Snapshot, class *networkingv1.IngressClass) {
 	if class.Spec.Controller != translate.ControllerName {
 		return
 	}
 	text := fmt.Sprintf("IngressClass %s is gone: what serves stays as it is for %s, then it is taken away: create the class again, or name another", class.Name, classGrace)
 	l.o.Log.Warn(text)
+	wasDefault := translate.IsDefault(class)
+	for _, other := range snapshot.Classes {
+		wasDefault = wasDefault && !translate.IsDefault(other)
+	}
 	for key, ingress := range snapshot.Ingresses {
-		if name := ingress.Spec.IngressClassName; name != nil && *name == class.Name {
+		name := ingress.Spec.IngressClassName
+		if name != nil && *name == class.Name || wasDefault && translate.Unclassed(ingress) {
 			l.notices[key] = append(l.notices[key], translate.Reason{Code: "IngressClassMissing", Message: text})
 			l.untold.add(key)
 		}

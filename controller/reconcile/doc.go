@@ -10,7 +10,8 @@
 // What is pure stands in files of its own, without clock, log, network or the
 // order of maps: references.go, plan.go, diff.go, brake.go, gate.go. glance.go is about
 // what the traffic manager itself says is wrong, and what others changed there; classes.go
-// keeps IngressClasses that are gone for a minute. The Loop is
+// keeps IngressClasses that are gone for a minute; starting.go keeps back what passes while
+// Pods start; left.go is about Ingresses that left while no instance ran. The Loop is
 // one goroutine; only while it applies a stage do several act, and they share
 // nothing but what Loop.mu guards.
 package reconcile

@@ -86,6 +86,8 @@ type Loop struct {
 	latest     *Round                            // nil: there was none
 	glances    glances
 	classes    goneClasses
+	served     *served // nil: told already, or not read yet
+	servedTerm int     // the term in which served was read
 	// notices are to be told of Ingresses besides their verdicts; retell says that
 	// all are told of once more, since somebody may have changed their status.
 	notices  map[types.NamespacedName][]translate.Reason
@@ -140,7 +142,7 @@ func New(o Options) *Loop {
 		waits:      map[vtm.ID]string{},
 	}
 	var err error
-	if l.selfSigned, err = newSelfSigned(o.World, o.Actor+"/self-signed"); err != nil {
+	if l.selfSigned, err = NewSelfSigned(o.World, o.Actor+"/self-signed"); err != nil {
 		o.Log.Error("shared addresses have no certificate for hosts without one: set default_certificate", "error", err)
 	}
 	l.lookAtAll()
@@ -409,6 +411,9 @@ func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot) bool {
 		l.trouble = nil
 	}
 	l.use(observed, snapshot)
+	if permit, writing := l.o.Lease.Permit(); writing && permit.Term != l.servedTerm {
+		l.served, l.servedTerm = servedOf(observed), permit.Term
+	}
 	l.readReplication(ctx)
 	if l.glances.at.IsZero() {
 		l.glances.at = l.now().Add(afterReplication)

@@ -105,6 +105,7 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 		}
 		entries = append(entries, report.Entry{Ingress: ingress, Verdict: shown, Live: now.live, Problems: now.problems, Notices: l.notices[name]})
 	}
+	entries = append(entries, l.left(snapshot, result)...)
 	l.untold = touched[types.NamespacedName]{keys: waiting}
 	l.retell = false
 	clear(l.notices)

@@ -18,9 +18,9 @@ import (
 // verify it anyway, so that there is no use in renewing it.
 const selfSignedLife = 20 * 365 * 24 * time.Hour
 
-// newSelfSigned makes the certificate that clients of shared addresses get who name
+// NewSelfSigned makes the certificate that clients of shared addresses get who name
 // a host that no Ingress has one for. All chance in it is the World's.
-func newSelfSigned(world outside.World, name string) (*translate.KeyPair, error) {
+func NewSelfSigned(world outside.World, name string) (*translate.KeyPair, error) {
 	random := world.Rand(name)
 	key, err := outside.NewKey(random)
 	if err != nil {

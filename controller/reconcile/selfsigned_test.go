@@ -10,7 +10,7 @@ import (
 )
 
 func TestASelfSignedCertificateIsOneThatServersCanUse(t *testing.T) {
-	pair, err := newSelfSigned(outside.Real(), "test")
+	pair, err := NewSelfSigned(outside.Real(), "test")
 	if err != nil {
 		t.Fatal(err)
 	}

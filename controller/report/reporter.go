@@ -58,6 +58,9 @@ type Entry struct {
 	Ingress *networkingv1.Ingress
 	// Verdict of the translation; nil if the Ingress is not ours any more.
 	Verdict *translate.Verdict
+	// Left are, of one that is not ours any more, addresses that an earlier process
+	// may have written into its status.
+	Left map[string]bool
 	// Live says that all it needs is on the traffic manager.
 	Live bool
 	// Problems say why it isn't live, as far as that is known.

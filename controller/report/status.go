@@ -64,7 +64,7 @@ func wanted(entry Entry, now points, ours map[string]bool) points {
 	case entry.Verdict == nil:
 		// Whoever serves it next may have written already.
 		return slices.DeleteFunc(slices.Clone(now), func(p networkingv1.IngressLoadBalancerIngress) bool {
-			return p.Hostname == "" && ours[p.IP]
+			return p.Hostname == "" && (ours[p.IP] || entry.Left[p.IP])
 		})
 	case entry.Verdict.Outcome == translate.Rejected:
 		return nil

@@ -36,13 +36,25 @@ func newClasses(all map[string]*networkingv1.IngressClass, settings *config.Sett
 			continue
 		}
 		c.ours = append(c.ours, name)
-		c.hasDefault = c.hasDefault || class.Annotations[annIsDefault] == "true"
+		c.hasDefault = c.hasDefault || IsDefault(class)
 	}
 	return c
 }
 
 func (c classes) equal(d classes) bool {
 	return c.hasDefault == d.hasDefault && slices.Equal(c.ours, d.ours)
+}
+
+// IsDefault reports whether a class is the cluster's default.
+func IsDefault(class *networkingv1.IngressClass) bool {
+	return class.Annotations[annIsDefault] == "true"
+}
+
+// Unclassed reports whether an Ingress names no class, so that it has the cluster's
+// default.
+func Unclassed(ingress *networkingv1.Ingress) bool {
+	_, annotated := ingress.Annotations[annClass]
+	return ingress.Spec.IngressClassName == nil && !annotated
 }
 
 // own reports whether an Ingress is ours. The field goes before the annotation;
