@@ -17,6 +17,23 @@ Feature: Mistakes are told where their owner looks, and heal by themselves
     Then "http://early.example/" at 10.0.2.240 is answered by a pod of Deployment "later"
     And "http://good.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
 
+  @needs-fake-time
+  Scenario: Pods that are just starting are no mistake
+    When a Deployment "slow" with 0 pods behind a NodePort Service
+    And I apply an Ingress "slow" for host "slow.example" to Service "slow" at 10.0.2.240
+    Then Ingress "slow" has the address 10.0.2.240 with port 80 in its status
+    And Ingress "slow" has no Event
+    When I scale Deployment "slow" to 1
+    Then "http://slow.example/" at 10.0.2.240 is answered by a pod of Deployment "slow"
+    And Ingress "slow" has an Event "Programmed"
+    And the controller has not logged "no ready endpoints"
+
+  @needs-fake-time
+  Scenario: Pods that do not come are told after a while
+    When a Deployment "slow" with 0 pods behind a NodePort Service
+    And I apply an Ingress "slow" for host "slow.example" to Service "slow" at 10.0.2.240
+    Then Ingress "slow" has a warning "NoReadyEndpoints" that names "slow"
+
   Scenario: A Service that is not a NodePort
     Given a Deployment "inner" with 1 pod behind a ClusterIP Service
     When I apply an Ingress "inner" for host "inner.example" to Service "inner" at 10.0.2.240

@@ -58,6 +58,7 @@ type told struct {
 	since    time.Time          // when this verdict was first seen
 	live     bool
 	problems []translate.Reason
+	grown    bool // it was Complete once: see starting
 }
 
 // tell reports each Ingress whose verdict or whose state on the traffic manager
@@ -83,10 +84,16 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			continue
 		}
 		shown := l.withState(verdict)
-		now := &told{verdict: verdict, reasons: shown.Reasons, since: seen}
+		now := &told{verdict: verdict, since: seen, grown: before != nil && before.grown || verdict.Outcome == translate.Complete}
 		if before != nil && before.verdict == verdict {
 			now.since = before.since
 		}
+		var again time.Time
+		if shown, again = l.starting(shown, snapshot, now); !again.IsZero() {
+			waiting[name] = struct{}{}
+			l.wakeAt(again)
+		}
+		now.reasons = shown.Reasons
 		now.live, now.problems = l.outcome(verdict, result, problem)
 		if !now.live && verdict.Outcome != translate.Rejected {
 			waiting[name] = struct{}{}

@@ -113,8 +113,12 @@ func (r *resolution) chooseNodes(what string, service *corev1.Service, port *cor
 	r.nodes = endpoints(addrs, uint16(port.NodePort))
 }
 
+// NoReadyEndpoints is the code of the one reason that passes by itself while Pods
+// start.
+const NoReadyEndpoints = "NoReadyEndpoints"
+
 func (r *resolution) noEndpoints(what string) {
-	r.findings.add(degrading, "NoReadyEndpoints", "%s has no ready endpoints: check that Pods match its selector and are ready", what)
+	r.findings.add(degrading, NoReadyEndpoints, "%s has no ready endpoints: check that Pods match its selector and are ready", what)
 }
 
 // servicePort finds the port that an Ingress names: TCP's where one number is
