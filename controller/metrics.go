@@ -156,7 +156,7 @@ func (m *metrics) judge(r reconcile.Round) map[translate.Outcome]int {
 			m.counts[old]--
 			delete(m.outcomes, name)
 		}
-		if v := r.Result.Verdicts[name]; v != nil {
+		if v := r.Says.Of(r.Result.Verdicts[name]); v != nil {
 			m.outcomes[name] = v.Outcome
 			m.counts[v.Outcome]++
 		}

@@ -214,7 +214,8 @@ func TestOneIngressIsExplainedAndAllIsCheckedCleanedUpAndAdopted(t *testing.T) {
 	s.served(t)
 
 	out, _ := s.run(t, 0, "explain", "web")
-	holds(t, out, "Ingress default/web: programmed", "10.0.2.223, ports 80", "virtual_servers/k8s_10.0.2.223_80_", ": as it should be")
+	holds(t, out, "Ingress default/web: programmed", "10.0.2.223, ports 80", "virtual_servers/k8s_10.0.2.223_80_", ": as it should be",
+		"Routes on port 80, in the order in which they are tried:\n", "of any Ingress, goes to Service default/web, port 80 (nodes ")
 	if _, stderr := s.run(t, 1, "explain", "shop/none"); !strings.Contains(stderr, "Ingress shop/none: there is none") {
 		t.Errorf("%s", stderr)
 	}

@@ -3,10 +3,12 @@ package inspect
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"vtm-ingress/controller/translate"
 	"vtm-ingress/controller/vtm"
 )
 
@@ -21,7 +23,7 @@ func (v *View) Explain(name types.NamespacedName) (string, error) {
 		return "", fmt.Errorf("Ingress %s: %w", name, ErrNoIngress)
 	}
 	var b strings.Builder
-	verdict := v.Result.Verdicts[name]
+	verdict := v.Says.Of(v.Result.Verdicts[name])
 	if verdict == nil {
 		fmt.Fprintf(&b, "Ingress %s: not ours: its class is not one of this controller's, and nothing is done about it\n", name)
 		return b.String(), nil
@@ -58,15 +60,63 @@ func (v *View) Explain(name types.NamespacedName) (string, error) {
 		}
 		fmt.Fprintf(&b, "  %s: %s\n", id, state)
 	}
-	for _, id := range verdict.Resources {
-		rule := v.Result.Desired[id]
-		if rule == nil || id.Type != vtm.Rules || !strings.Contains(string(rule.Content), "pool.") {
-			continue
-		}
-		fmt.Fprintf(&b, "Routes, in the order in which they are tried, by %s:\n", id)
-		for line := range strings.Lines(string(rule.Content)) {
-			b.WriteString("  | " + line)
-		}
+	if routing := v.Result.Routing(name); routing != nil {
+		tellRouting(&b, name, routing)
 	}
 	return b.String(), nil
+}
+
+// mentioned is how many other Ingresses are named at most.
+const mentioned = 5
+
+func tellRouting(b *strings.Builder, self types.NamespacedName, r *translate.Routing) {
+	if r.Passthrough {
+		fmt.Fprintf(b, "Connections to port %d are passed on as they come, to %s\n", r.Port, targetText(r.Default))
+		return
+	}
+	fmt.Fprintf(b, "Routes on port %d, in the order in which they are tried", r.Port)
+	if n := len(r.Older); n > 0 {
+		fmt.Fprintf(b, ", after those of the older Ingresses on it (%d):\n", n)
+		for _, other := range r.Older[:min(n, mentioned)] {
+			fmt.Fprintf(b, "     Ingress %s\n", other)
+		}
+		if n > mentioned {
+			fmt.Fprintf(b, "     and %d more\n", n-mentioned)
+		}
+	} else {
+		b.WriteString(":\n")
+	}
+	for i := range r.Routes {
+		route := &r.Routes[i]
+		host := "every host"
+		if route.Host != "" {
+			host = "host " + strconv.Quote(route.Host)
+		}
+		fmt.Fprintf(b, "  %d. %s, %s %q to %s", i+1, host, route.Kind, route.Path, targetText(&route.Target))
+		switch route.Covered {
+		case types.NamespacedName{}:
+		case self:
+			b.WriteString("; never used: another path of this Ingress takes all its requests")
+		default:
+			fmt.Fprintf(b, "; never used: Ingress %s takes all its requests", route.Covered)
+		}
+		b.WriteString("\n")
+	}
+	const rest = "  What no route on this port takes, of any Ingress, "
+	switch {
+	case r.DefaultOf != types.NamespacedName{}:
+		fmt.Fprintf(b, rest+"goes to the default backend of Ingress %s\n", r.DefaultOf)
+	case r.Default != nil:
+		fmt.Fprintf(b, rest+"goes to %s\n", targetText(r.Default))
+	default:
+		b.WriteString(rest + "gets 404\n")
+	}
+}
+
+func targetText(t *translate.Target) string {
+	nodes := "no nodes: 503"
+	if len(t.Nodes) > 0 {
+		nodes = "nodes " + strings.Join(t.Nodes, ", ")
+	}
+	return fmt.Sprintf("Service %s, port %s (%s)", t.Service, t.Port, nodes)
 }

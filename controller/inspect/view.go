@@ -44,6 +44,7 @@ type View struct {
 	Observed *reconcile.Observed
 	Result   *translate.Result
 	Plan     *reconcile.Plan
+	Says     reconcile.Says // empty too if it could not be asked
 }
 
 // Look reads everything once and changes nothing.
@@ -76,6 +77,11 @@ func Look(ctx context.Context, o Options) (*View, error) {
 		Appliance: observed.Appliance, Programmed: observed.Programmed(), SelfSigned: selfSigned, Relay: o.Relay,
 	})
 	v.Plan = reconcile.Diff(v.Result.Desired, observed, nil)
+	if state, err := o.Client.State(ctx); err != nil {
+		o.Log.Warn("the traffic manager's state can't be read, so that what it says is wrong is missing", "error", err)
+	} else {
+		v.Says, _ = reconcile.Diagnose(state, observed, o.Settings.ControllerID)
+	}
 	return v, nil
 }
 

@@ -43,8 +43,8 @@ type glances struct {
 	// followed by a glance; both zero: there was none. through is the member.
 	wrote, first time.Time
 	through      string
-	sick         map[vtm.ID][]string // what is said of each resource of ours, sorted
-	others       []string            // what concerns none of ours, sorted
+	sick         Says     // replaced, never changed
+	others       []string // what concerns none of ours, sorted
 }
 
 // wrote notes that changes were made just now: they are replicated first, then
@@ -112,18 +112,21 @@ func (l *Loop) glance(ctx context.Context) {
 	}
 }
 
-// diagnose finds out which resources of ours the words of the traffic manager
-// concern. Their exact form is the product's; names in them are looked for.
-func (l *Loop) diagnose(state vtm.State) {
-	g := &l.glances
-	sick := map[vtm.ID][]string{}
-	var others []string
+// Says are a traffic manager's own words about what is wrong, by the resource of
+// ours that they name; sorted.
+type Says map[vtm.ID][]string
+
+// Diagnose finds out which resources of ours a traffic manager's words concern.
+// Their exact form is the product's; names in them are looked for. others are the
+// words that concern none of ours, sorted.
+func Diagnose(state vtm.State, observed *Observed, controllerID string) (says Says, others []string) {
+	says = Says{}
 	for _, text := range slices.Concat(state.Errors, state.TIPErrors) {
 		concerned := false
-		for _, name := range namesIn(text, vtm.Prefix(l.o.Settings.ControllerID)) {
+		for _, name := range namesIn(text, vtm.Prefix(controllerID)) {
 			for _, t := range vtm.Types {
 				id := vtm.ID{Type: t, Name: name}
-				r := l.observed.Owned[id]
+				r := observed.Owned[id]
 				if r == nil {
 					continue
 				}
@@ -131,23 +134,32 @@ func (l *Loop) diagnose(state vtm.State) {
 				if t == vtm.Pools && !hasNodes(r) {
 					continue // its Ingress is told why
 				}
-				sick[id] = append(sick[id], text)
+				says[id] = append(says[id], text)
 			}
 		}
 		if !concerned {
 			others = append(others, text)
 		}
 	}
-	for id, texts := range sick {
+	for id, texts := range says {
 		slices.Sort(texts)
-		sick[id] = slices.Compact(texts)
+		says[id] = slices.Compact(texts)
 	}
+	slices.Sort(others)
+	return says, others
+}
+
+// diagnose tells what is new in the traffic manager's words.
+func (l *Loop) diagnose(state vtm.State) {
+	g := &l.glances
+	sick, others := Diagnose(state, l.observed, l.o.Settings.ControllerID)
 	for id := range union(sick, g.sick) {
 		if slices.Equal(sick[id], g.sick[id]) {
 			continue
 		}
 		for verdict := range l.users.of[id] {
 			l.untold.add(verdict.Ingress)
+			l.judged[verdict.Ingress] = struct{}{}
 		}
 	}
 	for _, id := range sortedIDs(sick) {
@@ -161,13 +173,22 @@ func (l *Loop) diagnose(state vtm.State) {
 			}
 		}
 	}
-	slices.Sort(others)
 	for _, text := range others {
 		if !slices.Contains(g.others, text) {
 			l.o.Log.Warn("the traffic manager says that something is wrong, which concerns nothing of ours", "says", text)
 		}
 	}
 	g.sick, g.others = sick, others
+}
+
+// forgetSays is for an instance that stands by: it does not ask.
+func (l *Loop) forgetSays() {
+	for id := range l.glances.sick {
+		for verdict := range l.users.of[id] {
+			l.judged[verdict.Ingress] = struct{}{}
+		}
+	}
+	l.glances.sick, l.glances.others = nil, nil
 }
 
 func union[K comparable, V any](a, b map[K]V) map[K]V {
@@ -191,15 +212,15 @@ func namesIn(text, prefix string) (names []string) {
 	return names
 }
 
-// withState is a verdict with what the traffic manager says of what the Ingress
-// needs; the verdict itself if it says nothing.
-func (l *Loop) withState(v *translate.Verdict) *translate.Verdict {
-	if len(l.glances.sick) == 0 || v.Outcome == translate.Rejected {
+// Of is a verdict with what the traffic manager says of what the Ingress needs; the
+// verdict itself, which may be nil, if it says nothing.
+func (s Says) Of(v *translate.Verdict) *translate.Verdict {
+	if len(s) == 0 || v == nil || v.Outcome == translate.Rejected {
 		return v
 	}
 	var reasons []translate.Reason
 	for _, id := range v.Resources {
-		for _, text := range l.glances.sick[id] {
+		for _, text := range s[id] {
 			reasons = append(reasons, translate.Reason{Code: "TrafficManagerError",
 				Message: fmt.Sprintf("the traffic manager says of %s: %s", id, text)})
 		}

@@ -383,6 +383,7 @@ func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
 	clear(l.told)
 	clear(l.notices)
 	clear(l.failures)
+	l.forgetSays()
 	l.lookAtAll()
 	if l.observed == nil {
 		observed, err := Observe(ctx, l.o.Client, l.o.Settings.ControllerID, string(snapshot.ClusterUID))

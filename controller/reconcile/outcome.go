@@ -22,6 +22,8 @@ type Round struct {
 	// Writing says that this instance was the writer; else it only translated.
 	Writing bool
 	Result  *translate.Result
+	// Says is what the traffic manager said is wrong, when its writer last asked.
+	Says Says
 	// Writes are the requests sent, Failed those of them without success.
 	Writes, Failed int
 	// Live are, of the Ingresses that became live in this round, the times since
@@ -29,8 +31,8 @@ type Round struct {
 	Live []time.Duration
 	// Trouble is why the traffic manager can't be used, nil: it can.
 	Trouble error
-	// Judged are the Ingresses whose verdict in Result may be another than in the
-	// Round before, each once.
+	// Judged are the Ingresses of which the verdict in Result, or what Says adds, may
+	// be another than in the Round before, each once.
 	Judged []types.NamespacedName
 	// Retries are those of Writes that repeat what had failed.
 	Retries int
@@ -43,6 +45,7 @@ type Round struct {
 }
 
 func (l *Loop) done(r Round) {
+	r.Says = l.glances.sick
 	r.Judged, r.ObservedAt = slices.Collect(maps.Keys(l.judged)), l.observedAt
 	clear(l.judged)
 	l.latest = &r
@@ -83,7 +86,7 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			delete(l.told, name)
 			continue
 		}
-		shown := l.withState(verdict)
+		shown := l.glances.sick.Of(verdict)
 		now := &told{verdict: verdict, since: seen, grown: before != nil && before.grown || verdict.Outcome == translate.Complete}
 		if before != nil && before.verdict == verdict {
 			now.since = before.since

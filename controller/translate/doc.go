@@ -25,6 +25,7 @@
 //	listener.go       what is remembered of one virtual server
 //	rule.go           the rule of a handful of Ingresses
 //	libraries.go      the rules of more
+//	routing.go        routes as data, for people
 //	quote.go          texts in rules
 //	document.go       reading that JSON
 //	resources.go      the resources' shape

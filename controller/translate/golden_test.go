@@ -95,7 +95,7 @@ func TestGoldenCases(t *testing.T) {
 			t.Run("a warm memory changes nothing", func(t *testing.T) {
 				warm := translate.New()
 				for i, step := range histories(in) {
-					if want, got := translate.New().Translate(step), warm.Translate(step); !reflect.DeepEqual(want, got) {
+					if want, got := translate.New().Translate(step), warm.Translate(step); !equal(want, got) {
 						t.Errorf("step %d:", i)
 						sameResult(t, want, got)
 					}
@@ -288,6 +288,11 @@ func printVerdicts(r *translate.Result) string {
 		}
 	}
 	return b.String()
+}
+
+// equal reports whether two results say the same.
+func equal(a, b *translate.Result) bool {
+	return reflect.DeepEqual(a.Desired, b.Desired) && reflect.DeepEqual(a.Verdicts, b.Verdicts)
 }
 
 func sameResult(t *testing.T, want, got *translate.Result) {

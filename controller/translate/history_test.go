@@ -231,7 +231,7 @@ func memoryChangesNothing(t *testing.T, translator func() *translate.Translator)
 			h.step(t)
 			got := warm.Translate(h.in)
 			want := translator().Translate(h.in)
-			if !reflect.DeepEqual(want, got) {
+			if !equal(want, got) {
 				t.Fatalf("warm:\n%s%s\nfresh:\n%s%s", printDesired(got), printVerdicts(got), printDesired(want), printVerdicts(want))
 			}
 			for id, r := range got.Desired {
@@ -361,7 +361,7 @@ func TestARejectedIngressChangesNothingElse(t *testing.T) {
 			less.Snapshot = &s
 			again := translate.New().Translate(less)
 			again.Verdicts[key] = v
-			if !reflect.DeepEqual(result, again) {
+			if !equal(result, again) {
 				t.Fatalf("with %s:\n%s%s\nwithout:\n%s%s", key, printDesired(result), printVerdicts(result), printDesired(again), printVerdicts(again))
 			}
 		}

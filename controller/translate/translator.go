@@ -68,7 +68,7 @@ type site struct {
 
 // New makes a Translator that remembers nothing.
 func New() *Translator {
-	return &Translator{
+	t := &Translator{
 		handful: usualHandful,
 		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{},
 		keys: map[types.NamespacedName]*serverKey{}, shownKeys: map[types.NamespacedName]*vtm.Resource{},
@@ -76,8 +76,9 @@ func New() *Translator {
 		due: map[*entry]bool{}, dueKeys: map[types.NamespacedName]bool{}, dirty: map[model.Site]bool{},
 		acme:     newACMEState(),
 		standard: standard{users: map[*listener]bool{}},
-		last:     &Result{Desired: map[vtm.ID]*vtm.Resource{}, Verdicts: map[types.NamespacedName]*Verdict{}},
 	}
+	t.last = &Result{Desired: map[vtm.ID]*vtm.Resource{}, Verdicts: map[types.NamespacedName]*Verdict{}, of: t}
+	return t
 }
 
 // Translate says what should be on the traffic manager for in, and what becomes

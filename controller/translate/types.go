@@ -121,6 +121,8 @@ type Result struct {
 	// Certificates are those that Ingresses which are served want to be issued, by
 	// Secret; sorted. It is not changed in place.
 	Certificates []Certificate
+
+	of *Translator
 }
 
 // Changes are what a translation changed against the one before.

@@ -74,6 +74,12 @@ func TestWhatTheTrafficManagerSaysIsWrongIsToldInItsWords(t *testing.T) {
 		if e.Verdict.Outcome != translate.Degraded || e.Verdict.Problem != "TrafficManagerError" || !strings.Contains(ofRules(e), "k8s_shop_web-000_") {
 			t.Errorf("after: %+v", e.Verdict)
 		}
+		b.mu.Lock()
+		counted := b.counted["web-000"]
+		b.mu.Unlock()
+		if counted.Outcome != translate.Degraded || ofRules(report.Entry{Verdict: counted}) == "" {
+			t.Errorf("counted as %+v", counted)
+		}
 		if e := b.latest("web-001"); ofRules(e) != "" {
 			t.Errorf("the other one: %+v", e.Verdict)
 		}

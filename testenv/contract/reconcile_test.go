@@ -25,6 +25,7 @@ import (
 	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/reconcile"
 	"vtm-ingress/controller/report"
+	"vtm-ingress/controller/translate"
 	"vtm-ingress/controller/vtm"
 	"vtm-ingress/internal/outside"
 	simvtm "vtm-ingress/sim/vtm"
@@ -153,12 +154,13 @@ type bench struct {
 	snapshot *kube.Snapshot
 	told     []report.Entry
 	rounds   int
+	counted  map[string]*translate.Verdict // by Ingress, as metrics count them
 }
 
 func newBench(t *testing.T, m *manager) *bench {
 	return &bench{
 		t: t, m: m, lease: &lease{term: 1, permits: -1, changed: make(chan struct{}, 1)},
-		log: &logged{}, changed: make(chan struct{}, 1),
+		log: &logged{}, changed: make(chan struct{}, 1), counted: map[string]*translate.Verdict{},
 		confirm: func() (*kube.Snapshot, error) { return nil, errors.New("not asked for") },
 	}
 }
@@ -201,7 +203,14 @@ func (b *bench) start(world outside.World) (stop func()) {
 			defer b.mu.Unlock()
 			b.told = append(b.told, entries...)
 		},
-		Done: func(reconcile.Round) { b.mu.Lock(); b.rounds++; b.mu.Unlock() },
+		Done: func(r reconcile.Round) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.rounds++
+			for _, name := range r.Judged {
+				b.counted[name.Name] = r.Says.Of(r.Result.Verdicts[name])
+			}
+		},
 	})
 	ctx, cancel := context.WithCancel(b.t.Context())
 	var running sync.WaitGroup
