@@ -292,9 +292,10 @@ func printVerdicts(r *translate.Result) string {
 
 // equal reports whether two results say the same.
 func equal(a, b *translate.Result) bool {
-	return reflect.DeepEqual(a.Desired, b.Desired) && reflect.DeepEqual(a.Verdicts, b.Verdicts)
+	return reflect.DeepEqual(a.Desired, b.Desired) && reflect.DeepEqual(a.Verdicts, b.Verdicts) && reflect.DeepEqual(a.Certificates, b.Certificates)
 }
 
+// sameResult tells how two results differ.
 func sameResult(t *testing.T, want, got *translate.Result) {
 	t.Helper()
 	if diff := cmp.Diff(printDesired(want), printDesired(got)); diff != "" {
