@@ -39,6 +39,10 @@ type Pool struct {
 	CloseWithRST           bool // node_close_with_rst
 
 	UDPResponseTimeout time.Duration // udp!response_timeout: a node that takes longer failed a try; 0: none does
+	// UDPAcceptFrom is udp!accept_from: whose datagrams are answers. "dest_only", or
+	// nothing: those of the node's address and port; "dest_ip_only": of any port of the
+	// node; "ip_mask": of UDPAcceptMask, a network in CIDR form or with a mask; "all".
+	UDPAcceptFrom, UDPAcceptMask string
 
 	// DeleteDrain: a removed node goes on with what it serves
 	// (node_delete_behavior "drain"); otherwise its connections end at once.

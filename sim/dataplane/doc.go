@@ -32,8 +32,7 @@
 //   - Draining nodes get the requests of their sessions alone.
 //   - A client's datagrams are a flow until it has as many answers as are expected, or
 //     nothing moves for udp!timeout. Each is a request that the rules see; of
-//     udpstreaming the first alone. Answers are taken from the node that was asked, and
-//     from no other address.
+//     udpstreaming the first alone.
 //   - A rule that is aborted ends alone; the next one runs.
 //   - Rate classes let their number through at once, and then one each time a
 //     period's n-th part has passed. A service level class counts the responses of
@@ -69,7 +68,8 @@
 // the tries on nodes, failure.go what went wrong, errorpage.go, location.go,
 // cookies.go and gzip.go the response, cache.go the web cache.
 //
-// Other protocols: stream.go connections, udp.go datagrams, sslsession.go the sessions
+// Other protocols: stream.go connections, udp.go datagrams, udpanswers.go who may
+// answer them, sslsession.go the sessions
 // of passed-through TLS.
 //
 // Nodes: pool.go, node.go, nodetls.go, balance.go the algorithms, queue.go limits,

@@ -229,6 +229,9 @@ func (n *node) dial(ctx context.Context, actor, network string, spec transportSp
 	stop := context.AfterFunc(d.ctx, cancel)
 	defer stop()
 	conn, err := d.options.World.Dial(ctx, actor, network, to)
+	if err == nil && network == "udp" {
+		conn, err = n.answers(actor, conn)
+	}
 	if err != nil {
 		n.stats.add(nodeConnectFailed, 1)
 		return nil, &connectError{cause: err, timeout: ctx.Err() != nil && d.ctx.Err() == nil}

@@ -100,6 +100,7 @@ func (p *pool) newNode(address string, spec transportSpec) *node {
 // update puts conf into effect. The caller holds DataPlane.mu.
 func (p *pool) update(conf *Pool) {
 	p.encryption(conf)
+	p.checkAnswers(conf)
 	spec := p.spec(conf)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -450,3 +450,54 @@ func TestFlowsOfADeletedVirtualServerDrain(t *testing.T) {
 		})
 	})
 }
+
+func TestAnswersAreTakenFromWhomThePoolAccepts(t *testing.T) {
+	const node, same, other = "10.8.1.1:53", "10.8.1.1:5353", "10.7.0.1:53"
+	for _, c := range []struct{ from, mask, want string }{
+		{"", "", node},
+		{"dest_only", "", node},
+		{"dest_ip_only", "", same},
+		{"ip_mask", "10.7.0.0/16", other},
+		{"ip_mask", "10.7.0.0/255.255.0.0", other},
+		{"ip_mask", "10.8.0.0/16", same},
+		{"ip_mask", "nonsense", node},
+		{"all", "", other},
+	} {
+		t.Run(c.from+" "+c.mask, func(t *testing.T) {
+			inUDPBubble(t, func(*VirtualServer, *Pool) {}, nil, func(t *testing.T, d *DataPlane, w outside.World) {
+				sockets := make(map[string]net.PacketConn)
+				for _, at := range []string{node, same, other} {
+					conn, err := w.ListenPacket("node/"+at, "udp", at)
+					if err != nil {
+						t.Fatal(err)
+					}
+					sockets[at] = conn
+				}
+				var answering sync.WaitGroup
+				answering.Go(func() {
+					_, from, err := sockets[node].ReadFrom(make([]byte, 10))
+					// The node itself is the last.
+					for _, at := range []string{other, same, node} {
+						if err == nil {
+							_, err = sockets[at].WriteTo([]byte(at), from)
+						}
+						time.Sleep(time.Second)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				})
+				pool := aPool(node)
+				pool.UDPAcceptFrom, pool.UDPAcceptMask = c.from, c.mask
+				d.Apply(Update{Pools: map[string]*Pool{"app": pool}})
+				if got := newUDPClient(t, w, "c", "10.9.0.1:53").ask("x"); got != c.want {
+					t.Errorf("the answer of %q came, want that of %s", got, c.want)
+				}
+				answering.Wait()
+				for _, conn := range sockets {
+					conn.Close()
+				}
+			})
+		})
+	}
+}

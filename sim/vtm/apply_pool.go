@@ -32,6 +32,8 @@ func pool(r *resource) *dataplane.Pool {
 		CloseWithRST:           r.flag("basic", "node_close_with_rst"),
 
 		UDPResponseTimeout: r.seconds("udp", "response_timeout"),
+		UDPAcceptFrom:      r.text("udp", "accept_from"),
+		UDPAcceptMask:      r.text("udp", "accept_from_mask"),
 
 		DeleteDrain:  r.text("basic", "node_delete_behavior") == "drain",
 		DrainTimeout: r.seconds("basic", "node_drain_to_delete_timeout"),
