@@ -97,11 +97,12 @@ Feature: Customizations
       | virtualserver-customization  | {"properties": {"web_cache": {"max_time": -1}}}                     | max_time            |
       | virtualserver-customization  | nonsense                                                            | JSON                |
 
-  Scenario: What only the traffic manager can know is told in its own words
+  Scenario: A customization that the traffic manager takes concerns no other Ingress
     Given the setting vtm_enable_customizations is "true"
     And the controller runs
     And a Deployment "web" with 1 pod behind a NodePort Service
     And I apply an Ingress "good" for host "good.example" to Service "web" at 10.0.2.224
     When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223 with annotations
       | vtm.pulsesecure.net/virtualserver-customization | {"properties": {"basic": {"protocol": "ftp", "ssl_decrypt": true}}} |
-    Then "http://good.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
+    Then a virtual server of Ingress "web" has basic/protocol "ftp"
+    And "http://good.example/" at 10.0.2.224 is answered by a pod of Deployment "web"

@@ -60,3 +60,4 @@ Feature: Writes that fail
       | how                   |
       | before it took effect |
       | after it took effect  |
+      | with status 503       |

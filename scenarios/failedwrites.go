@@ -18,6 +18,7 @@ import (
 var failures = map[string]string{
 	"before it took effect": "drop before",
 	"after it took effect":  "drop after",
+	"with status 503":       "status 503",
 }
 
 // eachWriteFails applies Ingresses and deletes them again, once undisturbed, and

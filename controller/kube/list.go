@@ -33,8 +33,8 @@ func With(s *Snapshot, objects []runtime.Object, secretSelector string) *Snapsho
 	}
 	slices := newEndpointsTable()
 	out := &Snapshot{
-		ClusterUID: s.ClusterUID,
-		Ingresses:  cloned(s.Ingresses), Classes: cloned(s.Classes), Services: cloned(s.Services),
+		ClusterUID: s.ClusterUID, APIServer: s.APIServer,
+		Ingresses: cloned(s.Ingresses), Classes: cloned(s.Classes), Services: cloned(s.Services),
 		Endpoints: cloned(s.Endpoints), Nodes: cloned(s.Nodes), Secrets: cloned(s.Secrets),
 	}
 	for _, object := range objects {

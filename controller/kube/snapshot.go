@@ -1,6 +1,8 @@
 package kube
 
 import (
+	"net/netip"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,6 +15,9 @@ import (
 type Snapshot struct {
 	// ClusterUID is the UID of the namespace kube-system: the cluster's identity.
 	ClusterUID types.UID
+	// APIServer is the address by which the API server is reached, in a Pod that of
+	// its Service; invalid if it is a name.
+	APIServer netip.Addr
 	// Ingresses of the watched namespaces, of every class. kube-system's are left
 	// out when all namespaces are watched (specification, Supported Features).
 	Ingresses map[types.NamespacedName]*networkingv1.Ingress

@@ -2,6 +2,9 @@ package kube
 
 import (
 	"maps"
+	"net/netip"
+	"net/url"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -38,6 +41,7 @@ type tables struct {
 	nodes     *objects[string, *corev1.Node]
 	endpoints *endpointsTable
 	secrets   *objects[types.NamespacedName, *corev1.Secret]
+	apiServer netip.Addr // see Snapshot
 }
 
 func newTables() *tables {
@@ -63,13 +67,13 @@ func (t *tables) snapshot(cluster types.UID, last *Snapshot) *Snapshot {
 		return last
 	}
 	return &Snapshot{
-		ClusterUID: cluster,
-		Ingresses:  t.ingresses.publish(),
-		Classes:    t.classes.publish(),
-		Services:   t.services.publish(),
-		Endpoints:  t.endpoints.publish(),
-		Nodes:      t.nodes.publish(),
-		Secrets:    t.secrets.publish(),
+		ClusterUID: cluster, APIServer: t.apiServer,
+		Ingresses: t.ingresses.publish(),
+		Classes:   t.classes.publish(),
+		Services:  t.services.publish(),
+		Endpoints: t.endpoints.publish(),
+		Nodes:     t.nodes.publish(),
+		Secrets:   t.secrets.publish(),
 	}
 }
 
@@ -154,4 +158,21 @@ func (o *objects[K, T]) replace(list []any) (what change) {
 		}
 	}
 	return what
+}
+
+// addressOf is the address in the URL of an API server, which may lack its scheme
+// like those that client-go takes; invalid if it has a name there.
+func addressOf(host string) netip.Addr {
+	if !strings.Contains(host, "://") {
+		host = "https://" + host
+	}
+	u, err := url.Parse(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap()
 }

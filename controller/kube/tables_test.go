@@ -319,3 +319,14 @@ func BenchmarkBurst(b *testing.B) {
 		last = all.snapshot("cluster", last)
 	}
 }
+
+func TestTheAPIServersAddressIsReadFromItsURL(t *testing.T) {
+	for host, want := range map[string]string{
+		"https://10.96.0.1:443": "10.96.0.1", "10.96.0.1": "10.96.0.1", "https://[2001:db8::1]:6443/base": "2001:db8::1",
+		"https://[::ffff:10.96.0.1]:443": "10.96.0.1", "https://api.example:6443": "invalid IP", "": "invalid IP", "https://%zz": "invalid IP",
+	} {
+		if got := addressOf(host).String(); got != want {
+			t.Errorf("%q: %s, want %s", host, got, want)
+		}
+	}
+}

@@ -71,6 +71,7 @@ func New(o Options) (*Watcher, error) {
 		suspected: make(chan struct{}, 1),
 		tables:    newTables(),
 	}
+	w.tables.apiServer = addressOf(o.Config.Host)
 	var err error
 	if w.identity, err = w.client("cluster"); err != nil {
 		return nil, err
@@ -347,6 +348,7 @@ func (w *Watcher) List(ctx context.Context) (*Snapshot, error) {
 		return nil, &UnavailableError{w.o.Config.Host, what, err}
 	}
 	all := newTables()
+	all.apiServer = w.tables.apiServer
 	for _, s := range sources(w.o.Settings.WatchNamespace, w.o.Settings.SecretLabelSelector, found.hasSlices) {
 		var objects []any
 		pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {

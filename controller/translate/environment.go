@@ -19,6 +19,7 @@ import (
 type environment struct {
 	settings  *config.Settings
 	cluster   types.UID
+	apiServer netip.Addr // see kube.Snapshot
 	appliance Appliance
 	classMap  map[string]*networkingv1.IngressClass
 	nodeMap   map[string]*corev1.Node
@@ -51,12 +52,12 @@ func newEnvironment(in Input, last *environment) *environment {
 	} else {
 		nodes = newNodeSet(in.Snapshot.Nodes, in.Settings.NodeAddressType)
 	}
-	if known && last.cluster == in.Snapshot.ClusterUID && last.classes.equal(classes) &&
+	if known && last.cluster == in.Snapshot.ClusterUID && last.apiServer == in.Snapshot.APIServer && last.classes.equal(classes) &&
 		last.nodes.equal(nodes) && reflect.DeepEqual(last.appliance, in.Appliance) {
 		return last
 	}
 	env := &environment{
-		settings: in.Settings, cluster: in.Snapshot.ClusterUID, appliance: in.Appliance,
+		settings: in.Settings, cluster: in.Snapshot.ClusterUID, apiServer: in.Snapshot.APIServer, appliance: in.Appliance,
 		classMap: in.Snapshot.Classes, nodeMap: in.Snapshot.Nodes, classes: classes, nodes: nodes, names: namer{in.Settings.ControllerID},
 		groupOf: map[netip.Addr]string{}, servers: map[int][]string{}, members: map[netip.Addr]bool{},
 	}
@@ -151,6 +152,9 @@ func (env *environment) site(w *wish, found *findings) (site model.Site, redirec
 func (env *environment) reserved(addr netip.Addr) string {
 	if name, ok := env.nodes.addresses[addr]; ok {
 		return "is that of node " + show(name)
+	}
+	if addr == env.apiServer {
+		return "is that of the Kubernetes API server"
 	}
 	if env.members[addr] {
 		return "is a traffic manager's own"
