@@ -78,6 +78,7 @@ func Check(ctx context.Context, o CheckOptions) (findings []Finding, good bool) 
 	c := &checker{o: o}
 	snapshot := c.kubernetes(ctx)
 	c.trafficManagers(ctx)
+	c.relay(ctx)
 	if snapshot != nil {
 		c.classes(snapshot)
 		c.ownership(ctx, snapshot)
@@ -247,6 +248,27 @@ func (c *checker) trafficManagers(ctx context.Context) {
 	} else if len(members) > len(c.o.Settings.VTMEndpoints) {
 		c.find(Warning, "traffic managers", fmt.Sprintf("the cluster has %d members (%s), and vtm_endpoints names %d", len(members), strings.Join(members, ", "), len(c.o.Settings.VTMEndpoints)),
 			"name them all, so that the controller goes on while one is away")
+	}
+}
+
+// relay tries the way to what takes log lines, on each traffic manager.
+func (c *checker) relay(ctx context.Context) {
+	if c.o.Relay == nil {
+		return
+	}
+	const about = "the event log's relay"
+	for _, host := range c.o.Relay.Hosts {
+		target := net.JoinHostPort(host, strconv.Itoa(int(c.o.Relay.Port)))
+		dial, cancel := context.WithTimeout(ctx, dialTimeout)
+		conn, err := c.o.World.Dial(dial, c.o.Actor+"/relay/"+host, "tcp", target)
+		cancel()
+		if err != nil {
+			c.find(Warning, about, fmt.Sprintf("%s is not reached from here: %v", target, err),
+				"open the way to event_log_relay_port, or set event_log_relay to false; it is there once the controller has run")
+			continue
+		}
+		conn.Close()
+		c.good(about, "%s is reached from here", target)
 	}
 }
 
