@@ -78,6 +78,13 @@ func TestEachTypeOfMonitorFindsWhatIsWrong(t *testing.T) {
 		}
 	})
 	greeting := lineServer(t, func(c net.Conn) { fmt.Fprint(c, "220 ready\r\n"); _, _ = io.Copy(io.Discard, c) })
+	// It waits for the request: what comes before it is an error of another kind.
+	noHTTP := lineServer(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		_, _ = r.ReadString('\n')
+		fmt.Fprint(c, "220 ready\r\n")
+		_, _ = io.Copy(io.Discard, r)
+	})
 	web := addr(backend(t, "web", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/sick" {
 			w.WriteHeader(500)
@@ -110,7 +117,7 @@ func TestEachTypeOfMonitorFindsWhatIsWrong(t *testing.T) {
 		{"http body by what only PCRE has", web, Monitor{Type: "http", Path: "/a", BodyRegex: `^(?!sorry)(b)ody.*\S$`}, ""},
 		{"http refused", refuses, Monitor{Type: "http", Path: "/"}, "connection refused"},
 		{"http of a node that says nothing", dialogue, Monitor{Type: "http", Path: "/"}, "deadline exceeded"},
-		{"http of what is no HTTP", greeting, Monitor{Type: "http", Path: "/"}, "malformed HTTP"},
+		{"http of what is no HTTP", noHTTP, Monitor{Type: "http", Path: "/"}, "malformed HTTP"},
 		{"https", secure, Monitor{Type: "http", Path: "/", UseSSL: true, StatusRegex: "^200$", BodyRegex: "TLS 1.3"}, ""},
 		{"https of a plain node", web, Monitor{Type: "http", Path: "/", UseSSL: true}, "HTTPS"},
 
