@@ -102,7 +102,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	if err != nil {
 		return fmt.Errorf("client of the Kubernetes API server: %w", err)
 	}
-	issuer, closeIssuer, err := newIssuer(o, writer)
+	issuer, closeIssuer, err := newIssuer(o, writer, metrics)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 
 // newIssuer makes what gets certificates, with clients of its own: one for each
 // traffic manager, since each is asked what it holds.
-func newIssuer(o Options, writer *reconcile.Writer) (m *certs.Manager, done func(), err error) {
+func newIssuer(o Options, writer *reconcile.Writer, metrics *metrics) (m *certs.Manager, done func(), err error) {
 	client, err := kubeclient.New(o.World, o.Actor+"/certificates/kube", o.KubernetesConfig)
 	if err != nil {
 		return nil, nil, fmt.Errorf("client of the Kubernetes API server: %w", err)
@@ -37,5 +37,6 @@ func newIssuer(o Options, writer *reconcile.Writer) (m *certs.Manager, done func
 	return certs.New(certs.Options{
 		World: o.World, Log: o.Log, Actor: o.Actor + "/certificates", Settings: o.Settings,
 		Client: client, Members: members, May: writer.Permit,
+		Began: metrics.orderBegan, Ended: metrics.orderEnded,
 	}), done, nil
 }

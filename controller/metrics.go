@@ -30,6 +30,8 @@ type metrics struct {
 	usable    prometheus.Gauge
 	retries   prometheus.Counter
 	drift     prometheus.Counter
+	ordering  prometheus.Gauge
+	orders    *prometheus.CounterVec
 	read      prometheus.Gauge
 	heard     *prometheus.Desc
 	expiry    *prometheus.Desc
@@ -53,6 +55,14 @@ func newMetrics(into prometheus.Registerer) (*metrics, error) {
 			Name: "vtm_ingress_drift_total",
 			Help: "Resources of ours that somebody else changed or deleted on the traffic manager, and that were put right.",
 		}),
+		ordering: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "vtm_ingress_certificate_orders_under_way",
+			Help: "Orders of certificates that are under way at the certificate authority.",
+		}),
+		orders: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vtm_ingress_certificate_orders_total",
+			Help: "Orders of certificates that have ended, by result: ok, failed.",
+		}, []string{"result"}),
 		read: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "vtm_ingress_traffic_manager_read_timestamp_seconds",
 			Help: "When all was read back from the traffic manager the last time, as Unix time; 0: never.",
@@ -99,7 +109,7 @@ func newMetrics(into prometheus.Registerer) (*metrics, error) {
 	if into == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.rounds, m.requests, m.writes, m.ingresses, m.live, m.duration, m.writer, m.usable, m.retries, m.drift, m.read, m} {
+	for _, c := range []prometheus.Collector{m.rounds, m.requests, m.writes, m.ingresses, m.live, m.duration, m.writer, m.usable, m.retries, m.drift, m.ordering, m.orders, m.read, m} {
 		if err := into.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
@@ -109,6 +119,17 @@ func newMetrics(into prometheus.Registerer) (*metrics, error) {
 
 func (m *metrics) request(method, resource string, status int) {
 	m.requests.WithLabelValues(method, resource, strconv.Itoa(status)).Inc()
+}
+
+func (m *metrics) orderBegan() { m.ordering.Inc() }
+
+func (m *metrics) orderEnded(err error) {
+	m.ordering.Dec()
+	result := "ok"
+	if err != nil {
+		result = "failed"
+	}
+	m.orders.WithLabelValues(result).Inc()
 }
 
 func (m *metrics) round(r reconcile.Round) {

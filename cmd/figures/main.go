@@ -24,7 +24,7 @@ import (
 // group measures some figures and reports each.
 type group func(ctx context.Context, report func(figure)) error
 
-var groups = map[string]group{"controller": controllerGroup, "dataplane": dataplaneGroup, "skeleton": skeleton, "vtm": vtmGroup}
+var groups = map[string]group{"certificates": certificatesGroup, "controller": controllerGroup, "dataplane": dataplaneGroup, "skeleton": skeleton, "vtm": vtmGroup}
 
 // figure is one number and what it must reach.
 type figure struct {

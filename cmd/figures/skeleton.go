@@ -73,7 +73,11 @@ type bench struct {
 }
 
 func newBench(ctx context.Context, settings map[string]string) (*bench, error) {
-	env, err := loopback.Lane{}.Start(ctx, testenv.Options{Nodes: 3})
+	return newBenchOf(ctx, testenv.Options{Nodes: 3}, settings)
+}
+
+func newBenchOf(ctx context.Context, o testenv.Options, settings map[string]string) (*bench, error) {
+	env, err := loopback.Lane{}.Start(ctx, o)
 	if err != nil {
 		return nil, err
 	}

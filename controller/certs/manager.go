@@ -3,6 +3,7 @@ package certs
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -45,6 +46,9 @@ type Options struct {
 	Members []*vtm.Client
 	// May says whether this instance is the one that writes.
 	May func() (reconcile.Permit, bool)
+	// Began is called when an order begins, Ended when it has ended, with its error.
+	Began func()
+	Ended func(error)
 }
 
 // Manager gets certificates and renews them.
@@ -69,8 +73,19 @@ type Manager struct {
 	// issued is what the cache held of a Secret when its certificate was issued, and
 	// when that was: until the cache is up to date, it isn't looked at.
 	issued map[types.NamespacedName]issued
+	// leaves are the certificates of the Secrets that were looked at last: to read one
+	// takes far longer than to look at it.
+	leaves map[types.NamespacedName]read
+	// nextRenewal is before when no renewal begins.
+	nextRenewal time.Time
 	// hinderedUntil is before when nothing can be ordered.
 	hinderedUntil time.Time
+}
+
+// read is what a Secret holds; leaf is nil if that is no certificate.
+type read struct {
+	secret *corev1.Secret
+	leaf   *x509.Certificate
 }
 
 type issued struct {
@@ -94,6 +109,7 @@ func New(o Options) *Manager {
 		o: o, changed: make(chan struct{}, 1), woken: make(chan struct{}, 1),
 		challenges: map[types.NamespacedName][]translate.Challenge{}, states: map[types.NamespacedName]translate.CertificateState{},
 		state: &translate.ACME{}, running: map[types.NamespacedName]context.CancelFunc{}, ended: make(chan ended), issued: map[types.NamespacedName]issued{},
+		leaves: map[types.NamespacedName]read{},
 	}
 	return m
 }
@@ -242,6 +258,9 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 		}
 		m.account = a
 	}
+	if len(m.leaves) > 2*len(wanted) {
+		clear(m.leaves) // most of them nobody wants any more
+	}
 	now, again := m.now(), lookAgain
 	type due struct {
 		certificate translate.Certificate
@@ -258,7 +277,7 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 			continue
 		}
 		failed := m.account.attempts[c.Secret.String()]
-		leaf := leafOf(snapshot.Secrets[c.Secret])
+		leaf := m.leaf(c.Secret, snapshot)
 		at := dueAt(c, leaf, failed)
 		if at.After(now) {
 			again = min(again, at.Sub(now))
@@ -287,9 +306,28 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 		if len(m.running) >= maxOrders {
 			break
 		}
+		if d.renewal {
+			// There is time, and others' changes shall not wait.
+			if wait := m.nextRenewal.Sub(now); wait > 0 {
+				again = min(again, wait)
+				continue
+			}
+			m.nextRenewal = now.Add(renewalPace)
+		}
 		m.begin(ctx, d.certificate, snapshot.Secrets[d.certificate.Secret])
 	}
 	return again
+}
+
+// leaf is the certificate in a Secret; nil if there is none.
+func (m *Manager) leaf(name types.NamespacedName, snapshot *kube.Snapshot) *x509.Certificate {
+	secret := snapshot.Secrets[name]
+	known, is := m.leaves[name]
+	if !is || known.secret != secret {
+		known = read{secret, leafOf(secret)}
+		m.leaves[name] = known
+	}
+	return known.leaf
 }
 
 // hindered tells all whose certificates are due that none can be ordered.
@@ -303,7 +341,7 @@ func (m *Manager) hindered(ctx context.Context, wanted []translate.Certificate, 
 		after = max(after, at.Sub(m.now()))
 	}
 	for _, c := range wanted {
-		if !dueAt(c, leafOf(snapshot.Secrets[c.Secret]), attempt{}).After(m.now()) {
+		if !dueAt(c, m.leaf(c.Secret, snapshot), attempt{}).After(m.now()) {
 			m.tell(c.Secret, &translate.CertificateState{Failed: true, Message: inWords(err)})
 		}
 	}
@@ -319,8 +357,10 @@ func (m *Manager) begin(ctx context.Context, c translate.Certificate, cached *co
 	ctx, cancel := context.WithCancel(ctx)
 	m.running[c.Secret] = cancel
 	a := &account{key: m.account.key, url: m.account.url}
+	m.o.Began()
 	go func() {
 		err := m.order(ctx, c, a)
+		m.o.Ended(err)
 		m.ended <- ended{c, cached, err} // Run and stop wait for it
 	}()
 }

@@ -24,6 +24,8 @@ const (
 	spread = 12 * time.Hour
 	// maxOrders are under way at most.
 	maxOrders = 20
+	// renewalPace is how far apart renewals begin.
+	renewalPace = 100 * time.Millisecond
 )
 
 // delays are how long after which failure in a row an order is tried again. Let's

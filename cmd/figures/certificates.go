@@ -1,0 +1,351 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"vtm-ingress/testenv"
+)
+
+const (
+	renewedCertificates = 500
+	renewalRounds       = 2
+	// certificateLife is long enough that all are issued, and have a third of it left
+	// when the last of them is due.
+	certificateLife = 4 * time.Minute
+	issuingMetrics  = "127.13.4.1:9101"
+)
+
+// issuingAddress is shared by all Ingresses whose certificates are renewed together.
+var issuingAddress = netip.MustParseAddr("10.20.254.1")
+
+// certificatesGroup measures how certificates are issued and renewed: by Pebble, whose
+// validation waits for nothing, with a controller that is a process of its own.
+func certificatesGroup(ctx context.Context, report func(figure)) error {
+	b, err := newIssuing(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	if err := b.startController(ctx); err != nil {
+		return err
+	}
+	if err := b.issueOne(ctx, report); err != nil {
+		return err
+	}
+	return b.renewMany(ctx, report)
+}
+
+// issuing is a bench with a certificate authority and a controller beside it.
+type issuing struct {
+	*bench
+	dir        string
+	controller *program // nil: it does not run
+	roots      *x509.CertPool
+}
+
+func newIssuing(ctx context.Context) (_ *issuing, err error) {
+	b := &issuing{roots: x509.NewCertPool()}
+	if b.bench, err = newBenchOf(ctx, testenv.Options{Nodes: 3, ACME: &testenv.ACMEOptions{
+		Profiles: map[string]time.Duration{"default": certificateLife},
+	}}, quiet); err != nil {
+		return nil, err
+	}
+	b.roots.AppendCertsFromPEM(b.Authority().RootsPEM())
+	if b.dir, err = os.MkdirTemp("", "vtm-ingress-figures-"); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *issuing) close() {
+	if b.controller != nil {
+		b.controller.stop()
+	}
+	os.RemoveAll(b.dir)
+	b.bench.close()
+}
+
+func (b *issuing) startController(ctx context.Context) error {
+	kubeconfig, authority, settings := filepath.Join(b.dir, "kubeconfig"), filepath.Join(b.dir, "authority.pem"), filepath.Join(b.dir, "settings.yaml")
+	given := b.Settings()
+	given["k8s_config_path"], given["acme_ca_file"], given["metrics_address"] = kubeconfig, authority, issuingMetrics
+	var text strings.Builder
+	for name, value := range given {
+		fmt.Fprintf(&text, "%s: %q\n", name, value)
+	}
+	for path, content := range map[string][]byte{kubeconfig: b.Kubeconfig(), authority: b.Authority().TrustPEM(), settings: []byte(text.String())} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return err
+		}
+	}
+	var err error
+	b.controller, err = startProgram(ctx, "vtm-ingress-controller", "run", "--config="+settings)
+	return err
+}
+
+func (b *issuing) stopController() error {
+	err := b.controller.stop()
+	b.controller = nil
+	return err
+}
+
+func securedHost(n int) string { return fmt.Sprintf("secured-%d.example", n) }
+
+// secured is the n-th Ingress whose certificate is issued, on an address.
+func secured(n int, annotation string, at netip.Addr) *networkingv1.Ingress {
+	i := ingress(n)
+	i.Name = fmt.Sprintf("secured-%d", n)
+	i.Annotations = map[string]string{annotation: at.String(), "vtm.pulsesecure.net/use-lets-encrypt": "true"}
+	i.Spec.Rules[0].Host = securedHost(n)
+	i.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{securedHost(n)}, SecretName: fmt.Sprintf("secured-%d", n)}}
+	return i
+}
+
+// verified asks a host over HTTPS, and returns the end of the certificate that it
+// shows.
+func (b *issuing) verified(ctx context.Context, n int, at netip.Addr) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	transport := &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: b.roots},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return b.Dial(ctx, "figures", netip.AddrPortFrom(at, 443))
+		},
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+securedHost(n)+"/", nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return time.Time{}, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return time.Time{}, errors.New(response.Status)
+	}
+	return response.TLS.PeerCertificates[0].NotAfter, nil
+}
+
+// untilVerified waits until a host shows a certificate that is good beyond after.
+func (b *issuing) untilVerified(ctx context.Context, n int, at netip.Addr, after time.Time) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, certificateLife)
+	defer cancel()
+	for {
+		end, err := b.verified(ctx, n, at)
+		if err == nil && end.After(after) {
+			return end, nil
+		}
+		if ctx.Err() != nil {
+			return time.Time{}, fmt.Errorf("host %s has no new certificate: %w", securedHost(n), err)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func (b *issuing) make(ctx context.Context, i *networkingv1.Ingress) error {
+	_, err := b.client.NetworkingV1().Ingresses("default").Create(ctx, i, metav1.CreateOptions{})
+	return err
+}
+
+// issueOne measures one certificate after the other.
+func (b *issuing) issueOne(ctx context.Context, report func(figure)) error {
+	const few = 21
+	var times []float64
+	for n := 9000; n < 9000+few; n++ {
+		at := address(n)
+		if err := b.make(ctx, secured(n, "vtm.pulsesecure.net/ip-address", at)); err != nil {
+			return err
+		}
+		begin := time.Now()
+		if _, err := b.untilVerified(ctx, n, at, time.Time{}); err != nil {
+			return err
+		}
+		times = append(times, milliseconds(time.Since(begin)))
+		if err := b.client.NetworkingV1().Ingresses("default").Delete(ctx, fmt.Sprintf("secured-%d", n), metav1.DeleteOptions{}); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(os.Stderr, "from Ingress to verified HTTPS: %v to %v ms\n", slices.Min(times), slices.Max(times))
+	report(atMost("issue_p50", median(times), "ms", 1000))
+	return nil
+}
+
+// renewMany lets many certificates be due at once, twice, under load.
+func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
+	begin := time.Now()
+	for n := range renewedCertificates {
+		if err := b.make(ctx, secured(n, "vtm.pulsesecure.net/shared-ip-address", issuingAddress)); err != nil {
+			return err
+		}
+	}
+	var ends [renewedCertificates]time.Time
+	for n := range ends {
+		var err error
+		if ends[n], err = b.untilVerified(ctx, n, issuingAddress, time.Time{}); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(os.Stderr, "%d certificates were issued within %.1f s\n", len(ends), time.Since(begin).Seconds())
+	idle, err := b.plainOnes(ctx, 5000, 41)
+	if err != nil {
+		return err
+	}
+	load := b.steadily(ctx)
+	defer load.end()
+	var busy []float64
+	most, rss, late := 0.0, 0.0, time.Duration(0)
+	for round := range renewalRounds {
+		if err := b.stopController(); err != nil {
+			return err
+		}
+		// Two thirds of the last one's life: all are due.
+		last := slices.MaxFunc(ends[:], time.Time.Compare)
+		time.Sleep(time.Until(last.Add(-certificateLife / 3)))
+		begin := time.Now()
+		if err := b.startController(ctx); err != nil {
+			return err
+		}
+		watched, stop := context.WithCancel(ctx)
+		var watching sync.WaitGroup
+		watching.Go(func() {
+			for watched.Err() == nil {
+				most = max(most, b.underWay(watched))
+				if now, err := b.controller.rssMegabytes(); err == nil {
+					rss = max(rss, now)
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
+		times, err := b.plainOnes(ctx, 6000+100*round, 21)
+		busy = append(busy, times)
+		for n := range ends {
+			if err != nil {
+				break
+			}
+			var end time.Time
+			end, err = b.untilVerified(ctx, n, issuingAddress, ends[n])
+			late = max(late, time.Until(ends[n])*-1)
+			ends[n] = end
+		}
+		stop()
+		watching.Wait()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "%d certificates that were due at once were renewed within %.1f s\n", len(ends), time.Since(begin).Seconds())
+	}
+	asked, failed := load.end()
+	fmt.Fprintf(os.Stderr, "one more Ingress live: %.2f ms without orders, %v ms beside them; %d HTTPS requests on new connections\n", idle, busy, asked)
+	report(atMost("renewed_after_expiry", round(max(late.Seconds(), 0), 1), "s", 0))
+	report(atMost("orders_under_way", most, "orders", 20))
+	report(atMost("rss_of_500_renewals", round(rss, 1), "MB", 200))
+	report(atMost("one_more_ingress_beside_renewals_to_idle", round(slices.Max(busy)/idle, 2), "times", 2))
+	report(atMost("handshakes_failed_by_1000_renewals", float64(failed), "requests", 0))
+	return nil
+}
+
+// plainOnes is the median, in ms, of the time until one more Ingress without TLS is
+// live. They are gone after.
+func (b *issuing) plainOnes(ctx context.Context, first, samples int) (float64, error) {
+	took, err := b.oneMore(ctx, first, samples)
+	if err != nil {
+		return 0, err
+	}
+	for n := first; n < first+samples; n++ {
+		if err := b.client.NetworkingV1().Ingresses("default").Delete(ctx, ingress(n).Name, metav1.DeleteOptions{}); err != nil {
+			return 0, err
+		}
+	}
+	return milliseconds(took), nil
+}
+
+// underWay is what the controller says of its orders; 0 if it can't be asked.
+func (b *issuing) underWay(ctx context.Context) float64 {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+issuingMetrics+"/metrics", nil)
+	if err != nil {
+		return 0
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, is := strings.CutPrefix(line, "vtm_ingress_certificate_orders_under_way "); is {
+			n, _ := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// handshakes are steady HTTPS requests, each on a connection of its own.
+type handshakes struct {
+	stop          context.CancelFunc
+	clients       sync.WaitGroup
+	asked, failed atomic.Int64
+}
+
+// steadily asks all hosts in turn, 100 times a second.
+func (b *issuing) steadily(ctx context.Context) *handshakes {
+	ctx, stop := context.WithCancel(ctx)
+	h := &handshakes{stop: stop}
+	const clients = 4
+	for c := range clients {
+		h.clients.Go(func() {
+			pace := time.NewTicker(clients * 10 * time.Millisecond)
+			defer pace.Stop()
+			for n := c; ; n = (n + clients) % renewedCertificates {
+				select {
+				case <-ctx.Done():
+					return
+				case <-pace.C:
+				}
+				_, err := b.verified(context.WithoutCancel(ctx), n, issuingAddress)
+				h.asked.Add(1)
+				if err != nil {
+					fmt.Fprintf(os.Stderr, "%s: %v\n", securedHost(n), err)
+					h.failed.Add(1)
+				}
+			}
+		})
+	}
+	return h
+}
+
+// end may be called more than once.
+func (h *handshakes) end() (asked, failed int64) {
+	h.stop()
+	h.clients.Wait()
+	return h.asked.Load(), h.failed.Load()
+}
