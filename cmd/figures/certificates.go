@@ -99,8 +99,20 @@ func (b *issuing) startController(ctx context.Context) error {
 		}
 	}
 	var err error
-	b.controller, err = startProgram(ctx, "vtm-ingress-controller", "run", "--config="+settings)
-	return err
+	if b.controller, err = startProgram(ctx, "vtm-ingress-controller", "run", "--config="+settings); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		if status, _ := ask(ctx, "/readyz"); status == http.StatusOK {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return errors.New("the controller is not ready after a minute")
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 func (b *issuing) stopController() error {
@@ -210,12 +222,12 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 		}
 	}
 	fmt.Fprintf(os.Stderr, "%d certificates were issued within %.1f s\n", len(ends), time.Since(begin).Seconds())
+	load := b.steadily(ctx)
+	defer load.end()
 	idle, err := b.plainOnes(ctx, 5000, 41)
 	if err != nil {
 		return err
 	}
-	load := b.steadily(ctx)
-	defer load.end()
 	var busy []float64
 	most, rss, late := 0.0, 0.0, time.Duration(0)
 	for round := range renewalRounds {
@@ -233,7 +245,7 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 		var watching sync.WaitGroup
 		watching.Go(func() {
 			for watched.Err() == nil {
-				most = max(most, b.underWay(watched))
+				most = max(most, underWay(watched))
 				if now, err := b.controller.rssMegabytes(); err == nil {
 					rss = max(rss, now)
 				}
@@ -284,29 +296,35 @@ func (b *issuing) plainOnes(ctx context.Context, first, samples int) (float64, e
 }
 
 // underWay is what the controller says of its orders; 0 if it can't be asked.
-func (b *issuing) underWay(ctx context.Context) float64 {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+issuingMetrics+"/metrics", nil)
-	if err != nil {
-		return 0
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(text)) {
+func underWay(ctx context.Context) float64 {
+	_, text := ask(ctx, "/metrics")
+	for line := range strings.Lines(text) {
 		if value, is := strings.CutPrefix(line, "vtm_ingress_certificate_orders_under_way "); is {
 			n, _ := strconv.ParseFloat(strings.TrimSpace(value), 64)
 			return n
 		}
 	}
 	return 0
+}
+
+// ask asks the controller that issues; status is 0 if it does not answer.
+func ask(ctx context.Context, path string) (status int, text string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+issuingMetrics+path, nil)
+	if err != nil {
+		return 0, ""
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, ""
+	}
+	defer response.Body.Close()
+	all, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, ""
+	}
+	return response.StatusCode, string(all)
 }
 
 // handshakes are steady HTTPS requests, each on a connection of its own.
