@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -48,8 +47,7 @@ func main() {
 	case "faults":
 		c.Faults.print(os.Stdout)
 	default:
-		floor := make([]byte, heapFloor)
-		defer runtime.KeepAlive(floor)
+		collectRarely()
 		if err := c.Run.run(ctx, os.Stdout, os.Stderr); err != nil {
 			fmt.Fprintln(os.Stderr, "vtm-sim:", explain(err))
 			code = 1
@@ -58,14 +56,6 @@ func main() {
 	stop()
 	os.Exit(code)
 }
-
-// heapFloor, in bytes, is by how much the collector takes the heap for larger than it
-// is. Little of a traffic manager's memory lives long: collected whenever the heap has
-// doubled, it would be collected ten times a second under traffic. Nobody touches
-// this piece, so that it takes address space alone; what grows is the garbage between
-// two collections. More than a processor's cache holds would gain nothing: garbage is
-// written before it is one.
-const heapFloor = 8 << 20
 
 // explain adds to an error what its reader can do about it.
 func explain(err error) string {
