@@ -133,9 +133,8 @@ func secured(n int, annotation string, at netip.Addr) *networkingv1.Ingress {
 	return i
 }
 
-// verified asks a host over HTTPS, and returns the end of the certificate that it
-// shows.
-func (b *issuing) verified(ctx context.Context, n int, at netip.Addr) (time.Time, error) {
+// verified asks a host over HTTPS, and returns the certificate that it shows.
+func (b *issuing) verified(ctx context.Context, n int, at netip.Addr) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	transport := &http.Transport{
@@ -146,33 +145,34 @@ func (b *issuing) verified(ctx context.Context, n int, at netip.Addr) (time.Time
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+securedHost(n)+"/", nil)
 	if err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
 	defer response.Body.Close()
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return time.Time{}, err
+		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return time.Time{}, errors.New(response.Status)
+		return nil, errors.New(response.Status)
 	}
-	return response.TLS.PeerCertificates[0].NotAfter, nil
+	return response.TLS.PeerCertificates[0], nil
 }
 
-// untilVerified waits until a host shows a certificate that is good beyond after.
-func (b *issuing) untilVerified(ctx context.Context, n int, at netip.Addr, after time.Time) (time.Time, error) {
+// untilVerified waits until a host shows a certificate that is good for longer than
+// another; nil: for any.
+func (b *issuing) untilVerified(ctx context.Context, n int, at netip.Addr, than *x509.Certificate) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, certificateLife)
 	defer cancel()
 	for {
-		end, err := b.verified(ctx, n, at)
-		if err == nil && end.After(after) {
-			return end, nil
+		certificate, err := b.verified(ctx, n, at)
+		if err == nil && (than == nil || certificate.NotAfter.After(than.NotAfter)) {
+			return certificate, nil
 		}
 		if ctx.Err() != nil {
-			return time.Time{}, fmt.Errorf("host %s has no new certificate: %w", securedHost(n), err)
+			return nil, fmt.Errorf("host %s has no new certificate: %w", securedHost(n), err)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -193,7 +193,7 @@ func (b *issuing) issueOne(ctx context.Context, report func(figure)) error {
 			return err
 		}
 		begin := time.Now()
-		if _, err := b.untilVerified(ctx, n, at, time.Time{}); err != nil {
+		if _, err := b.untilVerified(ctx, n, at, nil); err != nil {
 			return err
 		}
 		times = append(times, milliseconds(time.Since(begin)))
@@ -214,14 +214,14 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 			return err
 		}
 	}
-	var ends [renewedCertificates]time.Time
-	for n := range ends {
+	var shown [renewedCertificates]*x509.Certificate
+	for n := range shown {
 		var err error
-		if ends[n], err = b.untilVerified(ctx, n, issuingAddress, time.Time{}); err != nil {
+		if shown[n], err = b.untilVerified(ctx, n, issuingAddress, nil); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(os.Stderr, "%d certificates were issued within %.1f s\n", len(ends), time.Since(begin).Seconds())
+	fmt.Fprintf(os.Stderr, "%d certificates were issued within %.1f s\n", len(shown), time.Since(begin).Seconds())
 	load := b.steadily(ctx)
 	defer load.end()
 	idle, err := b.plainOnes(ctx, 5000, 41)
@@ -235,8 +235,8 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 			return err
 		}
 		// Two thirds of the last one's life: all are due.
-		last := slices.MaxFunc(ends[:], time.Time.Compare)
-		time.Sleep(time.Until(last.Add(-certificateLife / 3)))
+		last := slices.MaxFunc(shown[:], func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+		time.Sleep(time.Until(last.NotAfter.Add(-certificateLife / 3)))
 		begin := time.Now()
 		if err := b.startController(ctx); err != nil {
 			return err
@@ -254,21 +254,20 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 		})
 		times, err := b.plainOnes(ctx, 6000+100*round, 21)
 		busy = append(busy, times)
-		for n := range ends {
+		for n, before := range shown {
 			if err != nil {
 				break
 			}
-			var end time.Time
-			end, err = b.untilVerified(ctx, n, issuingAddress, ends[n])
-			late = max(late, time.Until(ends[n])*-1)
-			ends[n] = end
+			if shown[n], err = b.untilVerified(ctx, n, issuingAddress, before); err == nil {
+				late = max(late, shown[n].NotBefore.Sub(before.NotAfter))
+			}
 		}
 		stop()
 		watching.Wait()
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "%d certificates that were due at once were renewed within %.1f s\n", len(ends), time.Since(begin).Seconds())
+		fmt.Fprintf(os.Stderr, "%d certificates that were due at once were renewed within %.1f s\n", len(shown), time.Since(begin).Seconds())
 	}
 	asked, failed := load.end()
 	fmt.Fprintf(os.Stderr, "one more Ingress live: %.2f ms without orders, %v ms beside them; %d HTTPS requests on new connections\n", idle, busy, asked)

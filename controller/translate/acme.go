@@ -150,11 +150,13 @@ type acmeState struct {
 	entries map[*entry]bool            // that want some
 	hosts   map[string]map[*entry]bool // all entries, by the hosts that they name
 	named   map[*entry][]string        // what hosts holds of each
+	touched map[string]bool            // hosts that entries came to or left since dispute looked
+	stale   bool                       // last may not be what is wanted
 	last    []Certificate
 }
 
 func newACMEState() acmeState {
-	return acmeState{entries: map[*entry]bool{}, hosts: map[string]map[*entry]bool{}, named: map[*entry][]string{}}
+	return acmeState{entries: map[*entry]bool{}, hosts: map[string]map[*entry]bool{}, named: map[*entry][]string{}, touched: map[string]bool{}}
 }
 
 // note is called when an entry is new or changed, forget before that and when it
@@ -171,9 +173,11 @@ func (a *acmeState) note(e *entry) {
 			a.hosts[host] = map[*entry]bool{}
 		}
 		a.hosts[host][e] = true
+		a.touched[host] = true
 	}
 	if e.wish.letsEncrypt {
 		a.entries[e] = true
+		a.stale = true
 	}
 }
 
@@ -183,9 +187,13 @@ func (a *acmeState) forget(e *entry) {
 		if len(a.hosts[host]) == 0 {
 			delete(a.hosts, host)
 		}
+		a.touched[host] = true
 	}
 	delete(a.named, e)
-	delete(a.entries, e)
+	if a.entries[e] {
+		delete(a.entries, e)
+		a.stale = true
+	}
 }
 
 // first is the oldest owner of another namespace that named a host, or a wildcard
@@ -216,8 +224,68 @@ func (a *acmeState) first(host string, owner model.Owner) (first model.Owner, di
 
 // readACME finds the entries and sites that what changed concerns.
 func (t *Translator) readACME(now *ACME) {
-	changed := now != t.acme.now
+	t.dispute()
+	was := t.acme.now
+	if now == was {
+		return
+	}
+	t.acme.now = now
 	for e := range t.acme.entries {
+		for i := range e.wish.transport.tls {
+			if name := e.secret(i); was.state(name) != now.state(name) {
+				t.due[e] = true
+			}
+		}
+	}
+	for _, c := range changedChallenges(was, now) {
+		for e := range t.acme.hosts[c.Host] {
+			if t.acme.entries[e] && e.key.Namespace == c.Namespace && e.claim.Share != nil {
+				t.reanswered[e.claim.Site] = true
+			}
+		}
+	}
+}
+
+// changedChallenges are those that are in one of the two alone.
+func changedChallenges(was, now *ACME) []Challenge {
+	in := map[Challenge]int{}
+	for _, a := range []*ACME{was, now} {
+		if a == nil {
+			continue
+		}
+		for _, c := range a.Challenges {
+			in[c]++
+		}
+	}
+	var changed []Challenge
+	for c, n := range in {
+		if n == 1 {
+			changed = append(changed, c)
+		}
+	}
+	return changed
+}
+
+// dispute finds who may have a certificate for the hosts that Ingresses came to or
+// left.
+func (t *Translator) dispute() {
+	if len(t.acme.touched) == 0 {
+		return
+	}
+	concerned := map[*entry]bool{}
+	for host := range t.acme.touched {
+		some := t.acme.hosts[host]
+		if strings.HasPrefix(host, "*.") {
+			some = t.acme.entries // any may have a host that it covers
+		}
+		for e := range some {
+			if t.acme.entries[e] {
+				concerned[e] = true
+			}
+		}
+	}
+	clear(t.acme.touched)
+	for e := range concerned {
 		disputed := map[string]model.Owner{}
 		for _, ref := range e.wish.transport.tls {
 			for _, host := range ref.hosts {
@@ -226,26 +294,12 @@ func (t *Translator) readACME(now *ACME) {
 				}
 			}
 		}
-		if changed || !maps.Equal(disputed, e.disputed) {
+		if !maps.Equal(disputed, e.disputed) {
 			e.disputed = disputed
 			t.due[e] = true
+			t.acme.stale = true
 		}
 	}
-	var was, is []Challenge
-	if t.acme.now != nil {
-		was = t.acme.now.Challenges
-	}
-	if now != nil {
-		is = now.Challenges
-	}
-	if !slices.Equal(was, is) {
-		for where, s := range t.sites {
-			if s.answers {
-				t.dirty[where] = true
-			}
-		}
-	}
-	t.acme.now = now
 }
 
 // at are the challenges to be answered at a site.
@@ -279,6 +333,10 @@ func (a *acmeState) at(s *site) []Challenge {
 // wantedCertificates are those of Ingresses that are served. The same slice means
 // the same content.
 func (t *Translator) wantedCertificates() []Certificate {
+	if !t.acme.stale {
+		return t.acme.last
+	}
+	t.acme.stale = false
 	bySecret := map[types.NamespacedName]*Certificate{}
 	for e := range t.acme.entries {
 		if e.listener == nil || len(e.disputed) > 0 {

@@ -102,7 +102,7 @@ func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool
 // refresh resolves the backends whose objects changed, and finds out whether the
 // Ingress stands.
 func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedName]*serverKey, intern func(*vtm.Resource) *vtm.Resource) {
-	e.refreshKeys(in, env, keys)
+	e.refreshKeys(in, env, keys, intern)
 	working := false
 	for i := range e.backends {
 		b := &e.backends[i]
@@ -125,9 +125,14 @@ func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedNam
 }
 
 // refreshKeys chooses the server keys anew.
-func (e *entry) refreshKeys(in Input, env *environment, keys map[types.NamespacedName]*serverKey) {
+func (e *entry) refreshKeys(in Input, env *environment, keys map[types.NamespacedName]*serverKey, intern func(*vtm.Resource) *vtm.Resource) {
 	var found findings
 	chosen, lost := env.chooseKeys(e.wish, keys, in.Programmed, in.ACME, e.disputed, &found)
+	if chosen != nil {
+		for name, kept := range chosen.kept {
+			chosen.kept[name] = intern(kept)
+		}
+	}
 	if e.share == nil || !chosen.equal(e.certificates) {
 		share := *e.wish.share
 		if chosen != nil {

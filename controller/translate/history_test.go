@@ -34,7 +34,7 @@ type history struct {
 // newHistory begins where Ingresses can be served.
 func newHistory() *history {
 	h := &history{translate.Input{
-		Snapshot: emptySnapshot(), Settings: config.Default(),
+		Snapshot: emptySnapshot(), Settings: issuing(*config.Default()),
 		Appliance:  translate.Appliance{Members: []string{"vtm-1"}},
 		Programmed: translate.Programmed{Owners: map[types.UID]bool{}, Keys: map[string]*vtm.Resource{}},
 		SelfSigned: &translate.KeyPair{Certificate: []byte("self-signed"), PrivateKey: []byte("its key")},
@@ -111,6 +111,9 @@ func drawIngress(t *rapid.T, key types.NamespacedName) *networkingv1.Ingress {
 	if value := rapid.SampledFrom([]string{"", "true", "false"}).Draw(t, "redirect"); len(o.Spec.TLS) > 0 && value != "" {
 		o.Annotations["ingress.kubernetes.io/ssl-redirect"] = value
 	}
+	if len(o.Spec.TLS) > 0 && rapid.IntRange(0, 3).Draw(t, "certificates issued") == 0 {
+		o.Annotations["vtm.pulsesecure.net/use-lets-encrypt"] = "true"
+	}
 	if seldom(t, "pass-through") {
 		o.Annotations["ingress.kubernetes.io/ssl-passthrough"] = "true"
 	}
@@ -135,12 +138,35 @@ func drawIngress(t *rapid.T, key types.NamespacedName) *networkingv1.Ingress {
 	return o
 }
 
+// issuing are settings with which certificates are issued.
+func issuing(settings config.Settings) *config.Settings {
+	settings.ACMETermsAgreed = true
+	return &settings
+}
+
+// drawACME is how far certificates are.
+func drawACME(t *rapid.T) *translate.ACME {
+	acme := &translate.ACME{States: map[types.NamespacedName]translate.CertificateState{}}
+	for _, namespace := range []string{"a", "b"} {
+		if rapid.Bool().Draw(t, "challenge") {
+			acme.Challenges = append(acme.Challenges, translate.Challenge{
+				Namespace: namespace, Host: "a.example.com", KeyAuthorization: "answer", Token: rapid.SampledFrom([]string{"one", "two"}).Draw(t, "token"),
+			})
+		}
+		if rapid.Bool().Draw(t, "state") {
+			secret := types.NamespacedName{Namespace: namespace, Name: rapid.SampledFrom([]string{"cert", "other"}).Draw(t, "issued")}
+			acme.States[secret] = translate.CertificateState{Failed: rapid.Bool().Draw(t, "failed"), Message: "so far"}
+		}
+	}
+	return acme
+}
+
 // step draws one change.
 func (h *history) step(t *rapid.T) {
 	key := rapid.SampledFrom(drawnKeys).Draw(t, "key")
 	service := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"s1", "s2", "s3"}).Draw(t, "of service")}
 	node := rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node")
-	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13}).Draw(t, "step") {
+	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 14}).Draw(t, "step") {
 	case 0:
 		ingress := drawIngress(t, key)
 		h.change(func(s *kube.Snapshot) { s.Ingresses = with(s.Ingresses, key, ingress) })
@@ -183,6 +209,8 @@ func (h *history) step(t *rapid.T) {
 	case 12:
 		secret := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"cert", "other"}).Draw(t, "of secret")}
 		h.change(func(s *kube.Snapshot) { s.Secrets = without(s.Secrets, secret) })
+	case 14:
+		h.in.ACME = drawACME(t)
 	case 13:
 		name := rapid.SampledFrom([]string{"k8s_self-signed", "k8s_a_cert_key", "k8s_b_other_key"}).Draw(t, "key there")
 		there := vtm.New(vtm.ServerKeys, name, vtm.Properties{"basic": {"public": "as it is", "private": "its hash", "note": "vtm-ingress/1 id=k8s cluster=cluster-uid owner=Secret/a/cert uid=s"}})
@@ -198,7 +226,7 @@ func (h *history) step(t *rapid.T) {
 			if seldom(t, "hosts allowed") {
 				settings.AllowedHosts = []config.AllowedHosts{{Namespace: "a", Domain: "example.com"}}
 			}
-			h.in.Settings = &settings
+			h.in.Settings = issuing(settings)
 		case 1:
 			h.in.Appliance.Groups = map[string]translate.Group{"front": {Addresses: []netip.Addr{netip.MustParseAddr(
 				rapid.SampledFrom([]string{"10.0.0.1", "10.0.9.1"}).Draw(t, "group address"))}}}
@@ -343,12 +371,16 @@ func whole(t *rapid.T, r *translate.Result) {
 }
 
 // An Ingress that can't be programmed changes nothing for the others, whatever
-// they are.
+// they are. Certificates that are issued are apart: to name a host is enough to keep
+// other namespaces from getting one for it.
 func TestARejectedIngressChangesNothingElse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHistory()
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			h.step(t)
+		}
+		for _, ingress := range h.in.Snapshot.Ingresses {
+			delete(ingress.Annotations, "vtm.pulsesecure.net/use-lets-encrypt")
 		}
 		result := translate.New().Translate(h.in)
 		for key, v := range result.Verdicts {
@@ -378,6 +410,7 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 		dedicated                      bool
 		at, port                       string
 		tls, redirect, script, through bool
+		issued                         bool
 	}
 	var all []served
 	for key, v := range r.Verdicts {
@@ -392,6 +425,7 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 			s.port = map[bool]string{false: "80", true: "443"}[s.tls]
 		}
 		s.redirect = s.tls && o.Annotations["ingress.kubernetes.io/ssl-redirect"] == "true"
+		s.issued = o.Annotations["vtm.pulsesecure.net/use-lets-encrypt"] == "true"
 		_, s.script = o.Annotations["vtm.pulsesecure.net/request-trafficscript"]
 		s.script = s.script && in.Settings.VTMEnableTrafficScript
 		s.through = o.Annotations["ingress.kubernetes.io/ssl-passthrough"] == "true"
@@ -409,7 +443,8 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 				continue
 			}
 			clash := a.dedicated || b.dedicated ||
-				a.redirect && b.port == "80" || b.redirect && a.port == "80"
+				a.redirect && b.port == "80" || b.redirect && a.port == "80" ||
+				a.issued && b.port == "80" || b.issued && a.port == "80"
 			if a.port == b.port {
 				clash = clash || a.tls != b.tls || a.script || b.script || a.through || b.through ||
 					a.o.Namespace != b.o.Namespace && shownFor(a.o, "a.example.com") && shownFor(b.o, "a.example.com")

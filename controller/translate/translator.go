@@ -38,11 +38,12 @@ type Translator struct {
 	idle        map[*entry]bool
 
 	// The work of one translation; empty between two.
-	due       map[*entry]bool               // entries to be refreshed
-	dueKeys   map[types.NamespacedName]bool // Secrets whose server keys may have changed
-	dirty     map[model.Site]bool           // sites whose claims changed since they were allotted
-	gone      []*entry                      // entries that were removed
-	withdrawn []*vtm.Resource               // what sites that are no more had shown
+	due        map[*entry]bool               // entries to be refreshed
+	dueKeys    map[types.NamespacedName]bool // Secrets whose server keys may have changed
+	dirty      map[model.Site]bool           // sites whose claims changed since they were allotted
+	reanswered map[model.Site]bool           // sites whose challenges changed
+	gone       []*entry                      // entries that were removed
+	withdrawn  []*vtm.Resource               // what sites that are no more had shown
 
 	shownKeys map[types.NamespacedName]*vtm.Resource // what Desired holds of each Secret
 
@@ -62,8 +63,12 @@ type site struct {
 	listeners map[uint16]*listener
 	redirect  []*vtm.Resource // of port 80, if that redirects or answers
 	answers   bool            // port 80 answers a certificate authority
-	group     *vtm.Resource   // nil on an existing group
-	shown     []*vtm.Resource // what Desired holds of it
+	// redirectTo is the port that port 80 redirects to, 0 if it doesn't; redirecting
+	// is for whom port 80 is there.
+	redirectTo  uint16
+	redirecting model.Owner
+	group       *vtm.Resource   // nil on an existing group
+	shown       []*vtm.Resource // what Desired holds of it
 }
 
 // New makes a Translator that remembers nothing.
@@ -73,7 +78,7 @@ func New() *Translator {
 		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{},
 		keys: map[types.NamespacedName]*serverKey{}, shownKeys: map[types.NamespacedName]*vtm.Resource{},
 		users: map[types.NamespacedName]map[*entry]bool{}, secretUsers: map[types.NamespacedName]map[*entry]bool{}, idle: map[*entry]bool{},
-		due: map[*entry]bool{}, dueKeys: map[types.NamespacedName]bool{}, dirty: map[model.Site]bool{},
+		due: map[*entry]bool{}, dueKeys: map[types.NamespacedName]bool{}, dirty: map[model.Site]bool{}, reanswered: map[model.Site]bool{},
 		acme:     newACMEState(),
 		standard: standard{users: map[*listener]bool{}},
 	}
@@ -117,6 +122,13 @@ func (t *Translator) Translate(in Input) *Result {
 	for where := range t.dirty {
 		t.allot(where)
 	}
+	for where := range t.reanswered {
+		if s := t.sites[where]; s != nil && !t.dirty[where] {
+			t.answer(where, s)
+			t.dirty[where] = true
+		}
+	}
+	clear(t.reanswered)
 	t.assemble()
 	t.last.Certificates = t.wantedCertificates()
 	return t.last
@@ -131,6 +143,7 @@ func (t *Translator) restart() {
 		t.withdrawn = append(t.withdrawn, s.shown...)
 	}
 	clear(t.sites)
+	t.acme.stale = true
 	clear(t.standard.users)
 	for _, e := range t.entries {
 		e.claim, e.grant = model.Claim{}, model.Grant{}
@@ -298,18 +311,14 @@ func (t *Translator) allot(where model.Site) {
 	} else if where.Group == "" {
 		s.group = t.intern(t.env.group(where, allotment.Holder))
 	}
-	s.redirect = nil
-	s.answers = allotment.Answering.UID != ""
-	if allotment.RedirectTo != 0 || s.answers {
-		owner := allotment.Redirecting
-		if allotment.RedirectTo == 0 {
-			owner = allotment.Answering
-		}
-		s.redirect = t.env.redirect(where, allotment.RedirectTo, owner, t.acme.at(s))
-		for i := range s.redirect {
-			s.redirect[i] = t.intern(s.redirect[i])
-		}
+	s.redirectTo, s.redirecting = allotment.RedirectTo, allotment.Redirecting
+	if s.redirectTo == 0 {
+		s.redirecting = allotment.Answering
 	}
+	t.acme.stale = t.acme.stale || s.answers
+	s.answers = allotment.Answering.UID != ""
+	t.acme.stale = t.acme.stale || s.answers
+	t.answer(where, s)
 	for port, l := range s.listeners {
 		switch {
 		case len(l.shares) == 0:
@@ -318,6 +327,19 @@ func (t *Translator) allot(where model.Site) {
 		case l.changed:
 			t.build(l)
 		}
+	}
+}
+
+// answer makes what is on port 80 of a site that redirects or answers a certificate
+// authority.
+func (t *Translator) answer(where model.Site, s *site) {
+	s.redirect = nil
+	if s.redirectTo == 0 && !s.answers {
+		return
+	}
+	s.redirect = t.env.redirect(where, s.redirectTo, s.redirecting, t.acme.at(s))
+	for i := range s.redirect {
+		s.redirect[i] = t.intern(s.redirect[i])
 	}
 }
 
