@@ -122,6 +122,87 @@ Feature: Certificates are issued and renewed by themselves
     When I delete Ingress "web"
     Then "http://young.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
 
+  Scenario: Two namespaces name one host, and the younger gets no certificate for it
+    Given the controller runs
+    And I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at shared address 10.0.2.224
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    And "https://web.example/" at 10.0.2.224 is answered with a certificate of the certificate authority
+    When I apply
+      """
+      apiVersion: v1
+      kind: Namespace
+      metadata: {name: shop}
+      ---
+      apiVersion: v1
+      kind: Service
+      metadata: {name: web, namespace: shop}
+      spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+      ---
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: web
+        namespace: shop
+        annotations:
+          vtm.pulsesecure.net/shared-ip-address: "10.0.2.224"
+          vtm.pulsesecure.net/use-lets-encrypt: "true"
+      spec:
+        ingressClassName: vtm
+        tls:
+        - {secretName: stolen, hosts: [web.example]}
+        rules:
+        - host: web.example
+          http: {paths: [{path: /shop, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+      """
+    Then Ingress "web" of Namespace "shop" has a warning that names "no certificate is issued for this namespace, since Ingress default/web"
+    And there is no Secret "stolen" in Namespace "shop"
+    And "https://web.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
+
+  Scenario: A host more, and the certificate is for it too
+    Given the controller runs
+    And I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    And "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    When steady requests to "https://web.example/" at 10.0.2.223
+    And I apply
+      """
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: web
+        annotations:
+          vtm.pulsesecure.net/ip-address: "10.0.2.223"
+          vtm.pulsesecure.net/use-lets-encrypt: "true"
+      spec:
+        ingressClassName: vtm
+        tls:
+        - {secretName: issued, hosts: [web.example, more.example]}
+        rules:
+        - host: web.example
+          http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+        - host: more.example
+          http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+      """
+    Then "https://more.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And no request has failed
+
+  @needs-fake-time
+  Scenario Outline: The certificate authority refuses for a while, and it is told and tried again: <problem>
+    Given the controller runs
+    And the certificate authority refuses new orders 2 times with <problem>
+    When I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    Then Ingress "web" has a warning "CertificateFailed" that names "<problem>"
+    When 7 minutes go by
+    Then "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And 1 certificate was issued
+
+    Examples:
+      | problem        |
+      | rateLimited    |
+      | serverInternal |
+
   @needs-fake-time
   Scenario: DNS does not point here yet, and the certificate comes when it does
     Given the controller runs

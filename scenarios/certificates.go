@@ -3,11 +3,16 @@ package scenarios
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"strings"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"vtm-ingress/testenv"
 )
@@ -99,4 +104,39 @@ func (s *scenario) dnsPoints(whether, host string) error {
 		s.env.Authority().Names.Set(host, netip.MustParseAddr("10.0.2.250"))
 	}
 	return nil
+}
+
+// ordersRefused lets the next orders fail with a problem of RFC 8555 §6.7. The
+// authority wants three minutes until the next.
+func (s *scenario) ordersRefused(times int, problem string) error {
+	small := s.env.Authority().Small
+	if small == nil {
+		return errors.New("this lane's certificate authority can't be told to refuse")
+	}
+	small.Refuse(testenv.Refusal{Request: "newOrder", Problem: problem, Times: times, RetryAfter: 3 * time.Minute})
+	return nil
+}
+
+// ingressOfHasWarning is for Ingresses of other namespaces.
+func (s *scenario) ingressOfHasWarning(ctx context.Context, name, namespace, words string) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		list, err := s.kubernetes.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, e := range list.Items {
+			if e.InvolvedObject.Name == name && e.Type == corev1.EventTypeWarning && strings.Contains(e.Message, words) {
+				return nil
+			}
+		}
+		return fmt.Errorf("none of %d Events of Namespace %s is a warning for Ingress %s with these words", len(list.Items), namespace, name)
+	})
+}
+
+func (s *scenario) noSecret(ctx context.Context, name, namespace string) error {
+	_, err := s.kubernetes.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("Secret %s/%s is there (%v)", namespace, name, err)
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/acme"
 	"vtm-ingress/sim/sandbox"
 )
 
@@ -26,6 +27,9 @@ const (
 
 // ACMEOptions of a system with a certificate authority.
 type ACMEOptions = sandbox.ACMEOptions
+
+// Refusal is what the certificate authority of a simulated system is told to refuse.
+type Refusal = acme.Refusal
 
 // Options of a system.
 type Options struct {
