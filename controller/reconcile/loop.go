@@ -237,7 +237,7 @@ func (l *Loop) round(ctx context.Context) {
 	}
 	resync := l.o.Settings.ResyncPeriod
 	if l.observed == nil || l.trouble != nil || l.term != permit.Term || l.cluster != snapshot.ClusterUID || !began.Before(l.observedAt.Add(resync)) {
-		if !l.observe(ctx, snapshot) {
+		if !l.observe(ctx, snapshot, permit.Term) {
 			l.tellTrouble(ctx, snapshot)
 			return
 		}
@@ -317,12 +317,13 @@ func (l *Loop) tellAlone(ctx context.Context) {
 		return
 	}
 	uid := l.o.TooOld()
-	if _, writing := l.o.Lease.Permit(); uid == "" || !writing {
+	permit, writing := l.o.Lease.Permit()
+	if uid == "" || !writing {
 		return
 	}
 	l.wakeAt(l.now().Add(l.o.Settings.ResyncPeriod))
 	snapshot := &kube.Snapshot{ClusterUID: uid}
-	if !l.observe(ctx, snapshot) {
+	if !l.observe(ctx, snapshot, permit.Term) {
 		return
 	}
 	result := l.translate(snapshot)
@@ -399,7 +400,7 @@ func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
 
 // observe reads the traffic manager anew. It reports whether that succeeded; else
 // there is trouble.
-func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot) bool {
+func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot, term int) bool {
 	observed, err := Observe(ctx, l.o.Client, l.o.Settings.ControllerID, string(snapshot.ClusterUID))
 	if err != nil {
 		if ctx.Err() == nil {
@@ -412,8 +413,8 @@ func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot) bool {
 		l.trouble = nil
 	}
 	l.use(observed, snapshot)
-	if permit, writing := l.o.Lease.Permit(); writing && permit.Term != l.servedTerm {
-		l.served, l.servedTerm = servedOf(observed), permit.Term
+	if term != l.servedTerm {
+		l.served, l.servedTerm = servedOf(observed), term
 	}
 	l.readReplication(ctx)
 	if l.glances.at.IsZero() {
