@@ -26,6 +26,9 @@ type client struct {
 	at     netip.AddrPort // the configured address it connected to
 	begun  time.Time      // when it was accepted
 	http   *httpConn      // of HTTP/1; nil otherwise
+	// cancel ends the request under way, and with it the connection; of HTTP/1, set
+	// before its first request.
+	cancel context.CancelCauseFunc
 
 	// By the PROXY header; read after it.
 
@@ -230,6 +233,9 @@ func printable(s string) string {
 // end is called once, when nobody uses the connection any more.
 func (c *client) end() {
 	c.watchdog.end()
+	if c.cancel != nil {
+		c.cancel(nil)
+	}
 	c.closeTransports()
 	c.closed()
 	c.admitted.leave()

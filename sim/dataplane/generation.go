@@ -119,7 +119,11 @@ func (g *generation) newHTTP(header, idle time.Duration, maxHeader int) *httpSer
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return g.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, clientKey{}, clientOf(c))
+			client := clientOf(c)
+			if client.http != nil {
+				ctx, client.cancel = context.WithCancelCause(ctx)
+			}
+			return context.WithValue(ctx, clientKey{}, client)
 		},
 		ConnState: func(c net.Conn, s http.ConnState) {
 			switch s {
