@@ -220,9 +220,11 @@ func (s *setup) writes(ctx context.Context) (int, error) {
 	return total, nil
 }
 
-// quiet waits until the controller has neither written nor worked for a while.
+// quiet waits until the controller has neither written nor worked for a second.
+// Answering the question is work, too, with thousands of certificates: so it is
+// asked rarely, and a tenth of a processor is nothing.
 func (s *setup) quiet(ctx context.Context) error {
-	last, since := -1, time.Now()
+	last, busy, since := -1, 0.0, time.Now()
 	for {
 		n, err := s.writes(ctx)
 		if err != nil {
@@ -232,16 +234,16 @@ func (s *setup) quiet(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if now := n + int(cpu*20); now != last {
-			last, since = now, time.Now()
-		}
-		if time.Since(since) > time.Second {
+		switch {
+		case n != last || cpu-busy > 0.1:
+			last, busy, since = n, cpu, time.Now()
+		case time.Since(since) > time.Second:
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(350 * time.Millisecond):
 		}
 	}
 }

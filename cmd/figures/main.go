@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -25,6 +26,11 @@ import (
 type group func(ctx context.Context, report func(figure)) error
 
 var groups = map[string]group{"certificates": certificatesGroup, "controller": controllerGroup, "dataplane": dataplaneGroup, "skeleton": skeleton, "vtm": vtmGroup}
+
+// parts are what can be measured of a group by itself.
+var parts = map[string]group{
+	"controller/growth": growthFigures, "controller/tls": tlsFigures, "controller/late": lateFigures, "controller/writes": writeCounts,
+}
 
 // figure is one number and what it must reach.
 type figure struct {
@@ -58,7 +64,7 @@ func (f figure) line(group string) (string, bool) {
 func main() {
 	var flags struct {
 		Measure struct {
-			Run string `help:"The group to measure; empty: all." placeholder:"GROUP"`
+			Run string `help:"The group to measure, or a part of it as GROUP/PART; empty: all." placeholder:"GROUP"`
 		} `cmd:"" default:"withargs" help:"Measure (the default)."`
 		Kubernetes kubernetesCommand `cmd:"" hidden:"" help:"Run the emulated Kubernetes that figures are measured with, as a process of its own."`
 		Backend    backendCommand    `cmd:"" hidden:"" help:"Run a backend."`
@@ -78,7 +84,7 @@ func main() {
 		return
 	}
 	run := flags.Measure.Run
-	if run != "" && groups[run] == nil {
+	if run != "" && groups[run] == nil && parts[run] == nil {
 		fmt.Fprintf(os.Stderr, "figures: no group %q\n", run)
 		os.Exit(2)
 	}
@@ -92,8 +98,13 @@ func main() {
 	}
 	short := false
 	for _, name := range names {
-		err := groups[name](ctx, func(f figure) {
-			line, ok := f.line(name)
+		measure := groups[name]
+		if measure == nil {
+			measure = parts[name]
+		}
+		of, _, _ := strings.Cut(name, "/")
+		err := measure(ctx, func(f figure) {
+			line, ok := f.line(of)
 			short = short || !ok
 			fmt.Println(line)
 		})
