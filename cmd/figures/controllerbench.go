@@ -310,7 +310,7 @@ func until(ctx context.Context, served func(context.Context) bool) (time.Duratio
 		select {
 		case <-ctx.Done():
 			return 0, errNotServed
-		case <-time.After(500 * time.Microsecond):
+		case <-time.After(time.Millisecond):
 		}
 	}
 	return time.Since(begin), nil

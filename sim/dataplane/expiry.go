@@ -42,12 +42,12 @@ func (d *DataPlane) tellExpiry(v *vserver) {
 	now := d.now()
 	for _, name := range conf.sites.keys() {
 		end := d.key(name).expires()
+		if end.IsZero() || end.Sub(now) > expiryNotice {
+			continue
+		}
 		e := Event{Level: "WARN", Section: "vservers/" + v.name, Tag: "vssslcerttoexpire", More: []string{"ssl/server_keys/" + name},
 			Text: fmt.Sprintf("Certificate '%s' expires on %s", name, end.UTC().Format(time.DateOnly))}
-		switch {
-		case end.IsZero() || end.Sub(now) > expiryNotice:
-			continue
-		case !end.After(now):
+		if !end.After(now) {
 			e.Level, e.Tag = "SERIOUS", "vssslcertexpired"
 			e.Text = fmt.Sprintf("Certificate '%s' has expired on %s", name, end.UTC().Format(time.DateOnly))
 		}

@@ -139,12 +139,16 @@ func (d *DataPlane) applyServer(name string, vs *VirtualServer) {
 		d.servers[name] = v
 	}
 	section := "vservers/" + name
-	for _, r := range v.usedRules {
-		d.uses.rule(r, -1)
-	}
-	if v.usedPool != "" {
-		d.uses.pool(v.usedPool, -1)
-	}
+	// After what is used from now on: a rule that stays names thousands of pools, whose
+	// use would change back and forth.
+	defer func(rules []string, pool string) {
+		for _, r := range rules {
+			d.uses.rule(r, -1)
+		}
+		if pool != "" {
+			d.uses.pool(pool, -1)
+		}
+	}(v.usedRules, v.usedPool)
 	v.usedRules, v.usedPool = nil, ""
 	d.listensOn(name, v.conf.Load(), false)
 	if v.deleted = vs == nil; v.deleted {

@@ -28,6 +28,8 @@ type resource struct {
 	// effect is what the data plane gets of it, made when it is first asked for:
 	// members that have the same resource share it.
 	effect atomic.Value
+	// uses are its references, found when they are first asked for.
+	uses atomic.Pointer[[]use]
 }
 
 // id is the path below config/active, unescaped: "pools/web".

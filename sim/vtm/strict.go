@@ -88,8 +88,18 @@ type use struct {
 	section, key, row, column string
 }
 
-// uses lists the references that a JSON resource makes, in the schema's order.
+// uses lists the references that a JSON resource makes, in the schema's order. It may
+// not be modified.
 func uses(r *resource) []use {
+	if known := r.uses.Load(); known != nil {
+		return *known
+	}
+	all := findUses(r)
+	r.uses.Store(&all)
+	return all
+}
+
+func findUses(r *resource) []use {
 	var all []use
 	for _, sec := range r.kind.sections {
 		for _, p := range sec.properties {
@@ -101,8 +111,9 @@ func uses(r *resource) []use {
 			all = p.uses(all, at, v)
 			rows, _ := v.([]row)
 			for _, cells := range rows {
+				at.row = fmt.Sprint(cells[p.primary])
 				for c, cell := range cells {
-					at.row, at.column = fmt.Sprint(cells[p.primary]), p.columns[c].name
+					at.column = p.columns[c].name
 					all = p.columns[c].uses(all, at, cell)
 				}
 			}
@@ -143,7 +154,7 @@ type strict struct {
 	store  *store
 	schema *schema
 	usedBy map[target]map[target]struct{} // target -> its users; whoever writes may touch it
-	uses   map[target][]target            // user -> its targets
+	uses   map[target][]target            // user -> its targets, sorted, each once
 
 	libraries trafficscript.Libraries
 }
@@ -185,22 +196,48 @@ func (s *strict) changed(old, next *resource) {
 	}
 }
 
-// record replaces what the index knows of one user.
+// record replaces what the index knows of one user. Of thousands of targets mostly
+// one is another.
 func (s *strict) record(user target, all []use) {
-	for _, t := range s.uses[user] {
-		delete(s.usedBy[t], user)
-		if len(s.usedBy[t]) == 0 {
-			delete(s.usedBy, t)
+	next := make([]target, len(all))
+	for i := range all {
+		next[i] = all[i].target
+	}
+	slices.SortFunc(next, target.compare)
+	next = slices.Compact(next)
+	old, now := s.uses[user], next
+	for len(old) > 0 || len(now) > 0 {
+		order := -1
+		switch {
+		case len(old) == 0:
+			order = 1
+		case len(now) > 0:
+			order = old[0].compare(now[0])
+		}
+		switch {
+		case order < 0:
+			t := old[0]
+			old = old[1:]
+			delete(s.usedBy[t], user)
+			if len(s.usedBy[t]) == 0 {
+				delete(s.usedBy, t)
+			}
+		case order > 0:
+			t := now[0]
+			now = now[1:]
+			if s.usedBy[t] == nil {
+				s.usedBy[t] = make(map[target]struct{})
+			}
+			s.usedBy[t][user] = struct{}{}
+		default:
+			old, now = old[1:], now[1:]
 		}
 	}
-	delete(s.uses, user)
-	for _, u := range all {
-		if s.usedBy[u.target] == nil {
-			s.usedBy[u.target] = make(map[target]struct{})
-		}
-		s.usedBy[u.target][user] = struct{}{}
-		s.uses[user] = append(s.uses[user], u.target)
+	if len(next) == 0 {
+		delete(s.uses, user)
+		return
 	}
+	s.uses[user] = next
 }
 
 // refuse says what is wrong with a change, nil if nothing is. old is nil on
