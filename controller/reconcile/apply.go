@@ -53,6 +53,9 @@ func (l *Loop) apply(ctx context.Context, p *Plan) *applying {
 		}
 		delete(l.failures, r.ID)
 		l.settled[r.ID] = r
+		if _, differs := l.kept[r.ID]; !differs {
+			l.observed.share(r)
+		}
 	}
 	for i := range p.Steps {
 		if s := &p.Steps[i]; s.Action == Create {
@@ -308,7 +311,9 @@ func (a *applying) succeeded(s *Step, stored *vtm.Resource) {
 		l.kept[s.ID] = kept{desired: s.After, stored: l.observed.Owned[s.ID]}
 		l.o.Log.With(concerns(s.After)...).Warn("the traffic manager accepted a change but keeps other values: it is not tried again",
 			"resource", s.ID.String(), "keys", keysOf(left))
+		return
 	}
+	l.observed.share(s.After)
 }
 
 // kept is what the traffic manager made of a resource against what was sent.

@@ -19,7 +19,8 @@ import (
 // Observed is what the traffic manager holds, as far as it concerns one
 // controller: what was read at once, kept up to date by the answers to writes.
 type Observed struct {
-	// Owned are the resources with our mark, each as vtm.Resource.Slim has it.
+	// Owned are the resources with our mark, each as vtm.Resource.Slim has it, or as it
+	// is desired, if that is the same: see share.
 	Owned map[vtm.ID]*vtm.Resource
 	// Clashes are resources that have a name of ours but not our mark: they are
 	// somebody else's and stay as they are.
@@ -65,6 +66,25 @@ func (o *Observed) put(r *vtm.Resource) {
 	}
 	o.Owned[r.ID] = r
 	o.count(r, 1)
+}
+
+// share makes o hold want itself in place of what was observed, of which compare finds
+// that nothing differs, so that thousands of resources are in memory once and not
+// twice. What was observed stays if it says more than want. A server key is never the
+// same: its private key is read as a hash.
+func (o *Observed) share(want *vtm.Resource) {
+	have := o.Owned[want.ID]
+	if have == nil || have == want || want.Type == vtm.ServerKeys {
+		return
+	}
+	for section, keys := range have.Properties {
+		for key := range keys {
+			if _, ok := want.Properties[section][key]; !ok {
+				return
+			}
+		}
+	}
+	o.Owned[want.ID] = want
 }
 
 // remove notes that the traffic manager does not hold id any more.

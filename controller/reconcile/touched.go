@@ -91,7 +91,8 @@ func (l *Loop) prune(result *translate.Result) {
 }
 
 // untoldNames gives the Ingresses of which something may have to be told: those
-// in l.untold, and those that need what is in l.unsettled.
+// in l.untold, and those that need what is in l.unsettled and isn't as it should be.
+// One that was not live because of a resource is in l.untold until it is.
 func (l *Loop) untoldNames(result *translate.Result) iter.Seq[types.NamespacedName] {
 	names := l.untold.keys
 	if l.untold.all || l.unsettled.all {
@@ -105,6 +106,9 @@ func (l *Loop) untoldNames(result *translate.Result) iter.Seq[types.NamespacedNa
 		return maps.Keys(names)
 	}
 	for id := range l.unsettled.keys {
+		if want := result.Desired[id]; want != nil && l.settled[id] == want {
+			continue
+		}
 		for verdict := range l.users.of[id] {
 			names[verdict.Ingress] = struct{}{}
 		}

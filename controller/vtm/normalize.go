@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 )
@@ -49,6 +50,22 @@ func Equal(a, b *Resource) bool {
 	}
 	return a.ID == b.ID && bytes.Equal(a.Content, b.Content) &&
 		reflect.DeepEqual(a.Properties, b.Properties)
+}
+
+// sameNormal is reflect.DeepEqual of two values in normal form, without its price for
+// tables of thousands of rows.
+func sameNormal(a, b any) bool {
+	switch a := a.(type) {
+	case string:
+		return a == b
+	case []any:
+		b, ok := b.([]any)
+		return ok && (a == nil) == (b == nil) && slices.EqualFunc(a, b, sameNormal)
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		return ok && (a == nil) == (b == nil) && maps.EqualFunc(a, b, sameNormal)
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 func (k *keySchema) normalize(value any) any {

@@ -3,14 +3,13 @@ package vtm
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"reflect"
 )
 
 // SameValue reports whether a key that should hold want, and is read as got, needs
 // no write; both in normal form. A private key is never read back: the traffic
 // manager shows the SHA-256 of the PEM that was sent, in base64 (vtm/rest.md §6).
 func SameValue(t Type, section, key string, want, got any) bool {
-	if reflect.DeepEqual(want, got) {
+	if sameNormal(want, got) {
 		return true
 	}
 	sent, ok := want.(string)

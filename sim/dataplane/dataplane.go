@@ -41,6 +41,10 @@ type Options struct {
 	// AllowPrograms: monitors of type program run their scripts on this machine.
 	AllowPrograms bool
 
+	// Libraries remember what rules were compiled to. Data planes may share them: mostly
+	// they have the same rules. Nil: this one has its own.
+	Libraries *trafficscript.Libraries
+
 	// PerClientTransports gives each client connection connections to nodes of its
 	// own, named after it. Under simulation that is what makes runs repeat; with
 	// real sockets it costs throughput.
@@ -97,7 +101,7 @@ type DataPlane struct {
 	listeners   map[string]map[string]bool // Traffic IP Group -> virtual servers that name it
 	anywhere    map[string]bool            // virtual servers with listen_on_any
 	importers   map[string]map[string]bool // library -> rules that import it
-	libraries   trafficscript.Libraries
+	libraries   *trafficscript.Libraries
 	endpoints   map[place]*endpoint
 	draining    []*socket // of UDP: their flows end, nobody else is served
 	generations map[*generation]struct{}
@@ -110,6 +114,9 @@ func New(o Options) *DataPlane {
 	own, err := netip.ParseAddr(o.Address)
 	if err != nil {
 		own = netip.IPv4Unspecified()
+	}
+	if o.Libraries == nil {
+		o.Libraries = &trafficscript.Libraries{}
 	}
 	d := &DataPlane{
 		options: o, own: own.Unmap(),
@@ -130,6 +137,7 @@ func New(o Options) *DataPlane {
 		generations: make(map[*generation]struct{}),
 		datagrams:   buffers{size: maxDatagram},
 		uses:        newUsage(),
+		libraries:   o.Libraries,
 	}
 	for _, m := range []*meter{&d.stats.bytesIn, &d.stats.bytesOut, &d.stats.reqs, &d.stats.ssl} {
 		m.hourly = true

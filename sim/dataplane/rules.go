@@ -94,7 +94,7 @@ func (d *DataPlane) compileSource(r *rule) (compiled *trafficscript.Rule, found 
 	if known := r.conf.alone.Load(); known != nil && known.name == r.name && known.variablePool == variablePool {
 		return known.rule, known.found, nil
 	}
-	options := []trafficscript.Option{trafficscript.RememberLibraries(&d.libraries)}
+	options := []trafficscript.Option{trafficscript.RememberLibraries(d.libraries)}
 	if variablePool {
 		options = append(options, trafficscript.VariablePoolUse())
 	}

@@ -51,8 +51,10 @@ type source struct {
 // compiler turns sources into a Rule.
 type compiler struct {
 	load          func(string) ([]byte, bool)
-	variablePools bool       // VariablePoolUse
-	remembered    *Libraries // RememberLibraries; may be nil
+	variablePools bool           // VariablePoolUse
+	remembered    *Libraries     // RememberLibraries; may be nil
+	took          []namedLibrary // of remembered
+	itself        bool           // a library was compiled that remembered can't hold, or is missing
 	diags         Diagnostics
 	libs          map[string]*source // nil value: being loaded, or failed
 	imports       map[string]bool
@@ -89,6 +91,11 @@ func Compile(name string, text []byte, load func(name string) ([]byte, bool), op
 	for _, o := range options {
 		o(c)
 	}
+	if c.remembered != nil {
+		if known := c.remembered.rule(name, text, c.variablePools, load); known != nil {
+			return known.rule, known.diags
+		}
+	}
 	rule := &Rule{name: name, regexes: c.regexes}
 	if src := c.parse(name, text); src != nil {
 		c.compileSubs(src)
@@ -111,6 +118,9 @@ func Compile(name string, text []byte, load func(name string) ([]byte, bool), op
 	})
 	if len(c.diags.Errors()) > 0 {
 		return nil, c.diags
+	}
+	if c.remembered != nil && !c.itself {
+		c.remembered.remember(name, &compiledRule{string(text), c.variablePools, c.took, rule, c.diags})
 	}
 	return rule, c.diags
 }
@@ -220,9 +230,11 @@ func (c *compiler) library(importer *unit, d importDecl) *source {
 	if c.remembered != nil {
 		if lib := c.remembered.take(d.lib, text, c.variablePools); lib != nil {
 			c.libs[d.lib] = c.adopt(lib)
+			c.took = append(c.took, namedLibrary{d.lib, lib})
 			return lib.source
 		}
 	}
+	c.itself = true
 	src := c.parse(d.lib, text)
 	if src == nil {
 		c.report(Error, importer, d.pos, "rule library '%s' has errors", d.lib)

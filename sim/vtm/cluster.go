@@ -14,6 +14,7 @@ import (
 
 	"vtm-ingress/internal/facts"
 	"vtm-ingress/sim/dataplane"
+	"vtm-ingress/sim/trafficscript"
 )
 
 // ClusterOptions say what a cluster is.
@@ -46,6 +47,8 @@ type Cluster struct {
 	o      ClusterOptions
 	schema *schema
 	wire   *wire
+
+	libraries trafficscript.Libraries // of all members: mostly they have the same rules
 
 	// changing holds a token while members start, stop, join and leave: that takes
 	// its time, and under fake time only a wait on a channel lets time pass.

@@ -156,11 +156,11 @@ type strict struct {
 	usedBy map[target]map[target]struct{} // target -> its users; whoever writes may touch it
 	uses   map[target][]target            // user -> its targets, sorted, each once
 
-	libraries trafficscript.Libraries
+	libraries *trafficscript.Libraries
 }
 
-func newStrict(st *store, sch *schema) *strict {
-	return &strict{store: st, schema: sch, usedBy: make(map[target]map[target]struct{}), uses: make(map[target][]target)}
+func newStrict(st *store, sch *schema, libraries *trafficscript.Libraries) *strict {
+	return &strict{libraries: libraries, store: st, schema: sch, usedBy: make(map[target]map[target]struct{}), uses: make(map[target][]target)}
 }
 
 func (s *strict) exists(t target) bool { return s.store.get(s.schema.types[t.path], t.name) != nil }
@@ -328,7 +328,7 @@ func (s *strict) compile(r, instead *resource) (*trafficscript.Rule, trafficscri
 			return nil, false
 		}
 		return found.content, true
-	}, trafficscript.RememberLibraries(&s.libraries))
+	}, trafficscript.RememberLibraries(s.libraries))
 }
 
 // ruleUses lists what a rule refers to: literal pools and imported libraries.

@@ -20,6 +20,7 @@ import (
 	"vtm-ingress/internal/facts"
 	"vtm-ingress/internal/outside"
 	"vtm-ingress/sim/dataplane"
+	"vtm-ingress/sim/trafficscript"
 )
 
 // AnyPort as Options.RESTPort picks a free port.
@@ -171,12 +172,14 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 		return nil, err
 	}
 	dataWorld := o.World
+	libraries := &trafficscript.Libraries{}
 	if m != nil {
+		libraries = &m.cluster.libraries
 		t.join(m)
 		dataWorld = memberWorld{o.World, m.cluster.wire, m.gate}
 	}
 	if o.Strict {
-		t.strict = newStrict(t.store, sch)
+		t.strict = newStrict(t.store, sch, libraries)
 	}
 	if !o.PlainHTTP {
 		if t.certificate == nil {
@@ -194,7 +197,7 @@ func start(o Options, sch *schema, m *member) (*TrafficManager, error) {
 	t.data = dataplane.New(dataplane.Options{
 		World: dataWorld, Log: o.Log, Name: o.Name, Address: o.Address, AddressMap: o.AddressMap,
 		Events: t.logEvent, PerClientTransports: o.PerClientTransports, AllowPrograms: o.AllowPrograms,
-		Elsewhere: t.elsewhere,
+		Elsewhere: t.elsewhere, Libraries: libraries,
 	})
 	if err = t.openLog(); err == nil {
 		err = t.install(m)
