@@ -1,5 +1,11 @@
 package dataplane
 
+import (
+	"strings"
+
+	"vtm-ingress/internal/changes"
+)
+
 // usage knows which pools are in use: only those are monitored. A pool is used
 // by an enabled virtual server whose default pool it is, by a rule in use that
 // names it literally, and as the failure pool of a pool in use. All of it belongs
@@ -52,19 +58,8 @@ func (u *usage) literals(rule string, by int) {
 // compiled says which pools a rule names from now on, sorted.
 func (u *usage) compiled(rule string, pools []string) {
 	if u.rules[rule] > 0 {
-		// Both are sorted, and of thousands mostly one is another.
-		for old, now := u.literal[rule], pools; len(old) > 0 || len(now) > 0; {
-			switch {
-			case len(now) == 0 || len(old) > 0 && old[0] < now[0]:
-				u.pool(old[0], -1)
-				old = old[1:]
-			case len(old) == 0 || now[0] < old[0]:
-				u.pool(now[0], 1)
-				now = now[1:]
-			default:
-				old, now = old[1:], now[1:]
-			}
-		}
+		changes.Between(u.literal[rule], pools, strings.Compare,
+			func(gone string) { u.pool(gone, -1) }, func(came string) { u.pool(came, 1) })
 	}
 	if len(pools) == 0 {
 		delete(u.literal, rule)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"vtm-ingress/internal/changes"
 	"vtm-ingress/sim/trafficscript"
 )
 
@@ -196,8 +197,7 @@ func (s *strict) changed(old, next *resource) {
 	}
 }
 
-// record replaces what the index knows of one user. Of thousands of targets mostly
-// one is another.
+// record replaces what the index knows of one user.
 func (s *strict) record(user target, all []use) {
 	next := make([]target, len(all))
 	for i := range all {
@@ -205,34 +205,17 @@ func (s *strict) record(user target, all []use) {
 	}
 	slices.SortFunc(next, target.compare)
 	next = slices.Compact(next)
-	old, now := s.uses[user], next
-	for len(old) > 0 || len(now) > 0 {
-		order := -1
-		switch {
-		case len(old) == 0:
-			order = 1
-		case len(now) > 0:
-			order = old[0].compare(now[0])
+	changes.Between(s.uses[user], next, target.compare, func(gone target) {
+		delete(s.usedBy[gone], user)
+		if len(s.usedBy[gone]) == 0 {
+			delete(s.usedBy, gone)
 		}
-		switch {
-		case order < 0:
-			t := old[0]
-			old = old[1:]
-			delete(s.usedBy[t], user)
-			if len(s.usedBy[t]) == 0 {
-				delete(s.usedBy, t)
-			}
-		case order > 0:
-			t := now[0]
-			now = now[1:]
-			if s.usedBy[t] == nil {
-				s.usedBy[t] = make(map[target]struct{})
-			}
-			s.usedBy[t][user] = struct{}{}
-		default:
-			old, now = old[1:], now[1:]
+	}, func(came target) {
+		if s.usedBy[came] == nil {
+			s.usedBy[came] = make(map[target]struct{})
 		}
-	}
+		s.usedBy[came][user] = struct{}{}
+	})
 	if len(next) == 0 {
 		delete(s.uses, user)
 		return
