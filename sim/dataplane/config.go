@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"sync/atomic"
 	"time"
 )
 
@@ -157,10 +156,6 @@ type HostMapping struct {
 // Rule is an entry of rules: the source text of a rule or a rule library.
 type Rule struct {
 	Source string
-
-	// alone is what it was compiled to if it asks for no library: data planes that
-	// are given one Rule compile it once and keep it once.
-	alone atomic.Pointer[compiledRule]
 }
 
 // ServerKey is an entry of ssl/server_keys, PEM. Public may be a chain.

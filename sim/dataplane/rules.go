@@ -79,23 +79,11 @@ func (d *DataPlane) compileAll() {
 	}
 }
 
-// compiledRule is what a rule that asks for no library becomes on every traffic
-// manager with the same settings.
-type compiledRule struct {
-	name         string
-	variablePool bool
-	rule         *trafficscript.Rule // nil: it has errors
-	found        trafficscript.Diagnostics
-}
-
-// compileSource compiles a rule, or takes what another data plane has made of it.
+// compileSource compiles a rule, or takes what d.libraries remember of it. asked are
+// the libraries that it asked for.
 func (d *DataPlane) compileSource(r *rule) (compiled *trafficscript.Rule, found trafficscript.Diagnostics, asked []string) {
-	variablePool := d.global.Load().VariablePoolUse
-	if known := r.conf.alone.Load(); known != nil && known.name == r.name && known.variablePool == variablePool {
-		return known.rule, known.found, nil
-	}
 	options := []trafficscript.Option{trafficscript.RememberLibraries(d.libraries)}
-	if variablePool {
+	if d.global.Load().VariablePoolUse {
 		options = append(options, trafficscript.VariablePoolUse())
 	}
 	compiled, found = trafficscript.Compile(r.name, []byte(r.conf.Source), func(lib string) ([]byte, bool) {
@@ -107,9 +95,6 @@ func (d *DataPlane) compileSource(r *rule) (compiled *trafficscript.Rule, found 
 		}
 		return nil, false
 	}, options...)
-	if len(asked) == 0 {
-		r.conf.alone.Store(&compiledRule{r.name, variablePool, compiled, found})
-	}
 	return compiled, found, asked
 }
 

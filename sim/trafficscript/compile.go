@@ -54,7 +54,6 @@ type compiler struct {
 	variablePools bool           // VariablePoolUse
 	remembered    *Libraries     // RememberLibraries; may be nil
 	took          []namedLibrary // of remembered
-	itself        bool           // a library was compiled that remembered can't hold, or is missing
 	diags         Diagnostics
 	libs          map[string]*source // nil value: being loaded, or failed
 	imports       map[string]bool
@@ -119,7 +118,7 @@ func Compile(name string, text []byte, load func(name string) ([]byte, bool), op
 	if len(c.diags.Errors()) > 0 {
 		return nil, c.diags
 	}
-	if c.remembered != nil && !c.itself {
+	if c.remembered != nil && len(c.took) == len(c.libs) { // no library that imports others
 		c.remembered.remember(name, &compiledRule{string(text), c.variablePools, c.took, rule, c.diags})
 	}
 	return rule, c.diags
@@ -234,7 +233,6 @@ func (c *compiler) library(importer *unit, d importDecl) *source {
 			return lib.source
 		}
 	}
-	c.itself = true
 	src := c.parse(d.lib, text)
 	if src == nil {
 		c.report(Error, importer, d.pos, "rule library '%s' has errors", d.lib)

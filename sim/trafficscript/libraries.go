@@ -7,7 +7,8 @@ import (
 
 // Libraries remembers compiled rule libraries, so that a rule of many libraries is
 // compiled again for the price of those that changed, and whole rules, so that several
-// who have the same ones compile them once. The zero value remembers nothing yet. It may be used from several goroutines.
+// who have the same ones compile them once. The zero value remembers nothing yet. It
+// may be used from several goroutines.
 type Libraries struct {
 	mu    sync.Mutex
 	known map[string]*compiledLibrary // by name

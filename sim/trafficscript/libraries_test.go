@@ -49,6 +49,47 @@ func TestRememberedLibrariesMakeNoDifferenceToARule(t *testing.T) {
 	}
 }
 
+// Who shares a memory shares the rules that are made of the same texts under the same
+// options, and no others.
+func TestARuleOfTheSameTextsIsCompiledOnce(t *testing.T) {
+	var remembered trafficscript.Libraries
+	texts := map[string]string{"main": "import lib;\nlib.f();\n", "lib": `sub f() { pool.use( "a" ); }`}
+	compile := func(more ...trafficscript.Option) *trafficscript.Rule {
+		t.Helper()
+		rule, told := trafficscript.Compile("main", []byte(texts["main"]), func(name string) ([]byte, bool) {
+			text, found := texts[name]
+			return []byte(text), found
+		}, append(more, trafficscript.RememberLibraries(&remembered))...)
+		if rule == nil {
+			t.Fatal(told)
+		}
+		return rule
+	}
+	last := compile()
+	if compile() != last {
+		t.Error("the same rule is compiled again")
+	}
+	for what, change := range map[string]func(){
+		"its text":        func() { texts["main"] += "# more\n" },
+		"a library":       func() { texts["lib"] = `sub f() { pool.use( "b" ); }` },
+		"being forgotten": func() { remembered.Forget("main") },
+	} {
+		change()
+		next := compile()
+		if next == last {
+			t.Errorf("%s changes, and the rule does not", what)
+		}
+		last = next
+	}
+	if compile(trafficscript.VariablePoolUse()) == last {
+		t.Error("another option does not change the rule")
+	}
+	delete(texts, "lib")
+	if rule, _ := trafficscript.Compile("main", []byte(texts["main"]), nil, trafficscript.RememberLibraries(&remembered)); rule != nil {
+		t.Error("the rule compiles without its library")
+	}
+}
+
 func BenchmarkChangeOfOneLibraryOfMany(b *testing.B) {
 	libraries := map[string][]byte{}
 	main := ""
