@@ -115,8 +115,8 @@ func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // cancelAlone gives the transaction a context of its own: others on the connection
-// go on, or come later. (HTTP/1 without it saves a twentieth of what a request
-// costs: whatever ends the one request under way ends the connection, too.)
+// go on, or come later. HTTP/1 mostly saves it: whatever ends the one request under
+// way ends the connection, too.
 func (t *transaction) cancelAlone() {
 	t.ctx, t.cancel = context.WithCancelCause(t.ctx)
 	t.r = t.r.WithContext(t.ctx)
@@ -362,7 +362,8 @@ func (t *transaction) errorPage(code int) {
 	h := t.w.Header()
 	clear(h)
 	if code == http.StatusBadRequest || code == http.StatusRequestTimeout || t.ctx.Err() != nil {
-		h.Set("Connection", "close") // the rest of the request may still come
+		// The rest of the request may still come, or it was cut off.
+		h.Set("Connection", "close")
 	}
 	page := t.v.page(t.conf, code)
 	h.Set("Content-Type", page.kind)
