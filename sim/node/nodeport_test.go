@@ -21,13 +21,14 @@ import (
 	"k8s.io/utils/ptr"
 
 	"vtm-ingress/sim/node"
+	"vtm-ingress/testenv/kubetest"
 )
 
 // answers waits until a node's port answers, and returns the pod that does.
 func (c *cluster) answers(n int, port int32) string {
-	c.t.Helper()
+	c.T.Helper()
 	var pod string
-	c.eventually(fmt.Sprintf("an answer of node %d", n), func() (bool, any) {
+	c.Eventually(fmt.Sprintf("an answer of node %d", n), func() (bool, any) {
 		status, a, err := c.request("GET", n, port, "/")
 		pod = a.Pod
 		return status == 200, err
@@ -37,8 +38,8 @@ func (c *cluster) answers(n int, port int32) string {
 
 // refuses waits until a node's port refuses connections.
 func (c *cluster) refuses(n int, port int32) {
-	c.t.Helper()
-	c.eventually(fmt.Sprintf("node %d to refuse", n), func() (bool, any) {
+	c.T.Helper()
+	c.Eventually(fmt.Sprintf("node %d to refuse", n), func() (bool, any) {
 		status, _, err := c.request("GET", n, port, "/")
 		return errors.Is(err, syscall.ECONNREFUSED), fmt.Sprint(status, err)
 	})
@@ -52,14 +53,14 @@ func TestANodePortReachesPodsOfAllNodesInTurn(t *testing.T) {
 				c.refuses(1, port)
 				for n, name := range []string{"a", "b"} {
 					c.pod(name, echo, func(p *corev1.Pod) { onNode(n + 1)(p); p.Labels["app"] = "web" })
-					c.eventually("it to be ready", c.ready(name))
+					c.Eventually("it to be ready", c.ready(name))
 				}
 				for n := 1; n <= 2; n++ {
-					c.eventually("both pods behind each node", func() (bool, any) {
+					c.Eventually("both pods behind each node", func() (bool, any) {
 						count := map[string]int{}
 						for range 10 {
 							_, a, err := c.request("GET", n, port, "/x%20y?q=1")
-							if err != nil || a.Path != "/x%20y" || a.Query != "q=1" || a.Method != "GET" || a.Namespace != here || a.TLS {
+							if err != nil || a.Path != "/x%20y" || a.Query != "q=1" || a.Method != "GET" || a.Namespace != kubetest.Namespace || a.TLS {
 								t.Fatalf("%+v %v", a, err)
 							}
 							count[a.Pod+" on "+a.Node]++
@@ -68,12 +69,12 @@ func TestANodePortReachesPodsOfAllNodesInTurn(t *testing.T) {
 					})
 				}
 				// Another number of the port opens that and closes this.
-				s := must[*corev1.Service](c)(c.CoreV1().Services(here).Get(c.ctx, "web-cluster", metav1.GetOptions{}))
+				s := must[*corev1.Service](c)(c.CoreV1().Services(kubetest.Namespace).Get(c.Ctx, "web-cluster", metav1.GetOptions{}))
 				s.Spec.Ports[0].NodePort = 32100
-				must[*corev1.Service](c)(c.CoreV1().Services(here).Update(c.ctx, s, metav1.UpdateOptions{}))
+				must[*corev1.Service](c)(c.CoreV1().Services(kubetest.Namespace).Update(c.Ctx, s, metav1.UpdateOptions{}))
 				c.answers(1, 32100)
 				c.refuses(1, port)
-				if err := c.CoreV1().Services(here).Delete(c.ctx, s.Name, metav1.DeleteOptions{}); err != nil {
+				if err := c.CoreV1().Services(kubetest.Namespace).Delete(c.Ctx, s.Name, metav1.DeleteOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				c.refuses(1, 32100)
@@ -105,7 +106,7 @@ func TestThoseThatLeaveServeWhereNobodyElseDoes(t *testing.T) {
 		draining := `{image: "hello:1", args: ["--drain=8s"], ports: [{containerPort: 8080}]}`
 		for n, name := range []string{"a", "b"} {
 			c.pod(name, draining, func(p *corev1.Pod) { onNode(n + 1)(p); p.Labels["app"] = "web" })
-			c.eventually("it to be ready", c.ready(name))
+			c.Eventually("it to be ready", c.ready(name))
 		}
 		c.answers(1, local)
 		c.delete("a", metav1.DeleteOptions{})
@@ -118,14 +119,14 @@ func TestThoseThatLeaveServeWhereNobodyElseDoes(t *testing.T) {
 				t.Fatalf("one leaves, the other is ready: %d %+v %v", status, a, err)
 			}
 		}
-		c.eventually("it to be gone", c.gone("a"))
+		c.Eventually("it to be gone", c.gone("a"))
 		c.refuses(1, local)
 		c.delete("b", metav1.DeleteOptions{})
 		time.Sleep(time.Second)
 		if got := c.answers(1, everywhere); got != "b" {
 			t.Errorf("pod %s", got)
 		}
-		c.eventually("it to be gone", c.gone("b"))
+		c.Eventually("it to be gone", c.gone("b"))
 		c.refuses(1, everywhere)
 	})
 }
@@ -140,7 +141,7 @@ func TestConnectionsGoOnWhenEndpointsChange(t *testing.T) {
 				p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](60)
 			})
 		c.answers(2, port)
-		conn, err := c.world.Dial(c.ctx, "test/conn", "tcp", fmt.Sprintf("%s:%d", address4(2), port))
+		conn, err := c.World.Dial(c.Ctx, "test/conn", "tcp", fmt.Sprintf("%s:%d", c.NodeAddress(2), port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +164,7 @@ func TestConnectionsGoOnWhenEndpointsChange(t *testing.T) {
 			t.Error("closed at once")
 		}
 		c.pod("b", echo, func(p *corev1.Pod) { onNode(2)(p); p.Labels["app"] = "web" })
-		c.eventually("the other to be ready", c.ready("b"))
+		c.Eventually("the other to be ready", c.ready("b"))
 		c.delete("a", metav1.DeleteOptions{})
 		time.Sleep(5 * time.Second)
 		// In flight when the listener closes: it is finished.
@@ -188,7 +189,7 @@ func TestARequestInFlightIsFinished(t *testing.T) {
 		time.Sleep(time.Second)
 		began := time.Now()
 		c.delete("a", metav1.DeleteOptions{}) // it does not drain: but for the request, it would be gone
-		c.eventually("it to be gone", c.gone("a"))
+		c.Eventually("it to be gone", c.gone("a"))
 		if took := time.Since(began); took < 8*time.Second || took > 11*time.Second {
 			t.Errorf("gone after %s", took)
 		}
@@ -200,7 +201,7 @@ func TestTheEchoServerDoesAsItIsTold(t *testing.T) {
 	overSockets(t, node.DefaultImages(), func(c *cluster) {
 		c.pod("a", `{image: "hello:1", args: ["--tls-port=8443"], ports: [{containerPort: 8080}, {containerPort: 8443, name: tls}],
 			readinessProbe: {httpGet: {path: /ready, port: tls, scheme: HTTPS}, periodSeconds: 1}}`, nil)
-		c.eventually("it to be ready, by TLS", c.ready("a"))
+		c.Eventually("it to be ready, by TLS", c.ready("a"))
 		port := c.service("a", "Cluster")
 		c.answers(1, port)
 		for path, want := range map[string]int{
@@ -211,7 +212,7 @@ func TestTheEchoServerDoesAsItIsTold(t *testing.T) {
 				t.Errorf("%s: %d %v", path, status, err)
 			}
 		}
-		response, err := c.http.Get(fmt.Sprintf("http://%s:%d/?body=100000", address4(2), port))
+		response, err := c.http.Get(fmt.Sprintf("http://%s:%d/?body=100000", c.NodeAddress(2), port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,14 +243,14 @@ spec:
 // restart begins a rollout as kubectl rollout restart does, and waits for its end and
 // for that of the old pods.
 func (c *cluster) restart(name, at string) {
-	c.t.Helper()
+	c.T.Helper()
 	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, at)
-	if _, err := c.AppsV1().Deployments(here).Patch(c.ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
-		c.t.Fatal(err)
+	if _, err := c.AppsV1().Deployments(kubetest.Namespace).Patch(c.Ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		c.T.Fatal(err)
 	}
 	c.rolledOut(name)
-	c.eventually("the old pods to be gone", func() (bool, any) {
-		list := must[*corev1.PodList](c)(c.CoreV1().Pods(here).List(c.ctx, metav1.ListOptions{LabelSelector: "app=" + name}))
+	c.Eventually("the old pods to be gone", func() (bool, any) {
+		list := must[*corev1.PodList](c)(c.CoreV1().Pods(kubetest.Namespace).List(c.Ctx, metav1.ListOptions{LabelSelector: "app=" + name}))
 		for _, p := range list.Items {
 			if p.Annotations["kubectl.kubernetes.io/restartedAt"] != at {
 				return false, p.Name
@@ -260,11 +261,11 @@ func (c *cluster) restart(name, at string) {
 }
 
 func (c *cluster) rolledOut(name string) {
-	c.t.Helper()
-	c.eventually("the rollout", func() (bool, any) {
-		d, err := c.AppsV1().Deployments(here).Get(c.ctx, name, metav1.GetOptions{})
+	c.T.Helper()
+	c.Eventually("the rollout", func() (bool, any) {
+		d, err := c.AppsV1().Deployments(kubetest.Namespace).Get(c.Ctx, name, metav1.GetOptions{})
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		s, n := d.Status, *d.Spec.Replicas
 		return s.ObservedGeneration == d.Generation && s.UpdatedReplicas == n && s.Replicas == n && s.AvailableReplicas == n, s
@@ -279,7 +280,7 @@ func TestARolloutLosesNoRequest(t *testing.T) {
 		c.answers(1, port)
 		c.answers(2, port)
 
-		load, enough := context.WithCancel(c.ctx)
+		load, enough := context.WithCancel(c.Ctx)
 		var clients sync.WaitGroup
 		var good atomic.Int64
 		pods := sync.Map{}
@@ -290,7 +291,7 @@ func TestARolloutLosesNoRequest(t *testing.T) {
 				clients.Go(func() {
 					for load.Err() == nil {
 						// POST: a transport does not repeat it by itself.
-						response, err := client.Post(fmt.Sprintf("http://%s:%d/?delay=2ms", address4(n), port), "text/plain", strings.NewReader("x"))
+						response, err := client.Post(fmt.Sprintf("http://%s:%d/?delay=2ms", c.NodeAddress(n), port), "text/plain", strings.NewReader("x"))
 						if err != nil {
 							t.Errorf("kept alive %v, after %d good ones: %v", keepAlive, good.Load(), err)
 							return
@@ -328,7 +329,7 @@ func TestANodePortPassesHalfClosedConnections(t *testing.T) {
 		port := c.service("web", "Cluster")
 		c.pod("a", echo, func(p *corev1.Pod) { onNode(1)(p); p.Labels["app"] = "web" })
 		c.answers(1, port)
-		conn, err := (&net.Dialer{}).DialContext(c.ctx, "tcp", fmt.Sprintf("%s:%d", address4(2), port))
+		conn, err := (&net.Dialer{}).DialContext(c.Ctx, "tcp", fmt.Sprintf("%s:%d", c.NodeAddress(2), port))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,13 +13,14 @@ import (
 	"k8s.io/utils/ptr"
 
 	"vtm-ingress/sim/node"
+	"vtm-ingress/testenv/kubetest"
 )
 
 const echo = `{image: "hello:1", ports: [{containerPort: 8080}]}`
 
 func TestANodeTellsWhatItIsAndLives(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
-		n := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.ctx, "node-1", metav1.GetOptions{}))
+		n := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.Ctx, "node-1", metav1.GetOptions{}))
 		version := must[string](c)(func() (string, error) { v, err := c.Discovery().ServerVersion(); return v.GitVersion, err }())
 		if n.Labels["kubernetes.io/hostname"] != "node-1" || n.Status.Addresses[0].Address != "127.21.1.1" ||
 			n.Status.NodeInfo.KubeletVersion != version || n.Status.Capacity.Pods().IsZero() || n.Spec.PodCIDR != "10.244.1.0/24" {
@@ -27,7 +28,7 @@ func TestANodeTellsWhatItIsAndLives(t *testing.T) {
 		}
 		lease := func() time.Time {
 
-			return must[*coordinationv1.Lease](c)(c.CoordinationV1().Leases("kube-node-lease").Get(c.ctx, "node-1", metav1.GetOptions{})).Spec.RenewTime.Time
+			return must[*coordinationv1.Lease](c)(c.CoordinationV1().Leases("kube-node-lease").Get(c.Ctx, "node-1", metav1.GetOptions{})).Spec.RenewTime.Time
 		}
 		first := lease()
 		time.Sleep(15 * time.Second)
@@ -36,11 +37,11 @@ func TestANodeTellsWhatItIsAndLives(t *testing.T) {
 		}
 		before := n.ResourceVersion
 		time.Sleep(2 * time.Minute)
-		if after := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.ctx, "node-1", metav1.GetOptions{})); after.ResourceVersion != before {
+		if after := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.Ctx, "node-1", metav1.GetOptions{})); after.ResourceVersion != before {
 			t.Errorf("the Node is written although nothing changes")
 		}
 		time.Sleep(5 * time.Minute)
-		if after := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.ctx, "node-1", metav1.GetOptions{})); after.ResourceVersion == before {
+		if after := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.Ctx, "node-1", metav1.GetOptions{})); after.ResourceVersion == before {
 			t.Errorf("the Node's heartbeat is older than five minutes")
 		}
 	})
@@ -49,14 +50,14 @@ func TestANodeTellsWhatItIsAndLives(t *testing.T) {
 func TestAPodRunsAndSaysSo(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
 		c.pod("a", echo, onNode(1))
-		c.eventually("it to be ready", c.ready("a"))
+		c.Eventually("it to be ready", c.ready("a"))
 		p := c.get("a")
 		if p.Status.Phase != corev1.PodRunning || p.Status.HostIP != "127.21.1.1" || !strings.HasPrefix(p.Status.PodIP, "10.244.1.") ||
 			p.Status.StartTime == nil || state(p).State.Running == nil || state(p).RestartCount != 0 || len(p.Status.Conditions) < 4 {
 			t.Errorf("%+v", p.Status)
 		}
 		c.pod("b", echo, onNode(1))
-		c.eventually("another to be ready", c.ready("b"))
+		c.Eventually("another to be ready", c.ready("b"))
 		if other := c.get("b").Status.PodIP; other == p.Status.PodIP {
 			t.Errorf("two pods have the address %s", other)
 		}
@@ -67,43 +68,43 @@ func TestAnUnknownImageIsWaitedFor(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
 		c.pod("a", `{image: "registry.example/nothing:1"}`, nil)
 		for _, reason := range []string{"ErrImagePull", "ImagePullBackOff"} {
-			c.eventually(reason, func() (bool, any) {
+			c.Eventually(reason, func() (bool, any) {
 				s := state(c.get("a"))
 				return s.State.Waiting != nil && s.State.Waiting.Reason == reason, s
 			})
 		}
-		c.event("Failed", `Failed to pull image "registry.example/nothing:1"`)
-		c.event("BackOff", "Back-off pulling image")
+		c.Event("Failed", `Failed to pull image "registry.example/nothing:1"`)
+		c.Event("BackOff", "Back-off pulling image")
 		if p := c.get("a"); p.Status.Phase != corev1.PodPending {
 			t.Errorf("%s", p.Status.Phase)
 		}
 		c.delete("a", metav1.DeleteOptions{})
-		c.within(time.Second, "its deletion, which has nothing to wait for", c.gone("a"))
+		c.Within(time.Second, "its deletion, which has nothing to wait for", c.gone("a"))
 	})
 }
 
 func TestReadinessIsUnderTheCallersControl(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
 		c.pod("a", `{image: "hello:1", ports: [{containerPort: 8080}], readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 3}}`, nil)
-		c.eventually("it to be ready", c.ready("a"))
+		c.Eventually("it to be ready", c.ready("a"))
 		port := c.service("a", "Cluster")
 		put := func(value string) {
 			t.Helper()
-			c.eventually("an answer", func() (bool, any) {
+			c.Eventually("an answer", func() (bool, any) {
 				status, _, err := c.request("PUT", 1, port, "/ready?value="+value)
 				return status == 200, err
 			})
 		}
 		put("false")
 		began := time.Now()
-		c.eventually("it not to be ready", func() (bool, any) { ok, s := c.ready("a")(); return !ok, s })
+		c.Eventually("it not to be ready", func() (bool, any) { ok, s := c.ready("a")(); return !ok, s })
 		if took := time.Since(began); took < 1900*time.Millisecond || took > 3100*time.Millisecond {
 			t.Errorf("after %s; three failures, a second apart, were asked for", took)
 		}
 		if p := c.get("a"); p.Status.Phase != corev1.PodRunning || state(p).RestartCount != 0 {
 			t.Errorf("%+v", p.Status)
 		}
-		c.event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
+		c.Event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
 	})
 }
 
@@ -111,14 +112,14 @@ func TestAFailedLivenessProbeRestarts(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
 		c.pod("a", `{image: "hello:1", args: ["--drain=3s"], ports: [{containerPort: 8080}],
 			livenessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 3}}`, nil)
-		c.eventually("it to be ready", c.ready("a"))
+		c.Eventually("it to be ready", c.ready("a"))
 		port := c.service("a", "Cluster")
-		c.eventually("its end of life", func() (bool, any) {
+		c.Eventually("its end of life", func() (bool, any) {
 			status, _, err := c.request("PUT", 1, port, "/ready?value=false")
 			return status == 200, err
 		})
 		phases := map[corev1.PodPhase]bool{}
-		c.eventually("its restart", func() (bool, any) {
+		c.Eventually("its restart", func() (bool, any) {
 			p := c.get("a")
 			phases[p.Status.Phase] = true
 			return state(p).RestartCount == 1 && state(p).State.Running != nil, p.Status
@@ -130,12 +131,12 @@ func TestAFailedLivenessProbeRestarts(t *testing.T) {
 			last.FinishedAt.Sub(last.StartedAt.Time) < 3*time.Second {
 			t.Errorf("%+v", last)
 		}
-		c.eventually("it to be ready again", c.ready("a"))
+		c.Eventually("it to be ready again", c.ready("a"))
 		time.Sleep(time.Minute)
 		if got := state(c.get("a")).RestartCount; got != 1 {
 			t.Errorf("%d restarts", got)
 		}
-		c.event("Killing", "failed liveness probe")
+		c.Event("Killing", "failed liveness probe")
 	})
 }
 
@@ -144,12 +145,12 @@ func TestProbesWaitForTheStartupProbe(t *testing.T) {
 		c.pod("a", `{image: "hello:1", ports: [{containerPort: 8080}],
 			startupProbe: {tcpSocket: {port: 8080}, initialDelaySeconds: 20},
 			livenessProbe: {tcpSocket: {port: 9999}, periodSeconds: 1, failureThreshold: 1}}`, nil)
-		c.eventually("it to run", func() (bool, any) { return state(c.get("a")).State.Running != nil, nil })
+		c.Eventually("it to run", func() (bool, any) { return state(c.get("a")).State.Running != nil, nil })
 		time.Sleep(15 * time.Second)
 		if s := state(c.get("a")); s.Ready || *s.Started || s.RestartCount != 0 {
 			t.Errorf("%+v", s)
 		}
-		c.eventually("the liveness probe to begin", func() (bool, any) { return state(c.get("a")).RestartCount > 0, nil })
+		c.Eventually("the liveness probe to begin", func() (bool, any) { return state(c.get("a")).RestartCount > 0, nil })
 	})
 }
 
@@ -157,7 +158,7 @@ func TestACrashLoopBacksOff(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
 		c.pod("a", `{image: "hello:1", args: [--no-such-flag]}`, nil)
 		var starts []time.Time
-		c.within(5*time.Minute, "five restarts", func() (bool, any) {
+		c.Within(5*time.Minute, "five restarts", func() (bool, any) {
 			s := state(c.get("a"))
 			if int(s.RestartCount) >= len(starts) && s.State.Waiting == nil || int(s.RestartCount) > len(starts) {
 				starts = append(starts, time.Now())
@@ -172,20 +173,20 @@ func TestACrashLoopBacksOff(t *testing.T) {
 		if took := time.Since(p.Status.StartTime.Time); took < 150*time.Second || took > 155*time.Second {
 			t.Errorf("five restarts in %s", took)
 		}
-		c.eventually("CrashLoopBackOff", func() (bool, any) {
+		c.Eventually("CrashLoopBackOff", func() (bool, any) {
 			s := state(c.get("a"))
 			return s.State.Waiting != nil && s.State.Waiting.Reason == "CrashLoopBackOff" && s.LastTerminationState.Terminated.ExitCode == 2, s
 		})
-		c.event("BackOff", "Back-off restarting failed container")
+		c.Event("BackOff", "Back-off restarting failed container")
 		c.delete("a", metav1.DeleteOptions{})
-		c.within(time.Second, "its deletion, which has nothing to wait for", c.gone("a"))
+		c.Within(time.Second, "its deletion, which has nothing to wait for", c.gone("a"))
 	})
 }
 
 func TestARestartPolicyEndsAPod(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
 		c.pod("a", `{image: "hello:1", args: [--no-such-flag]}`, func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever })
-		c.eventually("its failure", func() (bool, any) { p := c.get("a"); return p.Status.Phase == corev1.PodFailed, p.Status })
+		c.Eventually("its failure", func() (bool, any) { p := c.get("a"); return p.Status.Phase == corev1.PodFailed, p.Status })
 		if s := state(c.get("a")); s.RestartCount != 0 || s.State.Terminated == nil || s.State.Terminated.ExitCode != 2 {
 			t.Errorf("%+v", s)
 		}
@@ -205,31 +206,31 @@ func TestAPodHasUntilItsGraceIsOver(t *testing.T) {
 		} {
 			c.pod(x.name, `{image: "hello:1", args: ["--drain=`+x.drain+`"], ports: [{containerPort: 8080}]}`,
 				func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = &x.grace })
-			c.eventually("it to be ready", c.ready(x.name))
+			c.Eventually("it to be ready", c.ready(x.name))
 			began := time.Now()
 			c.delete(x.name, metav1.DeleteOptions{})
-			c.eventually("it to be gone", c.gone(x.name))
+			c.Eventually("it to be gone", c.gone(x.name))
 			if took := time.Since(began); took < x.atLeast || took > x.max {
 				t.Errorf("%s: gone after %s", x.name, took)
 			}
 		}
 		// A second deletion with less patience counts.
 		c.pod("hurried", `{image: "hello:1", args: ["--drain=60s"], ports: [{containerPort: 8080}]}`, nil)
-		c.eventually("it to be ready", c.ready("hurried"))
+		c.Eventually("it to be ready", c.ready("hurried"))
 		c.delete("hurried", metav1.DeleteOptions{})
 		time.Sleep(2 * time.Second)
 		c.delete("hurried", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](3)})
-		c.within(2*time.Second, "it to be gone", c.gone("hurried"))
+		c.Within(2*time.Second, "it to be gone", c.gone("hurried"))
 	})
 }
 
 func TestPreStopComesBeforeTheStopSignal(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
 		c.pod("a", `{image: "hello:1", ports: [{containerPort: 8080}], lifecycle: {preStop: {sleep: {seconds: 5}}}}`, nil)
-		c.eventually("it to be ready", c.ready("a"))
+		c.Eventually("it to be ready", c.ready("a"))
 		began := time.Now()
 		c.delete("a", metav1.DeleteOptions{})
-		c.eventually("it to be gone", c.gone("a"))
+		c.Eventually("it to be gone", c.gone("a"))
 		if took := time.Since(began); took < 5*time.Second || took > 6*time.Second {
 			t.Errorf("gone after %s", took)
 		}
@@ -237,8 +238,8 @@ func TestPreStopComesBeforeTheStopSignal(t *testing.T) {
 }
 
 func (c *cluster) logs(pod string, options corev1.PodLogOptions) string {
-	c.t.Helper()
-	r, err := c.CoreV1().Pods(here).GetLogs(pod, &options).Stream(c.ctx)
+	c.T.Helper()
+	r, err := c.CoreV1().Pods(kubetest.Namespace).GetLogs(pod, &options).Stream(c.Ctx)
 	if err != nil {
 		return "error: " + err.Error()
 	}
@@ -249,12 +250,12 @@ func (c *cluster) logs(pod string, options corev1.PodLogOptions) string {
 
 func TestLogsAreThoseOfThisRunOrTheOneBefore(t *testing.T) {
 	inBubble(t, "", func(c *cluster) {
-		if err := c.CoreV1().Pods(here).Delete(c.ctx, "a", metav1.DeleteOptions{}); err == nil {
+		if err := c.CoreV1().Pods(kubetest.Namespace).Delete(c.Ctx, "a", metav1.DeleteOptions{}); err == nil {
 			t.Fatal("there is a pod already")
 		}
 		c.pod("a", `{image: "hello:1", args: ["--drain=2s"], ports: [{containerPort: 8080}, {containerPort: 8081}],
 			livenessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 1}}`, nil)
-		c.eventually("it to be ready", c.ready("a"))
+		c.Eventually("it to be ready", c.ready("a"))
 		if got := c.logs("a", corev1.PodLogOptions{}); got != "listening on port 8080\nlistening on port 8081\n" {
 			t.Errorf("%q", got)
 		}
@@ -270,7 +271,7 @@ func TestLogsAreThoseOfThisRunOrTheOneBefore(t *testing.T) {
 		followed := make(chan string)
 		go func() { followed <- c.logs("a", corev1.PodLogOptions{Follow: true}) }()
 		port := c.service("a", "Cluster")
-		c.eventually("an answer", func() (bool, any) {
+		c.Eventually("an answer", func() (bool, any) {
 			status, _, err := c.request("PUT", 1, port, "/ready?value=false")
 			return status == 200, err
 		})
@@ -278,7 +279,7 @@ func TestLogsAreThoseOfThisRunOrTheOneBefore(t *testing.T) {
 		if got := <-followed; !strings.HasSuffix(got, "stopping, draining for 2s\n") {
 			t.Errorf("%q", got)
 		}
-		c.eventually("its restart", func() (bool, any) { s := state(c.get("a")); return s.RestartCount == 1 && s.State.Running != nil, s })
+		c.Eventually("its restart", func() (bool, any) { s := state(c.get("a")); return s.RestartCount == 1 && s.State.Running != nil, s })
 		if got := c.logs("a", corev1.PodLogOptions{Previous: true}); !strings.HasSuffix(got, "stopping, draining for 2s\n") {
 			t.Errorf("%q", got)
 		}
@@ -294,7 +295,7 @@ func TestALocalProcessHasTheContainersEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	overSockets(t, images, func(c *cluster) {
-		must[*corev1.ConfigMap](c)(c.CoreV1().ConfigMaps(here).Create(c.ctx, &corev1.ConfigMap{
+		must[*corev1.ConfigMap](c)(c.CoreV1().ConfigMaps(kubetest.Namespace).Create(c.Ctx, &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Name: "settings"}, Data: map[string]string{"COLOUR": "green", "SIZE": "7"},
 		}, metav1.CreateOptions{}))
 		c.pod("a", `
@@ -314,17 +315,17 @@ env:
 - {name: SIZE, valueFrom: {configMapKeyRef: {name: settings, key: SIZE}}}
 - {name: TOKEN, valueFrom: {secretKeyRef: {name: token, key: value}}}
 `, onNode(2))
-		c.eventually("it to wait for its Secret", func() (bool, any) {
+		c.Eventually("it to wait for its Secret", func() (bool, any) {
 			s := state(c.get("a"))
 			return s.State.Waiting != nil && s.State.Waiting.Reason == "CreateContainerConfigError", s
 		})
-		must[*corev1.Secret](c)(c.CoreV1().Secrets(here).Create(c.ctx, &corev1.Secret{
+		must[*corev1.Secret](c)(c.CoreV1().Secrets(kubetest.Namespace).Create(c.Ctx, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: "token"}, StringData: map[string]string{"value": "s3cret"},
 		}, metav1.CreateOptions{}))
-		c.eventually("it to be ready", c.ready("a"))
+		c.Eventually("it to be ready", c.ready("a"))
 		ip := c.get("a").Status.PodIP
 		var lines []string
-		c.eventually("its output", func() (bool, any) {
+		c.Eventually("its output", func() (bool, any) {
 			lines = strings.Split(c.logs("a", corev1.PodLogOptions{}), "\n")
 			return slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "args: ") }), lines
 		})
@@ -337,7 +338,7 @@ env:
 			}
 		}
 		c.delete("a", metav1.DeleteOptions{})
-		c.eventually("the process to end with SIGTERM", c.gone("a"))
+		c.Eventually("the process to end with SIGTERM", c.gone("a"))
 	})
 }
 
@@ -348,11 +349,11 @@ func TestALocalProcessThatWillNotStopIsKilled(t *testing.T) {
 	}
 	overSockets(t, images, func(c *cluster) {
 		c.pod("a", `{image: stubborn, livenessProbe: {tcpSocket: {port: 80}, periodSeconds: 1, failureThreshold: 1, terminationGracePeriodSeconds: 1}}`, nil)
-		c.eventually("its restart by force", func() (bool, any) {
+		c.Eventually("its restart by force", func() (bool, any) {
 			s := state(c.get("a"))
 			return s.LastTerminationState.Terminated != nil && s.LastTerminationState.Terminated.ExitCode == 137, s
 		})
 		c.delete("a", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](1)})
-		c.eventually("it to be gone", c.gone("a"))
+		c.Eventually("it to be gone", c.gone("a"))
 	})
 }

@@ -21,7 +21,7 @@ func condition(d *appsv1.Deployment, kind appsv1.DeploymentConditionType) appsv1
 func TestARolloutKeepsItsLimits(t *testing.T) {
 	inBubble(t, setup{nodes: 2}, func(c *cluster) {
 		c.app(nil)
-		c.eventually("the first rollout", c.rolledOut)
+		c.Eventually("the first rollout", c.rolledOut)
 		c.template("2")
 		most := 0
 		c.during("the second rollout", c.rolledOut, func() {
@@ -64,22 +64,22 @@ func TestARolloutKeepsItsLimits(t *testing.T) {
 func TestScalingDownTakesWhatServesNobodyFirst(t *testing.T) {
 	inBubble(t, setup{nodes: 2}, func(c *cluster) {
 		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		first := c.pods()
 		time.Sleep(2 * time.Second) // ages are in whole seconds
 		c.patch(`{"spec":{"replicas":4}}`)
-		c.eventually("four pods", c.rolledOut)
+		c.Eventually("four pods", c.rolledOut)
 		// The oldest would stay, were it not unready.
 		c.unready(first[0])
 		c.patch(`{"spec":{"replicas":3}}`)
-		c.eventually("three pods", func() (bool, any) { return len(c.pods()) == 3, len(c.pods()) })
+		c.Eventually("three pods", func() (bool, any) { return len(c.pods()) == 3, len(c.pods()) })
 		for _, p := range c.pods() {
 			if p.Name == first[0].Name {
 				t.Errorf("%s is still there, and does not serve", p.Name)
 			}
 		}
 		c.patch(`{"spec":{"replicas":0}}`)
-		c.eventually("no pods", func() (bool, any) { return len(c.pods()) == 0, nil })
+		c.Eventually("no pods", func() (bool, any) { return len(c.pods()) == 0, nil })
 	})
 }
 
@@ -87,12 +87,12 @@ func TestAnUndoneRolloutBringsTheOldReplicaSetBack(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.app(nil)
 		c.template("1")
-		c.eventually("the first rollout", c.rolledOut)
+		c.Eventually("the first rollout", c.rolledOut)
 		c.template("2")
-		c.eventually("the second rollout", c.rolledOut)
+		c.Eventually("the second rollout", c.rolledOut)
 		before := c.replicaSets()
 		c.template("1")
-		c.eventually("back", c.rolledOut)
+		c.Eventually("back", c.rolledOut)
 		after := c.replicaSets()
 		old := before[len(before)-2]
 		last := after[len(after)-1]
@@ -108,11 +108,11 @@ func TestAnUndoneRolloutBringsTheOldReplicaSetBack(t *testing.T) {
 func TestAPausedDeploymentScalesButDoesNotRoll(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.app(nil)
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		c.patch(`{"spec":{"paused":true}}`)
 		c.template("2")
 		c.patch(`{"spec":{"replicas":5}}`)
-		c.eventually("five pods", func() (bool, any) { return c.deployment().Status.AvailableReplicas == 5, nil })
+		c.Eventually("five pods", func() (bool, any) { return c.deployment().Status.AvailableReplicas == 5, nil })
 		time.Sleep(time.Minute)
 		if sets := c.replicaSets(); len(sets) != 1 {
 			t.Errorf("%d ReplicaSets", len(sets))
@@ -121,7 +121,7 @@ func TestAPausedDeploymentScalesButDoesNotRoll(t *testing.T) {
 			t.Errorf("%+v", x)
 		}
 		c.patch(`{"spec":{"paused":false}}`)
-		c.eventually("the rollout after the pause", c.rolledOut)
+		c.Eventually("the rollout after the pause", c.rolledOut)
 		if sets := c.replicaSets(); len(sets) != 2 || *sets[1].Spec.Replicas != 5 {
 			t.Errorf("%+v", sets)
 		}
@@ -133,7 +133,7 @@ func TestRecreateNeverMixesTemplates(t *testing.T) {
 		c.app(func(d *appsv1.Deployment) {
 			d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
 		})
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		for _, version := range []string{"2", "3", "2"} { // the last has a ReplicaSet already
 			c.template(version)
 			c.during("the rollout of "+version, func() (bool, any) {
@@ -157,9 +157,9 @@ func TestOldReplicaSetsBeyondTheLimitGo(t *testing.T) {
 		c.app(func(d *appsv1.Deployment) { d.Spec.RevisionHistoryLimit = ptr.To[int32](1) })
 		for _, version := range []string{"1", "2", "3"} {
 			c.template(version)
-			c.eventually("the rollout of "+version, c.rolledOut)
+			c.Eventually("the rollout of "+version, c.rolledOut)
 		}
-		c.eventually("the history to be cut", func() (bool, any) { return len(c.replicaSets()) == 2, len(c.replicaSets()) })
+		c.Eventually("the history to be cut", func() (bool, any) { return len(c.replicaSets()) == 2, len(c.replicaSets()) })
 		if sets := c.replicaSets(); *sets[1].Spec.Replicas != 3 || sets[0].Spec.Template.Annotations["version"] != "2" {
 			t.Errorf("%+v", sets)
 		}
@@ -169,9 +169,9 @@ func TestOldReplicaSetsBeyondTheLimitGo(t *testing.T) {
 func TestARolloutThatCannotWorkMissesItsDeadline(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.app(func(d *appsv1.Deployment) { d.Spec.ProgressDeadlineSeconds = ptr.To[int32](30) })
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		c.patch(`{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"nowhere/unknown:1"}]}}}}`)
-		c.eventually("the deadline", func() (bool, any) {
+		c.Eventually("the deadline", func() (bool, any) {
 			x := condition(c.deployment(), appsv1.DeploymentProgressing)
 			return x.Reason == "ProgressDeadlineExceeded" && x.Status == corev1.ConditionFalse, x
 		})
@@ -179,14 +179,14 @@ func TestARolloutThatCannotWorkMissesItsDeadline(t *testing.T) {
 			t.Errorf("the old pods do not go on: %+v", got)
 		}
 		c.patch(`{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"hello:2"}]}}}}`)
-		c.eventually("a good image to help", c.rolledOut)
+		c.Eventually("a good image to help", c.rolledOut)
 	})
 }
 
 func TestAPodLostAfterTheRolloutMissesNoDeadline(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.app(func(d *appsv1.Deployment) { d.Spec.ProgressDeadlineSeconds = ptr.To[int32](30) })
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		c.unready(c.pods()[0])
 		time.Sleep(5 * time.Minute)
 		d := c.deployment()
@@ -202,12 +202,12 @@ func TestAPodLostAfterTheRolloutMissesNoDeadline(t *testing.T) {
 func TestMinReadySecondsDelayARollout(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](1) })
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		c.patch(`{"spec":{"minReadySeconds":20}}`)
-		c.eventually("the ReplicaSet to know", func() (bool, any) { return c.replicaSets()[0].Spec.MinReadySeconds == 20, nil })
+		c.Eventually("the ReplicaSet to know", func() (bool, any) { return c.replicaSets()[0].Spec.MinReadySeconds == 20, nil })
 		c.template("2")
 		began := time.Now() // times of conditions are whole seconds
-		c.eventually("the second rollout", func() (bool, any) {
+		c.Eventually("the second rollout", func() (bool, any) {
 			ok, status := c.rolledOut()
 			return ok && c.deployment().Annotations[revision] == "2", status
 		})

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"vtm-ingress/testenv/kubetest"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -19,8 +21,8 @@ import (
 
 // slices lists a Service's EndpointSlices.
 func (c *cluster) slices(service string) []discoveryv1.EndpointSlice {
-	c.t.Helper()
-	return must[*discoveryv1.EndpointSliceList](c)(c.DiscoveryV1().EndpointSlices(here).List(c.ctx, metav1.ListOptions{
+	c.T.Helper()
+	return must[*discoveryv1.EndpointSliceList](c)(c.DiscoveryV1().EndpointSlices(kubetest.Namespace).List(c.Ctx, metav1.ListOptions{
 		LabelSelector: "kubernetes.io/service-name=" + service,
 	})).Items
 }
@@ -28,7 +30,7 @@ func (c *cluster) slices(service string) []discoveryv1.EndpointSlice {
 // conditions are those of each pod behind a Service, by name: r(eady), s(erving),
 // t(erminating).
 func (c *cluster) conditions(service string) map[string]string {
-	c.t.Helper()
+	c.T.Helper()
 	found := map[string]string{}
 	for _, s := range c.slices(service) {
 		for _, e := range s.Endpoints {
@@ -46,8 +48,8 @@ func (c *cluster) conditions(service string) map[string]string {
 
 // addresses are the ready and not ready ones of a Service's Endpoints.
 func (c *cluster) addresses(service string) (ready, notReady []string) {
-	c.t.Helper()
-	e := must[*corev1.Endpoints](c)(c.CoreV1().Endpoints(here).Get(c.ctx, service, metav1.GetOptions{}))
+	c.T.Helper()
+	e := must[*corev1.Endpoints](c)(c.CoreV1().Endpoints(kubetest.Namespace).Get(c.Ctx, service, metav1.GetOptions{}))
 	for _, s := range e.Subsets {
 		for _, a := range s.Addresses {
 			ready = append(ready, a.IP)
@@ -63,8 +65,8 @@ func TestEndpointsFollowAPodThroughItsEnd(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.service(func(s *corev1.Service) { s.Labels = map[string]string{"team": "shop"} })
 		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
-		c.eventually("the rollout", c.rolledOut)
-		c.within(20*time.Millisecond, "both pods in the endpoints", func() (bool, any) {
+		c.Eventually("the rollout", c.rolledOut)
+		c.Within(20*time.Millisecond, "both pods in the endpoints", func() (bool, any) {
 			ready, _ := c.addresses("app")
 			n := 0
 			for _, state := range c.conditions("app") {
@@ -82,12 +84,12 @@ func TestEndpointsFollowAPodThroughItsEnd(t *testing.T) {
 		}
 		leaving := c.pods()[0]
 		c.deletePod(leaving.Name)
-		c.within(20*time.Millisecond, "the pod to be terminating and to serve", func() (bool, any) {
+		c.Within(20*time.Millisecond, "the pod to be terminating and to serve", func() (bool, any) {
 			ready, notReady := c.addresses("app")
 			return c.conditions("app")[leaving.Name] == "st" && !slices.Contains(append(ready, notReady...), leaving.Status.PodIP), c.conditions("app")
 		})
 		began := time.Now()
-		c.eventually("the pod to be gone from them", func() (bool, any) {
+		c.Eventually("the pod to be gone from them", func() (bool, any) {
 			state, there := c.conditions("app")[leaving.Name]
 			return !there, state
 		})
@@ -102,10 +104,10 @@ func TestAPodThatIsNotReadyIsListedAsSuch(t *testing.T) {
 		c.service(nil)
 		c.service(func(s *corev1.Service) { s.Name, s.Spec.PublishNotReadyAddresses = "all", true })
 		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](1) })
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		p := c.pods()[0]
 		c.unready(p)
-		c.eventually("the endpoint not to be ready", func() (bool, any) { return c.conditions("app")[p.Name] == "", c.conditions("app") })
+		c.Eventually("the endpoint not to be ready", func() (bool, any) { return c.conditions("app")[p.Name] == "", c.conditions("app") })
 		if ready, notReady := c.addresses("app"); len(ready) != 0 || len(notReady) != 1 {
 			t.Errorf("ready %v, not ready %v", ready, notReady)
 		}
@@ -120,35 +122,35 @@ func TestAPodThatIsNotReadyIsListedAsSuch(t *testing.T) {
 
 // handMadePods makes pods that no node runs, with an address each.
 func (c *cluster) handMadePods(n int) {
-	c.t.Helper()
+	c.T.Helper()
 	for i := range n {
 		name := fmt.Sprintf("pod-%03d", i)
-		p := must[*corev1.Pod](c)(c.CoreV1().Pods(here).Create(c.ctx, &corev1.Pod{
+		p := must[*corev1.Pod](c)(c.CoreV1().Pods(kubetest.Namespace).Create(c.Ctx, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "app"}},
 			Spec:       corev1.PodSpec{NodeName: "elsewhere", Containers: []corev1.Container{{Name: "c", Image: "c", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 80}}}}},
 		}, metav1.CreateOptions{}))
 		p.Status.Phase, p.Status.PodIP = corev1.PodRunning, fmt.Sprintf("10.9.0.%d", i+1)
 		p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}}
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
-		must[*corev1.Pod](c)(c.CoreV1().Pods(here).UpdateStatus(c.ctx, p, metav1.UpdateOptions{}))
+		must[*corev1.Pod](c)(c.CoreV1().Pods(kubetest.Namespace).UpdateStatus(c.Ctx, p, metav1.UpdateOptions{}))
 	}
 }
 
 func TestASliceHoldsAHundredEndpoints(t *testing.T) {
 	inBubble(t, setup{}, func(c *cluster) {
 		// The node is there, so that nobody clears the pods away.
-		must[*corev1.Node](c)(c.CoreV1().Nodes().Create(c.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "elsewhere"}}, metav1.CreateOptions{}))
+		must[*corev1.Node](c)(c.CoreV1().Nodes().Create(c.Ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "elsewhere"}}, metav1.CreateOptions{}))
 		c.handMadePods(150)
 		c.service(nil)
-		c.eventually("two slices", func() (bool, any) { return len(c.slices("app")) == 2, len(c.slices("app")) })
+		c.Eventually("two slices", func() (bool, any) { return len(c.slices("app")) == 2, len(c.slices("app")) })
 		if n := len(c.conditions("app")); n != 150 {
 			t.Errorf("%d pods in them", n)
 		}
 		before := c.slices("app")
-		if err := c.CoreV1().Pods(here).Delete(c.ctx, "pod-000", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
+		if err := c.CoreV1().Pods(kubetest.Namespace).Delete(c.Ctx, "pod-000", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
 			t.Fatal(err)
 		}
-		c.eventually("it to leave", func() (bool, any) { return len(c.conditions("app")) == 149, nil })
+		c.Eventually("it to leave", func() (bool, any) { return len(c.conditions("app")) == 149, nil })
 		changed := 0
 		for i, s := range c.slices("app") {
 			if len(s.Endpoints) > 100 {
@@ -168,13 +170,13 @@ func TestPortsThatResolveDifferentlyAreSlicesOfTheirOwn(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.service(nil)
 		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](1) })
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		other := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: "other", Labels: map[string]string{"app": "app"}},
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "hello", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 9090}}}}},
 		}
-		must[*corev1.Pod](c)(c.CoreV1().Pods(here).Create(c.ctx, other, metav1.CreateOptions{}))
-		c.eventually("a slice for each port", func() (bool, any) {
+		must[*corev1.Pod](c)(c.CoreV1().Pods(kubetest.Namespace).Create(c.Ctx, other, metav1.CreateOptions{}))
+		c.Eventually("a slice for each port", func() (bool, any) {
 			var ports []int32
 			for _, s := range c.slices("app") {
 				if len(s.Endpoints) == 1 {
@@ -185,9 +187,9 @@ func TestPortsThatResolveDifferentlyAreSlicesOfTheirOwn(t *testing.T) {
 			return slices.Equal(ports, []int32{8080, 9090}), ports
 		})
 		// A number instead of the name makes them alike.
-		must[*corev1.Service](c)(c.CoreV1().Services(here).Patch(c.ctx, "app", types.JSONPatchType,
+		must[*corev1.Service](c)(c.CoreV1().Services(kubetest.Namespace).Patch(c.Ctx, "app", types.JSONPatchType,
 			[]byte(`[{"op":"replace","path":"/spec/ports/0/targetPort","value":7070}]`), metav1.PatchOptions{}))
-		c.eventually("one slice", func() (bool, any) {
+		c.Eventually("one slice", func() (bool, any) {
 			s := c.slices("app")
 			return len(s) == 1 && len(s[0].Endpoints) == 2 && *s[0].Ports[0].Port == 7070, s
 		})
@@ -197,7 +199,7 @@ func TestPortsThatResolveDifferentlyAreSlicesOfTheirOwn(t *testing.T) {
 func TestWhatIsHandMadeStays(t *testing.T) {
 	inBubble(t, setup{}, func(c *cluster) {
 		c.service(func(s *corev1.Service) { s.Spec.Selector, s.Spec.Ports[0].TargetPort = nil, intstr.FromInt32(80) })
-		must[*corev1.Endpoints](c)(c.CoreV1().Endpoints(here).Create(c.ctx, &corev1.Endpoints{
+		must[*corev1.Endpoints](c)(c.CoreV1().Endpoints(kubetest.Namespace).Create(c.Ctx, &corev1.Endpoints{
 			ObjectMeta: metav1.ObjectMeta{Name: "app"},
 			Subsets:    []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: "192.0.2.1"}}, Ports: []corev1.EndpointPort{{Name: "http", Port: 80}}}},
 		}, metav1.CreateOptions{}))
@@ -205,7 +207,7 @@ func TestWhatIsHandMadeStays(t *testing.T) {
 		if ready, _ := c.addresses("app"); len(ready) != 1 {
 			t.Errorf("%v", ready)
 		}
-		if err := c.CoreV1().Services(here).Delete(c.ctx, "app", metav1.DeleteOptions{}); err != nil {
+		if err := c.CoreV1().Services(kubetest.Namespace).Delete(c.Ctx, "app", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -219,12 +221,12 @@ func TestAServiceTakesItsEndpointsWithIt(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.service(nil)
 		c.app(nil)
-		c.eventually("the endpoints", func() (bool, any) { return len(c.conditions("app")) == 3, nil })
-		if err := c.CoreV1().Services(here).Delete(c.ctx, "app", metav1.DeleteOptions{}); err != nil {
+		c.Eventually("the endpoints", func() (bool, any) { return len(c.conditions("app")) == 3, nil })
+		if err := c.CoreV1().Services(kubetest.Namespace).Delete(c.Ctx, "app", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		c.eventually("all to be gone", func() (bool, any) {
-			_, err := c.CoreV1().Endpoints(here).Get(c.ctx, "app", metav1.GetOptions{})
+		c.Eventually("all to be gone", func() (bool, any) {
+			_, err := c.CoreV1().Endpoints(kubetest.Namespace).Get(c.Ctx, "app", metav1.GetOptions{})
 			return gone(err) && len(c.slices("app")) == 0, err
 		})
 	})
@@ -234,8 +236,8 @@ func TestAnOldClusterHasEndpointsOnly(t *testing.T) {
 	inBubble(t, setup{nodes: 1, version: "1.20"}, func(c *cluster) {
 		c.service(nil)
 		c.app(nil)
-		c.eventually("the rollout", c.rolledOut)
-		c.eventually("the endpoints", func() (bool, any) {
+		c.Eventually("the rollout", c.rolledOut)
+		c.Eventually("the endpoints", func() (bool, any) {
 			ready, _ := c.addresses("app")
 			return len(ready) == 3, ready
 		})

@@ -20,12 +20,12 @@ func TestKubectlRollsOut(t *testing.T) {
 	}
 	overSockets(t, setup{nodes: 2}, func(c *cluster) {
 		config := filepath.Join(t.TempDir(), "kubeconfig")
-		if err := os.WriteFile(config, c.server.Kubeconfig(), 0o600); err != nil {
+		if err := os.WriteFile(config, c.Server.Kubeconfig(), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		kubectl := func(arguments ...string) string {
 			t.Helper()
-			command := exec.CommandContext(c.ctx, tool, arguments...)
+			command := exec.CommandContext(c.Ctx, tool, arguments...)
 			command.Env = append(os.Environ(), "KUBECONFIG="+config, "HOME="+t.TempDir())
 			out, err := command.CombinedOutput()
 			if err != nil {

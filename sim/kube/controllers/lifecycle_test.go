@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"vtm-ingress/testenv/kubetest"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,17 +15,17 @@ import (
 )
 
 func (c *cluster) deleteApp(policy metav1.DeletionPropagation) {
-	c.t.Helper()
-	if err := c.AppsV1().Deployments(here).Delete(c.ctx, "app", metav1.DeleteOptions{PropagationPolicy: &policy}); err != nil {
-		c.t.Fatal(err)
+	c.T.Helper()
+	if err := c.AppsV1().Deployments(kubetest.Namespace).Delete(c.Ctx, "app", metav1.DeleteOptions{PropagationPolicy: &policy}); err != nil {
+		c.T.Fatal(err)
 	}
 }
 
 func (c *cluster) appThere() bool {
-	c.t.Helper()
-	_, err := c.AppsV1().Deployments(here).Get(c.ctx, "app", metav1.GetOptions{})
+	c.T.Helper()
+	_, err := c.AppsV1().Deployments(kubetest.Namespace).Get(c.Ctx, "app", metav1.GetOptions{})
 	if err != nil && !gone(err) {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return err == nil
 }
@@ -31,19 +33,19 @@ func (c *cluster) appThere() bool {
 func TestInTheBackgroundDependentsFollowTheirOwner(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.app(nil)
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		c.deleteApp(metav1.DeletePropagationBackground)
 		if c.appThere() {
 			t.Error("the Deployment waits")
 		}
-		c.eventually("its dependents to be gone", func() (bool, any) { return len(c.replicaSets())+len(c.pods()) == 0, c.pods() })
+		c.Eventually("its dependents to be gone", func() (bool, any) { return len(c.replicaSets())+len(c.pods()) == 0, c.pods() })
 	})
 }
 
 func TestInTheForegroundAnOwnerWaitsForItsDependents(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.app(nil)
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		c.deleteApp(metav1.DeletePropagationForeground)
 		c.during("the Deployment to be gone", func() (bool, any) { return !c.appThere(), nil }, func() {
 			left := len(c.pods()) // asked for before the Deployment, so that it may not be gone yet
@@ -60,9 +62,9 @@ func TestInTheForegroundAnOwnerWaitsForItsDependents(t *testing.T) {
 func TestOrphansStay(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
 		c.app(nil)
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		c.deleteApp(metav1.DeletePropagationOrphan)
-		c.eventually("the Deployment to be gone", func() (bool, any) { return !c.appThere(), nil })
+		c.Eventually("the Deployment to be gone", func() (bool, any) { return !c.appThere(), nil })
 		time.Sleep(time.Minute)
 		if sets := c.replicaSets(); len(sets) != 1 || len(sets[0].OwnerReferences) != 0 || len(c.pods()) != 3 {
 			t.Errorf("%d pods, %+v", len(c.pods()), sets)
@@ -73,22 +75,22 @@ func TestOrphansStay(t *testing.T) {
 func TestADependentStaysWhileOneOwnerDoes(t *testing.T) {
 	inBubble(t, setup{}, func(c *cluster) {
 		owner := func(name string) metav1.OwnerReference {
-			m := must[*corev1.ConfigMap](c)(c.CoreV1().ConfigMaps(here).Create(c.ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}))
+			m := must[*corev1.ConfigMap](c)(c.CoreV1().ConfigMaps(kubetest.Namespace).Create(c.Ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}))
 			return metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: name, UID: m.UID, BlockOwnerDeletion: ptr.To(true)}
 		}
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "theirs", OwnerReferences: []metav1.OwnerReference{owner("a"), owner("b")}}}
-		must[*corev1.Secret](c)(c.CoreV1().Secrets(here).Create(c.ctx, secret, metav1.CreateOptions{}))
+		must[*corev1.Secret](c)(c.CoreV1().Secrets(kubetest.Namespace).Create(c.Ctx, secret, metav1.CreateOptions{}))
 		foreground := metav1.DeletePropagationForeground
 		for _, name := range []string{"a", "b"} {
-			if err := c.CoreV1().ConfigMaps(here).Delete(c.ctx, name, metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
+			if err := c.CoreV1().ConfigMaps(kubetest.Namespace).Delete(c.Ctx, name, metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
 				t.Fatal(err)
 			}
-			c.eventually(name+" to be gone", func() (bool, any) {
-				_, err := c.CoreV1().ConfigMaps(here).Get(c.ctx, name, metav1.GetOptions{})
+			c.Eventually(name+" to be gone", func() (bool, any) {
+				_, err := c.CoreV1().ConfigMaps(kubetest.Namespace).Get(c.Ctx, name, metav1.GetOptions{})
 				return gone(err), err
 			})
 			time.Sleep(time.Minute)
-			_, err := c.CoreV1().Secrets(here).Get(c.ctx, "theirs", metav1.GetOptions{})
+			_, err := c.CoreV1().Secrets(kubetest.Namespace).Get(c.Ctx, "theirs", metav1.GetOptions{})
 			if gone(err) != (name == "b") {
 				t.Errorf("after the end of %s: %v", name, err)
 			}
@@ -98,29 +100,29 @@ func TestADependentStaysWhileOneOwnerDoes(t *testing.T) {
 
 func TestANamespaceEndsWithAllItHolds(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
-		must[*corev1.Namespace](c)(c.CoreV1().Namespaces().Create(c.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{}))
+		must[*corev1.Namespace](c)(c.CoreV1().Namespaces().Create(c.Ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{}))
 		c.app(nil) // of another namespace, which stays
-		must[*appsv1.Deployment](c)(c.AppsV1().Deployments("shop").Create(c.ctx, &appsv1.Deployment{
+		must[*appsv1.Deployment](c)(c.AppsV1().Deployments("shop").Create(c.Ctx, &appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Name: "app"}, Spec: c.deployment().Spec,
 		}, metav1.CreateOptions{}))
-		must[*corev1.Service](c)(c.CoreV1().Services("shop").Create(c.ctx, &corev1.Service{
+		must[*corev1.Service](c)(c.CoreV1().Services("shop").Create(c.Ctx, &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Name: "app"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}, Selector: map[string]string{"app": "app"}},
 		}, metav1.CreateOptions{}))
 		pods := func() []corev1.Pod {
-			return must[*corev1.PodList](c)(c.CoreV1().Pods("shop").List(c.ctx, metav1.ListOptions{})).Items
+			return must[*corev1.PodList](c)(c.CoreV1().Pods("shop").List(c.Ctx, metav1.ListOptions{})).Items
 		}
-		c.eventually("its pods to be ready", func() (bool, any) {
+		c.Eventually("its pods to be ready", func() (bool, any) {
 			p := pods()
 			return len(p) == 3 && ready(p[0]) && ready(p[1]) && ready(p[2]), p
 		})
-		if err := c.CoreV1().Namespaces().Delete(c.ctx, "shop", metav1.DeleteOptions{}); err != nil {
+		if err := c.CoreV1().Namespaces().Delete(c.Ctx, "shop", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		there := func() bool {
-			_, err := c.CoreV1().Namespaces().Get(c.ctx, "shop", metav1.GetOptions{})
+			_, err := c.CoreV1().Namespaces().Get(c.Ctx, "shop", metav1.GetOptions{})
 			return !gone(err)
 		}
-		c.eventually("the last pod to be gone", func() (bool, any) {
+		c.Eventually("the last pod to be gone", func() (bool, any) {
 			before := there()
 			left := len(pods())
 			if left > 0 && !before {
@@ -128,13 +130,13 @@ func TestANamespaceEndsWithAllItHolds(t *testing.T) {
 			}
 			return left == 0, left
 		})
-		c.within(200*time.Millisecond, "the namespace to be gone with its last pod", func() (bool, any) {
+		c.Within(200*time.Millisecond, "the namespace to be gone with its last pod", func() (bool, any) {
 			return !there(), nil
 		})
-		if _, err := c.AppsV1().Deployments("shop").Get(c.ctx, "app", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		if _, err := c.AppsV1().Deployments("shop").Get(c.Ctx, "app", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("the Deployment: %v", err)
 		}
-		c.eventually("the other namespace to be as it was", c.rolledOut)
+		c.Eventually("the other namespace to be as it was", c.rolledOut)
 	})
 }
 
@@ -142,7 +144,7 @@ func TestALostNodeServesNobodyAndComesBack(t *testing.T) {
 	inBubble(t, setup{nodes: 2}, func(c *cluster) {
 		c.service(nil)
 		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		var lost corev1.Pod
 		for _, p := range c.pods() {
 			if p.Spec.NodeName == "node-2" {
@@ -150,22 +152,22 @@ func TestALostNodeServesNobodyAndComesBack(t *testing.T) {
 			}
 		}
 		status := func() corev1.ConditionStatus {
-			return nodeReady(must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.ctx, "node-2", metav1.GetOptions{})))
+			return kubetest.NodeReady(must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.Ctx, "node-2", metav1.GetOptions{})))
 		}
-		c.net.Cut("node-2", "127.20.0.1")
+		c.Net.Cut("node-2", "127.20.0.1")
 		began := time.Now()
-		c.within(55*time.Second, "the node to be unknown", func() (bool, any) { return status() == corev1.ConditionUnknown, status() })
+		c.Within(55*time.Second, "the node to be unknown", func() (bool, any) { return status() == corev1.ConditionUnknown, status() })
 		if took := time.Since(began); took < 29*time.Second {
 			t.Errorf("lost after %s: the lease lasts 40 s", took)
 		}
-		c.within(time.Second, "its pod not to be ready, its taint, and its endpoint not to be ready", func() (bool, any) {
-			n := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.ctx, "node-2", metav1.GetOptions{}))
+		c.Within(time.Second, "its pod not to be ready, its taint, and its endpoint not to be ready", func() (bool, any) {
+			n := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.Ctx, "node-2", metav1.GetOptions{}))
 			return len(n.Spec.Taints) == 1 && n.Spec.Taints[0].Key == corev1.TaintNodeUnreachable && c.conditions("app")[lost.Name] == "", n.Spec
 		})
-		c.net.Heal("node-2", "127.20.0.1")
-		c.eventually("the node to be ready and without a taint, and its pod to serve", func() (bool, any) {
-			n := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.ctx, "node-2", metav1.GetOptions{}))
-			return nodeReady(n) == corev1.ConditionTrue && len(n.Spec.Taints) == 0 && c.conditions("app")[lost.Name] == "rs", n
+		c.Net.Heal("node-2", "127.20.0.1")
+		c.Eventually("the node to be ready and without a taint, and its pod to serve", func() (bool, any) {
+			n := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.Ctx, "node-2", metav1.GetOptions{}))
+			return kubetest.NodeReady(n) == corev1.ConditionTrue && len(n.Spec.Taints) == 0 && c.conditions("app")[lost.Name] == "rs", n
 		})
 		time.Sleep(10 * time.Minute)
 		if got := c.pods(); status() != corev1.ConditionTrue || len(got) != 2 || got[0].UID != lost.UID && got[1].UID != lost.UID {
@@ -176,22 +178,22 @@ func TestALostNodeServesNobodyAndComesBack(t *testing.T) {
 
 func TestPodsLeaveANodeThatStaysLost(t *testing.T) {
 	inBubble(t, setup{nodes: 1}, func(c *cluster) {
-		nodeContext, powerCut := context.WithCancel(c.ctx)
-		c.startNode(nodeContext, 2)
+		nodeContext, powerCut := context.WithCancel(c.Ctx)
+		c.StartNode(nodeContext, 2)
 		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		powerCut()
 		time.Sleep(4 * time.Minute)
 		if got := c.perNode(); got["node-1"] != 1 || got["node-2"] != 1 {
 			t.Errorf("too early: %v", got)
 		}
-		c.within(2*time.Minute, "another pod in its place", func() (bool, any) { return c.perNode()["node-1"] == 2, c.perNode() })
+		c.Within(2*time.Minute, "another pod in its place", func() (bool, any) { return c.perNode()["node-1"] == 2, c.perNode() })
 		if got := c.perNode()["node-2"]; got != 1 {
 			t.Errorf("%d pods end on a node that says nothing; it stays terminating", got)
 		}
-		if err := c.CoreV1().Nodes().Delete(c.ctx, "node-2", metav1.DeleteOptions{}); err != nil {
+		if err := c.CoreV1().Nodes().Delete(c.Ctx, "node-2", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		c.within(time.Second, "its pods to go with the Node", func() (bool, any) { return c.perNode()["node-2"] == 0, c.perNode() })
+		c.Within(time.Second, "its pods to go with the Node", func() (bool, any) { return c.perNode()["node-2"] == 0, c.perNode() })
 	})
 }

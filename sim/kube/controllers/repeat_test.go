@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"vtm-ingress/sim/network"
+	"vtm-ingress/testenv/kubetest"
 )
 
 // story is a cluster's life with rollouts, a lost node, an API server that forgets and
@@ -20,21 +21,21 @@ func story(t *testing.T, seed uint64) string {
 		c.service(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort })
 		c.service(func(s *corev1.Service) { s.Name = "second" })
 		c.app(nil)
-		c.eventually("the first rollout", c.rolledOut)
+		c.Eventually("the first rollout", c.rolledOut)
 		c.template("2")
 		time.Sleep(1500 * time.Millisecond)
 		c.patch(`{"spec":{"replicas":6}}`)
-		c.eventually("the second rollout", c.rolledOut)
-		c.net.Cut("node-2", "127.20.0.1")
+		c.Eventually("the second rollout", c.rolledOut)
+		c.Net.Cut("node-2", "127.20.0.1")
 		time.Sleep(time.Minute)
-		c.net.Heal("node-2", "127.20.0.1")
-		c.server.ForgetHistory()
-		c.server.Unavailable(true)
+		c.Net.Heal("node-2", "127.20.0.1")
+		c.Server.ForgetHistory()
+		c.Server.Unavailable(true)
 		time.Sleep(5 * time.Second)
-		c.server.Unavailable(false)
+		c.Server.Unavailable(false)
 		time.Sleep(time.Minute)
 		c.deleteApp(metav1.DeletePropagationForeground)
-		c.eventually("the end of the pods", func() (bool, any) { return len(c.pods()) == 0, len(c.pods()) })
+		c.Eventually("the end of the pods", func() (bool, any) { return len(c.pods()) == 0, len(c.pods()) })
 	})
 	return trace.Canonical()
 }
@@ -70,10 +71,10 @@ func idle(t *testing.T, services int) int {
 			s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{GenerateName: "idle-"}, Spec: corev1.ServiceSpec{
 				Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "app"}, Ports: []corev1.ServicePort{{Port: 80}},
 			}}
-			must[*corev1.Service](c)(c.CoreV1().Services(here).Create(c.ctx, s, metav1.CreateOptions{}))
+			must[*corev1.Service](c)(c.CoreV1().Services(kubetest.Namespace).Create(c.Ctx, s, metav1.CreateOptions{}))
 		}
 		c.app(nil)
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		time.Sleep(time.Minute)
 		requests := func() (n int) {
 			for line := range strings.SplitSeq(trace.Canonical(), "\n") {

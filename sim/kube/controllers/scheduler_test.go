@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"vtm-ingress/testenv/kubetest"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,8 +27,8 @@ func (c *cluster) perNode() map[string]int {
 }
 
 func (c *cluster) node(name, patch string) {
-	c.t.Helper()
-	must[*corev1.Node](c)(c.CoreV1().Nodes().Patch(c.ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}))
+	c.T.Helper()
+	must[*corev1.Node](c)(c.CoreV1().Nodes().Patch(c.Ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}))
 }
 
 func TestRequiredAntiAffinityLeavesAPodWithoutANode(t *testing.T) {
@@ -36,14 +38,14 @@ func TestRequiredAntiAffinityLeavesAPodWithoutANode(t *testing.T) {
 				RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{besideItsKind},
 			}}
 		})
-		c.event("FailedScheduling", "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules.")
+		c.Event("FailedScheduling", "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules.")
 		time.Sleep(time.Minute)
 		if got := c.perNode(); got["node-1"] != 1 || got["node-2"] != 1 || got[""] != 1 {
 			t.Errorf("%v", got)
 		}
-		c.startNode(c.ctx, 3)
-		c.eventually("the third pod to run on the new node", func() (bool, any) { return c.perNode()["node-3"] == 1, c.perNode() })
-		c.eventually("the rollout", c.rolledOut)
+		c.StartNode(c.Ctx, 3)
+		c.Eventually("the third pod to run on the new node", func() (bool, any) { return c.perNode()["node-3"] == 1, c.perNode() })
+		c.Eventually("the rollout", c.rolledOut)
 	})
 }
 
@@ -55,7 +57,7 @@ func TestAPlaceIsFreeWhenItsPodIsGone(t *testing.T) {
 				RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{besideItsKind},
 			}}
 		})
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		old := c.pods()[0].Name
 		c.deletePod(old)
 		c.during("its successor to run", func() (bool, any) {
@@ -72,7 +74,7 @@ func TestAPlaceIsFreeWhenItsPodIsGone(t *testing.T) {
 func TestPreferredAntiAffinityCountsMoreThanRoom(t *testing.T) {
 	inBubble(t, setup{nodes: 3}, func(c *cluster) {
 		put := func(node, app string) {
-			must[*corev1.Pod](c)(c.CoreV1().Pods(here).Create(c.ctx, &corev1.Pod{
+			must[*corev1.Pod](c)(c.CoreV1().Pods(kubetest.Namespace).Create(c.Ctx, &corev1.Pod{
 				ObjectMeta: metav1.ObjectMeta{GenerateName: "other-", Labels: map[string]string{"app": app}},
 				Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "hello"}}},
 			}, metav1.CreateOptions{}))
@@ -90,7 +92,7 @@ func TestPreferredAntiAffinityCountsMoreThanRoom(t *testing.T) {
 				PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{Weight: 1, PodAffinityTerm: noisy}},
 			}}
 		})
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		if got := c.perNode(); got["node-2"] != 1 {
 			t.Errorf("the emptiest node without noise is node-2: %v", got)
 		}
@@ -99,7 +101,7 @@ func TestPreferredAntiAffinityCountsMoreThanRoom(t *testing.T) {
 			c.node(node, `{"spec":{"unschedulable":true}}`)
 		}
 		c.template("2")
-		c.eventually("the second rollout", func() (bool, any) {
+		c.Eventually("the second rollout", func() (bool, any) {
 			ok, status := c.rolledOut()
 			return ok && c.perNode()["node-3"] == 1, status
 		})
@@ -109,7 +111,7 @@ func TestPreferredAntiAffinityCountsMoreThanRoom(t *testing.T) {
 func TestPodsOfOneOwnerSpread(t *testing.T) {
 	inBubble(t, setup{nodes: 3}, func(c *cluster) {
 		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](6) })
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		if got := c.perNode(); got["node-1"] != 2 || got["node-2"] != 2 || got["node-3"] != 2 {
 			t.Errorf("%v", got)
 		}
@@ -123,20 +125,20 @@ func TestPodsStayAwayFromNodesThatDoNotTakeThem(t *testing.T) {
 		c.node("node-3", `{"metadata":{"labels":{"disk":"slow"}}}`)
 		time.Sleep(time.Second) // for the scheduler to see it
 		c.app(func(d *appsv1.Deployment) { d.Spec.Template.Spec.NodeSelector = map[string]string{"disk": "fast"} })
-		c.event("FailedScheduling", "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, "+
+		c.Event("FailedScheduling", "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, "+
 			"1 node(s) had untolerated taint {for: others}, 1 node(s) were unschedulable.")
 		time.Sleep(time.Second)
 		if got := c.perNode(); got[""] != 3 {
 			t.Fatalf("%v", got)
 		}
 		c.node("node-1", `{"metadata":{"labels":{"disk":"fast"}},"spec":{"unschedulable":null}}`)
-		c.eventually("the rollout", c.rolledOut)
+		c.Eventually("the rollout", c.rolledOut)
 		if got := c.perNode(); got["node-1"] != 3 {
 			t.Errorf("%v", got)
 		}
 		// Who tolerates the taint may go there.
 		c.patch(`{"spec":{"template":{"spec":{"nodeSelector":null,"tolerations":[{"key":"for","operator":"Exists"}]}}}}`)
-		c.eventually("the rollout to all nodes", func() (bool, any) {
+		c.Eventually("the rollout to all nodes", func() (bool, any) {
 			ok, status := c.rolledOut()
 			return ok && len(c.pods()) == 3, status
 		})
