@@ -70,6 +70,18 @@ func (f *settingsFlags) open(ctx context.Context, s *surroundings, kubernetes bo
 	return &session{Options: o, close: client.Close}, nil
 }
 
+// inspect does something with a session, and a bound on its time.
+func (f *settingsFlags) inspect(s *surroundings, kubernetes bool, do func(context.Context, *session) error) error {
+	ctx, cancel := context.WithTimeout(s.context, answerTimeout)
+	defer cancel()
+	o, err := f.open(ctx, s, kubernetes)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	return do(ctx, o)
+}
+
 // planCommand is `plan`.
 type planCommand struct {
 	Filename  []string `short:"f" help:"Manifest files that are laid over what the cluster holds, as if they had been applied; - is standard input. May be repeated." placeholder:"FILE" type:"path" sep:"none"`
@@ -94,37 +106,32 @@ func (c *planCommand) run(s *surroundings) error {
 	if c.Alone && len(c.Filename) == 0 {
 		return errors.New("--alone needs -f: without a cluster the manifests are all there is")
 	}
-	ctx, cancel := context.WithTimeout(s.context, answerTimeout)
-	defer cancel()
-	o, err := c.open(ctx, s, !c.Alone)
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	for _, name := range c.Filename {
-		objects, err := c.read(name)
+	return c.inspect(s, !c.Alone, func(ctx context.Context, o *session) error {
+		for _, name := range c.Filename {
+			objects, err := c.read(name)
+			if err != nil {
+				return err
+			}
+			o.Manifests = append(o.Manifests, objects...)
+		}
+		view, err := inspect.Look(ctx, o.Options)
 		if err != nil {
 			return err
 		}
-		o.Manifests = append(o.Manifests, objects...)
-	}
-	view, err := inspect.Look(ctx, o.Options)
-	if err != nil {
-		return err
-	}
-	answer := []byte(view.String())
-	if c.Output == "json" {
-		if answer, err = view.JSON(); err != nil {
+		answer := []byte(view.String())
+		if c.Output == "json" {
+			if answer, err = view.JSON(); err != nil {
+				return err
+			}
+		}
+		if _, err := s.stdout.Write(answer); err != nil {
 			return err
 		}
-	}
-	if _, err := s.stdout.Write(answer); err != nil {
-		return err
-	}
-	if !view.Empty() {
-		return &statusError{nil, changes}
-	}
-	return nil
+		if !view.Empty() {
+			return &statusError{nil, changes}
+		}
+		return nil
+	})
 }
 
 func (c *planCommand) read(name string) ([]runtime.Object, error) {
@@ -149,27 +156,22 @@ type explainCommand struct {
 
 // Run prints what becomes of one Ingress and why.
 func (c *explainCommand) Run(s *surroundings) error {
-	ctx, cancel := context.WithTimeout(s.context, answerTimeout)
-	defer cancel()
-	o, err := c.open(ctx, s, true)
-	if err != nil {
+	return c.inspect(s, true, func(ctx context.Context, o *session) error {
+		view, err := inspect.Look(ctx, o.Options)
+		if err != nil {
+			return err
+		}
+		name := types.NamespacedName{Namespace: c.Namespace, Name: c.Ingress}
+		if namespace, rest, ok := strings.Cut(c.Ingress, "/"); ok {
+			name = types.NamespacedName{Namespace: namespace, Name: rest}
+		}
+		text, err := view.Explain(name)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(s.stdout, text)
 		return err
-	}
-	defer o.close()
-	view, err := inspect.Look(ctx, o.Options)
-	if err != nil {
-		return err
-	}
-	name := types.NamespacedName{Namespace: c.Namespace, Name: c.Ingress}
-	if namespace, rest, ok := strings.Cut(c.Ingress, "/"); ok {
-		name = types.NamespacedName{Namespace: namespace, Name: rest}
-	}
-	text, err := view.Explain(name)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(s.stdout, text)
-	return err
+	})
 }
 
 // checkCommand is `check`.
@@ -181,33 +183,28 @@ type checkCommand struct {
 // Run prints whether all is there that the controller needs, with a remedy for
 // what is not. Its status is 1 if something must be mended.
 func (c *checkCommand) Run(s *surroundings) error {
-	ctx, cancel := context.WithTimeout(s.context, answerTimeout)
-	defer cancel()
-	o, err := c.open(ctx, s, true)
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	findings, good := inspect.Check(ctx, inspect.CheckOptions{Options: o.Options, ClientOf: func(endpoint string) (*vtm.Client, error) {
-		alone := *o.Settings
-		alone.VTMEndpoints, alone.VTMMember = []string{endpoint}, endpoint
-		return controller.NewClient(controller.Options{World: o.World, Log: o.Log, Actor: "inspect/" + endpoint}, &alone)
-	}})
-	if c.Output == "json" {
-		encoder := json.NewEncoder(s.stdout)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(findings); err != nil {
-			return err
+	return c.inspect(s, true, func(ctx context.Context, o *session) error {
+		findings, good := inspect.Check(ctx, inspect.CheckOptions{Options: o.Options, ClientOf: func(endpoint string) (*vtm.Client, error) {
+			alone := *o.Settings
+			alone.VTMEndpoints, alone.VTMMember = []string{endpoint}, endpoint
+			return controller.NewClient(controller.Options{World: o.World, Log: o.Log, Actor: "inspect/" + endpoint}, &alone)
+		}})
+		if c.Output == "json" {
+			encoder := json.NewEncoder(s.stdout)
+			encoder.SetIndent("", "  ")
+			if err := encoder.Encode(findings); err != nil {
+				return err
+			}
+		} else {
+			for _, finding := range findings {
+				fmt.Fprintln(s.stdout, finding)
+			}
 		}
-	} else {
-		for _, finding := range findings {
-			fmt.Fprintln(s.stdout, finding)
+		if !good {
+			return &statusError{nil, failed}
 		}
-	}
-	if !good {
-		return &statusError{nil, failed}
-	}
-	return nil
+		return nil
+	})
 }
 
 // byHandCommand is `cleanup` or `adopt`.
@@ -217,20 +214,15 @@ type byHandCommand struct {
 }
 
 func (c *byHandCommand) do(s *surroundings, what func(context.Context, inspect.Options, bool, io.Writer) error) error {
-	ctx, cancel := context.WithTimeout(s.context, answerTimeout)
-	defer cancel()
-	o, err := c.open(ctx, s, true)
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	if err := what(ctx, o.Options, c.Yes, s.stdout); err != nil {
-		return err
-	}
-	if !c.Yes {
-		fmt.Fprintln(s.stdout, "nothing was changed: --yes does it")
-	}
-	return nil
+	return c.inspect(s, true, func(ctx context.Context, o *session) error {
+		if err := what(ctx, o.Options, c.Yes, s.stdout); err != nil {
+			return err
+		}
+		if !c.Yes {
+			fmt.Fprintln(s.stdout, "nothing was changed: --yes does it")
+		}
+		return nil
+	})
 }
 
 type cleanupCommand struct{ byHandCommand }
