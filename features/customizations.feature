@@ -76,6 +76,26 @@ Feature: Customizations
     When the setting vtm_enable_customizations is "true"
     Then a pool of Ingress "web" has basic/passive_monitoring false
 
+  Scenario: Customizations and TrafficScript can be for some namespaces alone
+    Given the setting vtm_enable_customizations is "true"
+    And the setting customization_namespaces is "other"
+    And the setting vtm_enable_trafficscript is "true"
+    And the setting trafficscript_namespaces is "other"
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223 with annotations
+      | vtm.pulsesecure.net/pool-customization     | {"properties": {"basic": {"passive_monitoring": false}}} |
+      | vtm.pulsesecure.net/response-trafficscript | http.setResponseHeader("X-Via", "Pulse vTM");            |
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And a pool of Ingress "web" has basic/passive_monitoring true
+    And Ingress "web" has a warning "AnnotationIgnored" that names "customization_namespaces"
+    And Ingress "web" has a warning "AnnotationIgnored" that names "trafficscript_namespaces"
+    When the setting customization_namespaces is "default,other"
+    And the setting trafficscript_namespaces is "default"
+    Then a pool of Ingress "web" has basic/passive_monitoring false
+    And Ingress "web" has an Event "Programmed"
+    And a virtual server of Ingress "web" has basic/response_rules ["k8s_default_web_response"]
+
   Scenario Outline: What is no customization is refused before anything is sent
     Given the setting vtm_enable_customizations is "true"
     And the controller runs

@@ -114,3 +114,17 @@ Feature: Health monitors
       | {"properties": {"basic": {"delay": 0}}}             | delay    |
       | {"properties": {"basic": {"note": "mine"}}}         | note     |
       | {"properties": {"basic": {"type": "http"}           | JSON     |
+
+  Scenario: Namespaces that a setting lists may run programs and ask any machine
+    Given the setting privileged_monitor_namespaces is "other"
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223 with annotations
+      | vtm.pulsesecure.net/monitor | {"properties": {"basic": {"type": "program"}, "script": {"program": "dns.pl"}}} |
+    Then Ingress "web" has a warning "InvalidAnnotation" that names "privileged_monitor_namespaces"
+    When I apply an Ingress "two" for host "two.example" to Service "web" at 10.0.2.224 with annotations
+      | vtm.pulsesecure.net/monitor | {"properties": {"basic": {"scope": "poolwide", "machine": "10.9.9.9:80"}}} |
+    Then Ingress "two" has a warning "InvalidAnnotation" that names "privileged_monitor_namespaces"
+    When the setting privileged_monitor_namespaces is "default,other"
+    Then a monitor of Ingress "web" has basic/type "program"
+    And a monitor of Ingress "two" has basic/machine "10.9.9.9:80"

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +16,37 @@ type AllowedAddresses struct {
 type AllowedHosts struct {
 	Namespace string // "*": every namespace
 	Domain    string // lower case, no dot at either end; "": every host
+}
+
+// MayCustomize reports whether customizations of a namespace are read; else setting
+// names the setting that says no.
+func (s *Settings) MayCustomize(namespace string) (may bool, setting string) {
+	return mayUse(s.VTMEnableCustomizations, "vtm_enable_customizations", s.CustomizationNamespaces, "customization_namespaces", namespace)
+}
+
+// MayScript reports the same of TrafficScript.
+func (s *Settings) MayScript(namespace string) (may bool, setting string) {
+	return mayUse(s.VTMEnableTrafficScript, "vtm_enable_trafficscript", s.TrafficScriptNamespaces, "trafficscript_namespaces", namespace)
+}
+
+func mayUse(enabled bool, switched string, listed []string, list, namespace string) (may bool, setting string) {
+	switch {
+	case !enabled:
+		return false, switched
+	case len(listed) > 0 && !lists(listed, namespace):
+		return false, list
+	}
+	return true, ""
+}
+
+// MayMonitorAnything reports whether monitors of a namespace may run programs and
+// ask any machine (setting privileged_monitor_namespaces).
+func (s *Settings) MayMonitorAnything(namespace string) bool {
+	return lists(s.PrivilegedMonitorNamespaces, namespace)
+}
+
+func lists(namespaces []string, namespace string) bool {
+	return slices.Contains(namespaces, namespace) || slices.Contains(namespaces, "*")
 }
 
 // addresses reads "namespace=network"; a single address is a network of one.

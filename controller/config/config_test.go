@@ -98,6 +98,7 @@ func TestEverySettingReachesSettings(t *testing.T) {
 		"vtm_enable_customizations": "true", "vtm_enable_trafficscript": "true", "controller_id": "other",
 		"watch_namespace": "shop", "ingress_class_names": "b, a", "default_traffic_ip_group": "Web IPs", "secret_label_selector": "a in (b, c)",
 		"default_certificate": "shop/cert", "default_ssl_redirect": "true", "allowed_addresses": "shop=10.0.2.0/24,*=10.9.0.1", "allowed_hosts": "shop=shop.example,*=*",
+		"customization_namespaces": "shop", "trafficscript_namespaces": "edge", "privileged_monitor_namespaces": "*",
 		"node_address_type": "ExternalIP", "resync_period": "1h", "lease_namespace": "here", "lease_name": "this",
 		"lease_duration": "20s", "renew_deadline": "8s", "retry_period": "1s", "settings_source": "vtm", "event_log_relay": "false", "event_log_relay_port": "9999", "log_format": "json", "metrics_address": ":9100",
 		"acme_directory": "https://acme.example/dir", "acme_terms_agreed": "true", "acme_email": "a@example.com", "acme_ca_file": "ca.pem",

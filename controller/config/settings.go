@@ -32,17 +32,22 @@ type Settings struct {
 	VTMVerbose              bool
 	VTMEnableCustomizations bool
 	VTMEnableTrafficScript  bool
-	ControllerID            string
-	WatchNamespace          string   // "": all but kube-system
-	IngressClassNames       []string // sorted, each once; empty: all with our controller name
-	SecretLabelSelector     string   // of Secrets with server keys; "": all
-	DefaultTrafficIPGroup   string   // "": none
-	DefaultCertificate      string   // namespace/name of a Secret; "": none
-	DefaultSSLRedirect      bool
-	AllowedAddresses        []AllowedAddresses // empty: every address for everybody
-	AllowedHosts            []AllowedHosts     // empty: every host for everybody
-	NodeAddressType         string             // InternalIP or ExternalIP (corev1.NodeAddressType)
-	ResyncPeriod            time.Duration
+	// For which namespaces, sorted, each once, "*" for every one: the two above, where
+	// empty is all; and monitors that run a program or ask any machine, where it is none.
+	CustomizationNamespaces     []string
+	TrafficScriptNamespaces     []string
+	PrivilegedMonitorNamespaces []string
+	ControllerID                string
+	WatchNamespace              string   // "": all but kube-system
+	IngressClassNames           []string // sorted, each once; empty: all with our controller name
+	SecretLabelSelector         string   // of Secrets with server keys; "": all
+	DefaultTrafficIPGroup       string   // "": none
+	DefaultCertificate          string   // namespace/name of a Secret; "": none
+	DefaultSSLRedirect          bool
+	AllowedAddresses            []AllowedAddresses // empty: every address for everybody
+	AllowedHosts                []AllowedHosts     // empty: every host for everybody
+	NodeAddressType             string             // InternalIP or ExternalIP (corev1.NodeAddressType)
+	ResyncPeriod                time.Duration
 
 	// How certificates are issued.
 	ACMEDirectory   string // URL

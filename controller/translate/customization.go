@@ -44,6 +44,8 @@ var builtinMonitors = [...]string{
 	"FTP", "POP", "SMTP", "DNS", "RTSP", "SIP UDP", "SIP TCP", "SIP TLS",
 }
 
+const privilegedMonitors = "privileged_monitor_namespaces"
+
 const (
 	isIdentity  = "says what the resource is, which follows from the Ingress: remove it"
 	isReference = "reaches beyond this Ingress, to objects of the traffic manager or to other nodes: remove it"
@@ -81,19 +83,22 @@ var foreign = map[vtm.Type][]string{
 	},
 }
 
-// refuse says why an Ingress's owner may not set a key, "" if it is allowed.
-func refuse(t vtm.Type) func(section, key string, value any) string {
+// refuse says why an Ingress's owner may not set a key, "" if it is allowed. With
+// privileged, monitors may run programs and ask any machine.
+func refuse(t vtm.Type, privileged bool) func(section, key string, value any) string {
 	return func(section, key string, value any) string {
 		at := section + "/" + key
 		switch {
+		case t == vtm.Monitors && privileged && !slices.Contains(identity[t], at):
+			return ""
 		case slices.Contains(identity[t], at):
 			return isIdentity
 		case slices.Contains(foreign[t], at), slices.Contains(foreign[t], section+"/"):
 			return isReference
 		case t == vtm.Monitors && at == "basic/type" && value == "program":
-			return "is program, which would run on the traffic manager: choose another type"
+			return "is program, which would run on the traffic manager: choose another type, or list the namespace in the setting " + privilegedMonitors
 		case t == vtm.Monitors && at == "basic/scope" && value != "pernode":
-			return "is poolwide: a machine would be asked that is no node of the pool: remove it"
+			return "is poolwide: a machine would be asked that is no node of the pool: remove it, or list the namespace in the setting " + privilegedMonitors
 		case t == vtm.Pools && at == "basic/monitors":
 			for _, name := range value.([]any) {
 				if !slices.Contains(builtinMonitors[:], name.(string)) {
@@ -106,20 +111,24 @@ func refuse(t vtm.Type) func(section, key string, value any) string {
 }
 
 func (w *wish) readExtras(values map[string]string, settings *config.Settings) {
+	namespace := w.share.Owner.Namespace
 	w.extras.reEncrypt = isTrue(values, annReEncrypt, &w.findings)
 	if text, ok := values[annMonitor]; ok {
-		w.extras.monitor = document{annMonitor, vtm.Monitors, refuse(vtm.Monitors)}.read(text, &w.findings)
+		w.extras.monitor = document{annMonitor, vtm.Monitors, refuse(vtm.Monitors, settings.MayMonitorAnything(namespace))}.read(text, &w.findings)
 	}
 	if text, ok := values[annPersistence]; ok {
-		w.extras.persistence = document{annPersistence, vtm.Persistence, refuse(vtm.Persistence)}.read(text, &w.findings)
+		w.extras.persistence = document{annPersistence, vtm.Persistence, refuse(vtm.Persistence, false)}.read(text, &w.findings)
 		w.checkPersistence()
 	}
-	read := func(name, setting string, enabled, alone bool) (string, bool) {
+	read := func(name string, allowed func(namespace string) (may bool, setting string), alone bool) (string, bool) {
 		text, ok := values[name]
+		may, setting := allowed(namespace)
 		switch {
 		case !ok:
-		case !enabled:
+		case !may && strings.HasPrefix(setting, "vtm_"):
 			w.findings.add(warning, "AnnotationIgnored", "annotation %s is ignored: the setting %s is off", name, setting)
+		case !may:
+			w.findings.add(warning, "AnnotationIgnored", "annotation %s is ignored: the setting %s does not list namespace %s", name, setting, namespace)
 		case alone && w.shared.IsValid():
 			w.findings.add(fatal, "NotOnSharedAddress", "annotation %s concerns a whole virtual server: give the Ingress an address of its own by %s, or remove it",
 				name, annAddress)
@@ -129,13 +138,13 @@ func (w *wish) readExtras(values map[string]string, settings *config.Settings) {
 		return "", false
 	}
 	custom := func(name string, t vtm.Type, alone bool) vtm.Properties {
-		if text, ok := read(name, "vtm_enable_customizations", settings.VTMEnableCustomizations, alone); ok {
-			return document{name, t, refuse(t)}.read(text, &w.findings)
+		if text, ok := read(name, settings.MayCustomize, alone); ok {
+			return document{name, t, refuse(t, false)}.read(text, &w.findings)
 		}
 		return nil
 	}
 	script := func(name string) (string, bool) {
-		return read(name, "vtm_enable_trafficscript", settings.VTMEnableTrafficScript, true)
+		return read(name, settings.MayScript, true)
 	}
 	w.extras.pool = custom(annPoolCustom, vtm.Pools, false)
 	w.extras.server.custom = custom(annServerCustom, vtm.VirtualServers, true)
