@@ -18,9 +18,9 @@ Feature: Writes that fail
     And "http://own.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
     And "http://shared.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
     And "https://web.example/" at 10.0.5.223 is answered with the certificate of Secret "cert"
-    And steady requests to "http://own.example/" at 10.0.2.223
-    And steady requests to "http://shared.example/" at 10.0.5.223
-    And steady requests to "https://web.example/" at 10.0.5.223
+    And requests around each write to "http://own.example/" at 10.0.2.223
+    And requests around each write to "http://shared.example/" at 10.0.5.223
+    And requests around each write to "https://web.example/" at 10.0.5.223
     When I apply and delete this, again for each of its writes, which fails <how>
       """
       apiVersion: networking.k8s.io/v1

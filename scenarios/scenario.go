@@ -95,6 +95,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^no challenge is left on the traffic manager$`:                                    s.noChallengeLeft,
 		`^DNS (points|does not point) "([^"]*)" at the traffic manager$`:                   s.dnsPoints,
 		`^steady requests to "([^"]*)" at (\S+)$`:                                          s.steadyRequests,
+		`^requests around each write to "([^"]*)" at (\S+)$`:                               s.requestsAroundWrites,
 		`^no request has failed$`:                                                          s.noRequestHasFailed,
 
 		`^somebody's Traffic IP Group "([^"]*)" with the address (\S+)$`:                                                 s.foreignGroup,

@@ -194,6 +194,16 @@ func (s *scenario) nobodyListens(ctx context.Context, address string, port int) 
 	})
 }
 
+const (
+	// loadPause is between two steady requests of a client.
+	loadPause = 20 * time.Millisecond
+	// Around writes, clients look each loadTick whether one was made, ask loadBurst
+	// times after each, and at least once in loadIdle.
+	loadTick  = 10 * time.Millisecond
+	loadBurst = 10
+	loadIdle  = time.Second
+)
+
 // load are clients that go on asking, two for each URL.
 type load struct {
 	running context.Context // until cancel
@@ -204,6 +214,8 @@ type load struct {
 	mu       sync.Mutex
 	total    int
 	failures []string // at most 10
+	written  int      // writes seen by who looks for them
+	looking  bool     // somebody does
 }
 
 func (l *load) stop() {
@@ -212,6 +224,67 @@ func (l *load) stop() {
 }
 
 func (s *scenario) steadyRequests(ctx context.Context, target, address string) error {
+	return s.loadOn(ctx, target, address, func(ctx context.Context, actor string) {
+		select {
+		case <-ctx.Done():
+		case <-s.env.World().Clock().After(loadPause + s.env.World().Jitter(actor, 0, time.Millisecond)):
+		}
+	})
+}
+
+// requestsAroundWrites asks as often as steadyRequests while the controller writes, and
+// now and then while it does not: what is served can't change then, as long as Pods and
+// nodes stay as they are.
+func (s *scenario) requestsAroundWrites(ctx context.Context, target, address string) error {
+	clock := s.env.World().Clock()
+	burst, seen := map[string]int{}, map[string]int{} // by client
+	var mu sync.Mutex
+	err := s.loadOn(ctx, target, address, func(ctx context.Context, actor string) {
+		client, _, _ := strings.Cut(strings.TrimPrefix(actor, "load/"), "/")
+		idle := clock.Now().Add(loadIdle)
+		for n := uint64(0); ctx.Err() == nil; n++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-clock.After(loadTick + s.env.World().Jitter(actor, n, time.Millisecond)):
+			}
+			s.load.mu.Lock()
+			written := s.load.written
+			s.load.mu.Unlock()
+			mu.Lock()
+			if seen[client] != written {
+				seen[client], burst[client] = written, loadBurst
+			}
+			ask := burst[client] > 0
+			burst[client]--
+			mu.Unlock()
+			if ask || clock.Now().After(idle) {
+				return
+			}
+		}
+	})
+	if err != nil || s.load.looking {
+		return err
+	}
+	s.load.looking = true
+	s.load.done.Go(func() {
+		for n := uint64(0); s.load.running.Err() == nil; n++ {
+			written := len(s.env.Writes())
+			s.load.mu.Lock()
+			s.load.written = written
+			s.load.mu.Unlock()
+			select {
+			case <-s.load.running.Done():
+			case <-clock.After(loadTick + s.env.World().Jitter("load/writes", n, time.Millisecond)):
+			}
+		}
+	})
+	return nil
+}
+
+// loadOn lets two clients ask; pause is called between two requests of one, with the
+// actor of the former.
+func (s *scenario) loadOn(ctx context.Context, target, address string, pause func(ctx context.Context, actor string)) error {
 	if s.load == nil {
 		running, cancel := context.WithCancel(ctx)
 		s.load = &load{running: running, cancel: cancel}
@@ -221,7 +294,6 @@ func (s *scenario) steadyRequests(ctx context.Context, target, address string) e
 		s.load.clients++
 		client := s.load.clients
 		s.load.done.Go(func() {
-			clock := s.env.World().Clock()
 			for n := 0; ctx.Err() == nil; n++ {
 				actor := fmt.Sprintf("load/%d/%d", client, n)
 				a, err := s.get(ctx, actor, address, target)
@@ -234,10 +306,7 @@ func (s *scenario) steadyRequests(ctx context.Context, target, address string) e
 					s.load.failures = append(s.load.failures, fmt.Sprintf("request %d to %s: status %d, %v", n, target, a.status, err))
 				}
 				s.load.mu.Unlock()
-				select {
-				case <-ctx.Done():
-				case <-clock.After(20*time.Millisecond + s.env.World().Jitter(actor, 0, time.Millisecond)):
-				}
+				pause(ctx, actor)
 			}
 		})
 	}
