@@ -34,6 +34,34 @@ Feature: Addresses
     Then "http://web.example:8080/" at 10.0.5.223 is answered by a pod of Deployment "web"
     And somebody's virtual server "theirs" is as it was
 
+  Scenario Outline: An address of the cluster's own is refused
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply an Ingress "web" for host "web.example" to Service "web" at <address>
+    Then Ingress "web" has a warning "InvalidAddress" that names "<whose>"
+    And nothing of ours is left on the traffic manager
+
+    Examples:
+      | address    | whose                        |
+      | 10.96.7.7  | Services' range 10.96.0.0/16 |
+      | 10.244.1.9 | Pods' range 10.244.1.0/24    |
+      | 127.2.0.1  | loopback                     |
+      | 224.0.0.1  | multicast                    |
+      | fe80::1    | link-local                   |
+
+  Scenario: Addresses that Services get later are refused too
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply
+      """
+      apiVersion: networking.k8s.io/v1
+      kind: ServiceCIDR
+      metadata: {name: more}
+      spec: {cidrs: [172.20.0.0/16]}
+      """
+    And I apply an Ingress "web" for host "web.example" to Service "web" at shared address 172.20.0.7
+    Then Ingress "web" has a warning "InvalidAddress" that names "172.20.0.0/16"
+
   Scenario: An Ingress moves to another address
     Given the controller runs
     And a Deployment "web" with 1 pod behind a NodePort Service

@@ -19,6 +19,7 @@ var resources = map[string]string{
 	"Deployment":   "/apis/apps/v1/namespaces/%s/deployments",
 	"Ingress":      "/apis/networking.k8s.io/v1/namespaces/%s/ingresses",
 	"IngressClass": "/apis/networking.k8s.io/v1/ingressclasses",
+	"ServiceCIDR":  "/apis/networking.k8s.io/v1/servicecidrs",
 }
 
 // apply makes the objects of a YAML stream so, by server-side apply.

@@ -35,6 +35,7 @@ func Rights(s *config.Settings) []Right {
 	add("discovery.k8s.io", "endpointslices", "", ns, "", "which nodes have ready Pods", "list", "watch")
 	add("", "endpoints", "", ns, "", "the same, from API servers of 1.19 and 1.20", "list", "watch")
 	add("", "nodes", "", "", "", "nodes' addresses", "list", "watch")
+	add("networking.k8s.io", "servicecidrs", "", "", "", "Services' addresses, which are nobody's else", "list", "watch")
 	add("", "secrets", "", ns, "", "certificates of type kubernetes.io/tls", "list", "watch")
 	add("", "namespaces", "", "", "kube-system", "its UID is the cluster's identity", "get")
 	add("", "events", "", ns, "", "owners of Ingresses are told there", "create")

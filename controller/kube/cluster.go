@@ -2,8 +2,10 @@ package kube
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,6 +25,7 @@ type cluster struct {
 	uid       types.UID // of the namespace kube-system
 	version   string    // "v1.35.0"
 	hasSlices bool      // it serves EndpointSlices of discovery.k8s.io/v1
+	hasRanges bool      // it serves ServiceCIDRs of networking.k8s.io/v1
 }
 
 var minimum = version.MustParseGeneric(MinimumVersion)
@@ -51,5 +54,10 @@ func identify(ctx context.Context, client kubernetes.Interface) (c cluster, what
 	case !errors.IsNotFound(err):
 		return c, "get discovery.k8s.io/v1", err
 	}
+	list, err := discovery.ServerResourcesForGroupVersionWithContext(ctx, networkingv1.SchemeGroupVersion.String())
+	if err != nil {
+		return c, "get " + networkingv1.SchemeGroupVersion.String(), err
+	}
+	c.hasRanges = slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == "servicecidrs" })
 	return c, "", nil
 }

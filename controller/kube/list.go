@@ -36,6 +36,7 @@ func With(s *Snapshot, objects []runtime.Object, secretSelector string) *Snapsho
 		ClusterUID: s.ClusterUID, APIServer: s.APIServer,
 		Ingresses: cloned(s.Ingresses), Classes: cloned(s.Classes), Services: cloned(s.Services),
 		Endpoints: cloned(s.Endpoints), Nodes: cloned(s.Nodes), Secrets: cloned(s.Secrets),
+		Ranges: cloned(s.Ranges),
 	}
 	for _, object := range objects {
 		if secret, ok := object.(*corev1.Secret); ok {
@@ -65,6 +66,8 @@ func With(s *Snapshot, objects []runtime.Object, secretSelector string) *Snapsho
 			out.Services[namespacedName(o)] = o
 		case *corev1.Node:
 			out.Nodes[o.Name] = o
+		case *networkingv1.ServiceCIDR:
+			out.Ranges[o.Name] = o
 		case *corev1.Secret:
 			out.Secrets[namespacedName(o)] = o
 		case *discoveryv1.EndpointSlice:

@@ -26,6 +26,8 @@ type Snapshot struct {
 	// Endpoints by Service. A Service without an entry has none.
 	Endpoints map[types.NamespacedName]*Endpoints
 	Nodes     map[string]*corev1.Node
+	// Ranges are the ServiceCIDRs, where the API server has them (from 1.33).
+	Ranges map[string]*networkingv1.ServiceCIDR
 	// Secrets of type kubernetes.io/tls in the watched namespaces that match the
 	// setting secret_label_selector, with tls.crt and tls.key alone.
 	Secrets map[types.NamespacedName]*corev1.Secret

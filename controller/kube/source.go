@@ -58,8 +58,8 @@ func newSource[L runtime.Object](resource string, example runtime.Object, into f
 }
 
 // sources of a watcher for one namespace, or for all but kube-system if it is
-// empty; of the Secrets those with keys that match the selector.
-func sources(namespace, secrets string, hasSlices bool) []source {
+// empty; of the Secrets those with keys that match the selector; of an API server that is such.
+func sources(namespace, secrets string, c cluster) []source {
 	fields := ""
 	secretFields := "type=" + string(corev1.SecretTypeTLS)
 	if namespace == "" {
@@ -82,14 +82,22 @@ func sources(namespace, secrets string, hasSlices bool) []source {
 		newSource("secrets", &corev1.Secret{}, func(t *tables) sink { return t.secrets }, secretFields, secrets,
 			func(c kubernetes.Interface) api[*corev1.SecretList] { return c.CoreV1().Secrets(namespace) }),
 	}
-	if hasSlices {
-		return append(list, newSource("endpointslices", &discoveryv1.EndpointSlice{}, func(t *tables) sink { return t.endpoints }, fields, "",
+	if c.hasSlices {
+		list = append(list, newSource("endpointslices", &discoveryv1.EndpointSlice{}, func(t *tables) sink { return t.endpoints }, fields, "",
 			func(c kubernetes.Interface) api[*discoveryv1.EndpointSliceList] {
 				return c.DiscoveryV1().EndpointSlices(namespace)
 			}))
+	} else {
+		list = append(list, newSource("endpoints", &legacyEndpoints{}, func(t *tables) sink { return t.endpoints }, fields, "",
+			func(c kubernetes.Interface) api[*legacyEndpointsList] { return c.CoreV1().Endpoints(namespace) }))
 	}
-	return append(list, newSource("endpoints", &legacyEndpoints{}, func(t *tables) sink { return t.endpoints }, fields, "",
-		func(c kubernetes.Interface) api[*legacyEndpointsList] { return c.CoreV1().Endpoints(namespace) }))
+	if c.hasRanges {
+		list = append(list, newSource("servicecidrs", &networkingv1.ServiceCIDR{}, func(t *tables) sink { return t.ranges }, "", "",
+			func(c kubernetes.Interface) api[*networkingv1.ServiceCIDRList] {
+				return c.NetworkingV1().ServiceCIDRs()
+			}))
+	}
+	return list
 }
 
 // listWatch is a source as client-go's Reflector wants it: it adds deadlines,

@@ -41,6 +41,8 @@ type tables struct {
 	nodes     *objects[string, *corev1.Node]
 	endpoints *endpointsTable
 	secrets   *objects[types.NamespacedName, *corev1.Secret]
+	ranges    *objects[string, *networkingv1.ServiceCIDR]
+	hasRanges bool       // the API server has them
 	apiServer netip.Addr // see Snapshot
 }
 
@@ -51,19 +53,21 @@ func newTables() *tables {
 		services:  newObjects(namespacedName[*corev1.Service], anyChange[*corev1.Service]),
 		nodes:     newObjects(name[*corev1.Node], anyChange[*corev1.Node]),
 		endpoints: newEndpointsTable(),
+		ranges:    newObjects(name[*networkingv1.ServiceCIDR], anyChange[*networkingv1.ServiceCIDR]),
 		secrets:   newObjects(namespacedName[*corev1.Secret], anyChange[*corev1.Secret]),
 	}
 }
 
 func (t *tables) full() bool {
-	return t.ingresses.full() && t.classes.full() && t.services.full() && t.nodes.full() && t.endpoints.full() && t.secrets.full()
+	return t.ingresses.full() && t.classes.full() && t.services.full() && t.nodes.full() && t.endpoints.full() && t.secrets.full() &&
+		(!t.hasRanges || t.ranges.full())
 }
 
 // snapshot of cluster. The maps of kinds that did not change since the last one
 // are the same; last itself is returned if nothing did. last may be nil.
 func (t *tables) snapshot(cluster types.UID, last *Snapshot) *Snapshot {
 	if last != nil && last.ClusterUID == cluster && t.ingresses.given != nil && t.classes.given != nil &&
-		t.services.given != nil && t.endpoints.given != nil && t.nodes.given != nil && t.secrets.given != nil {
+		t.services.given != nil && t.endpoints.given != nil && t.nodes.given != nil && t.secrets.given != nil && t.ranges.given != nil {
 		return last
 	}
 	return &Snapshot{
@@ -74,6 +78,7 @@ func (t *tables) snapshot(cluster types.UID, last *Snapshot) *Snapshot {
 		Endpoints: t.endpoints.publish(),
 		Nodes:     t.nodes.publish(),
 		Secrets:   t.secrets.publish(),
+		Ranges:    t.ranges.publish(),
 	}
 }
 

@@ -23,6 +23,9 @@ func trim(object any) (any, error) {
 		trimMeta(&o.ObjectMeta)
 		o.ResourceVersion = ""
 		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
+	case *networkingv1.ServiceCIDR:
+		trimMeta(&o.ObjectMeta)
+		o.ResourceVersion, o.Annotations, o.Status = "", nil, networkingv1.ServiceCIDRStatus{}
 	case *corev1.Service:
 		trimMeta(&o.ObjectMeta)
 		o.ResourceVersion, o.Annotations = "", nil

@@ -79,7 +79,7 @@ func New(o Options) (*Watcher, error) {
 	if w.lists, err = w.client("list"); err != nil {
 		return nil, err
 	}
-	for _, s := range sources(o.Settings.WatchNamespace, o.Settings.SecretLabelSelector, true) {
+	for _, s := range sources(o.Settings.WatchNamespace, o.Settings.SecretLabelSelector, cluster{hasSlices: true, hasRanges: true}) {
 		client, err := w.client(s.resource)
 		if err != nil {
 			return nil, err
@@ -159,7 +159,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
-	for i, s := range sources(w.o.Settings.WatchNamespace, w.o.Settings.SecretLabelSelector, w.cluster.hasSlices) {
+	for i, s := range sources(w.o.Settings.WatchNamespace, w.o.Settings.SecretLabelSelector, w.cluster) {
 		running.Go(func() { w.watch(ctx, s, w.watches[i]) })
 	}
 	for {
@@ -207,12 +207,12 @@ func (w *Watcher) identified(found cluster) {
 	w.mu.Lock()
 	before := w.cluster
 	w.tooOld = ""
-	// Which source endpoints come from stays as the first answer had it: an API
-	// server that was upgraded goes on serving both.
+	// Which sources there are stays as the first answer had it: an API server that was
+	// upgraded goes on serving them.
 	if before.uid != "" {
-		found.hasSlices = before.hasSlices
+		found.hasSlices, found.hasRanges = before.hasSlices, before.hasRanges
 	}
-	w.cluster = found
+	w.cluster, w.tables.hasRanges = found, found.hasRanges
 	// Whoever suspects since the question was asked wants it asked again.
 	w.confirmed = len(w.suspected) == 0
 	w.mu.Unlock()
@@ -349,7 +349,7 @@ func (w *Watcher) List(ctx context.Context) (*Snapshot, error) {
 	}
 	all := newTables()
 	all.apiServer = w.tables.apiServer
-	for _, s := range sources(w.o.Settings.WatchNamespace, w.o.Settings.SecretLabelSelector, found.hasSlices) {
+	for _, s := range sources(w.o.Settings.WatchNamespace, w.o.Settings.SecretLabelSelector, found) {
 		var objects []any
 		pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			ctx, cancel := context.WithTimeout(ctx, listTimeout)

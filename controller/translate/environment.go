@@ -33,6 +33,8 @@ type environment struct {
 	// servers are the names of the virtual servers that are not ours, sorted, by
 	// port.
 	servers map[int][]string
+	// services are the ranges of Services' addresses, sorted.
+	services []netip.Prefix
 	// members are those of the traffic managers' names that are addresses.
 	members map[netip.Addr]bool
 }
@@ -52,13 +54,14 @@ func newEnvironment(in Input, last *environment) *environment {
 	} else {
 		nodes = newNodeSet(in.Snapshot.Nodes, in.Settings.NodeAddressType)
 	}
-	if known && last.cluster == in.Snapshot.ClusterUID && last.apiServer == in.Snapshot.APIServer && last.classes.equal(classes) &&
+	services := rangesOf(in.Snapshot.Ranges)
+	if known && slices.Equal(last.services, services) && last.cluster == in.Snapshot.ClusterUID && last.apiServer == in.Snapshot.APIServer && last.classes.equal(classes) &&
 		last.nodes.equal(nodes) && reflect.DeepEqual(last.appliance, in.Appliance) {
 		return last
 	}
 	env := &environment{
 		settings: in.Settings, cluster: in.Snapshot.ClusterUID, apiServer: in.Snapshot.APIServer, appliance: in.Appliance,
-		classMap: in.Snapshot.Classes, nodeMap: in.Snapshot.Nodes, classes: classes, nodes: nodes, names: namer{in.Settings.ControllerID},
+		classMap: in.Snapshot.Classes, nodeMap: in.Snapshot.Nodes, services: services, classes: classes, nodes: nodes, names: namer{in.Settings.ControllerID},
 		groupOf: map[netip.Addr]string{}, servers: map[int][]string{}, members: map[netip.Addr]bool{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.Appliance.Groups)) {
@@ -164,7 +167,26 @@ func (env *environment) reserved(addr netip.Addr) string {
 			return "is in the Pods' range " + prefix.String()
 		}
 	}
+	for _, prefix := range env.services {
+		if prefix.Contains(addr) {
+			return "is in the Services' range " + prefix.String()
+		}
+	}
 	return ""
+}
+
+// rangesOf gives the ranges of Services' addresses, sorted.
+func rangesOf(all map[string]*networkingv1.ServiceCIDR) []netip.Prefix {
+	var ranges []netip.Prefix
+	for _, object := range all {
+		for _, text := range object.Spec.CIDRs {
+			if prefix, err := netip.ParsePrefix(text); err == nil {
+				ranges = append(ranges, prefix)
+			}
+		}
+	}
+	slices.SortFunc(ranges, netip.Prefix.Compare)
+	return slices.Compact(ranges)
 }
 
 // addresses of a site, sorted.

@@ -191,6 +191,7 @@ func emptySnapshot() *kube.Snapshot {
 		Endpoints:  map[types.NamespacedName]*kube.Endpoints{},
 		Nodes:      map[string]*corev1.Node{},
 		Secrets:    map[types.NamespacedName]*corev1.Secret{},
+		Ranges:     map[string]*networkingv1.ServiceCIDR{},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -52,10 +53,15 @@ func (a *api) bootstrap(address string) error {
 }
 
 // publish stores where this server is as the endpoints of the Service
-// kubernetes. They tell the truth, also on a loopback address, which no client
+// kubernetes, and the range of Services' addresses. They tell the truth, also on a loopback address, which no client
 // may give an endpoint: so they pass no validation.
 func (a *api) publish(at netip.AddrPort) error {
 	return a.store.Write(func(tx *store.Tx) error {
+		if ranges := a.resources[networkingv1.SchemeGroupVersion.WithResource("servicecidrs")]; ranges != nil { // from 1.33
+			if err := a.putOwn(tx, ranges, kubernetesCIDR()); err != nil {
+				return err
+			}
+		}
 		endpoints := a.resources[corev1.SchemeGroupVersion.WithResource("endpoints")]
 		if err := a.putOwn(tx, endpoints, kubernetesEndpoints(at)); err != nil {
 			return err
@@ -87,6 +93,17 @@ func kubernetesService() *corev1.Service {
 			ClusterIP: kubernetesAddress, ClusterIPs: []string{kubernetesAddress},
 			Ports: []corev1.ServicePort{{Name: httpsPortName, Protocol: corev1.ProtocolTCP, Port: 443}},
 		},
+	}
+}
+
+// kubernetesCIDR is the range that the server was started with.
+func kubernetesCIDR() *networkingv1.ServiceCIDR {
+	return &networkingv1.ServiceCIDR{
+		ObjectMeta: metav1.ObjectMeta{Name: kubernetesName},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{serviceRange.String()}},
+		Status: networkingv1.ServiceCIDRStatus{Conditions: []metav1.Condition{{
+			Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Message: "Kubernetes Service CIDR is ready",
+		}}},
 	}
 }
 

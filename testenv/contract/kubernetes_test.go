@@ -257,6 +257,9 @@ func TestASnapshotIsWhatKubernetesHolds(t *testing.T) {
 				if s.Classes["vtm"] == nil || s.Nodes["n1"] == nil {
 					t.Errorf("classes %v, nodes %v", s.Classes, s.Nodes)
 				}
+				if has := s.Ranges["kubernetes"] != nil; has != (version == "") {
+					t.Errorf("ranges of Services: %v", s.Ranges)
+				}
 				service := s.Services[named("shop", "web")]
 				if service == nil || service.Spec.Ports[0].NodePort == 0 || service.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
 					t.Errorf("Service %+v", service)
@@ -385,7 +388,7 @@ func TestAnOutageEmptiesNothingAndIsToldOnce(t *testing.T) {
 			t.Errorf("error %v, want an UnavailableError", w.Err())
 		}
 		// One line for each kind of objects that can't be had.
-		if n := c.log.count("it is tried again"); n < 1 || n > 6 {
+		if n := c.log.count("it is tried again"); n < 1 || n > 7 {
 			t.Errorf("told %d times:\n%s", n, c.log.text.String())
 		}
 		c.server.Unavailable(false)

@@ -31,6 +31,7 @@ import (
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/inspect"
+	"vtm-ingress/controller/kube"
 	"vtm-ingress/internal/kubeclient"
 	"vtm-ingress/internal/outside"
 	"vtm-ingress/sim/network"
@@ -264,6 +265,11 @@ func rightsUsed(t *testing.T, version, namespace string) sets.Set[string] {
 	ingress, err := client.NetworkingV1().Ingresses("shop").Get(ctx, "web", metav1.GetOptions{})
 	if err != nil || len(ingress.Status.LoadBalancer.Ingress) == 0 {
 		t.Errorf("not served: %v", err)
+	}
+	// As plan and check do, and the controller before it takes away much: a newer API
+	// server is not asked for lists otherwise.
+	if _, err := kube.List(ctx, kube.Options{World: w, Log: slog.New(slog.DiscardHandler), Config: kubernetes, Settings: settings, Actor: "plan"}); err != nil {
+		t.Error(err)
 	}
 	stop()
 	if err := <-done; err != nil {

@@ -36,6 +36,7 @@ func All() []Kind {
 		eventsEventRow(),
 		ingressClassRow(),
 		ingressRow(),
+		serviceCIDRRow(),
 		clusterRoleBindingRow(),
 		clusterRoleRow(),
 		roleBindingRow(),

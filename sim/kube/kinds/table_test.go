@@ -119,9 +119,10 @@ func TestFieldSelectorsFindWhatKubectlAsksFor(t *testing.T) {
 
 func TestOlderVersionsLackNewerKinds(t *testing.T) {
 	for version, lacks := range map[string][]string{
-		"1.18":    {"Event", "Ingress", "IngressClass", "EndpointSlice"},
-		"v1.20.7": {"EndpointSlice"},
-		"1.21":    nil,
+		"1.18":    {"Event", "Ingress", "IngressClass", "EndpointSlice", "ServiceCIDR"},
+		"v1.20.7": {"EndpointSlice", "ServiceCIDR"},
+		"1.21":    {"ServiceCIDR"},
+		"1.33":    nil,
 		"1.37":    nil,
 		"":        nil,
 	} {
