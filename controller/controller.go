@@ -121,7 +121,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 		},
 		Busy: func(busy bool) { o.Status.work(o.World.Clock().Now(), busy) },
 	})
-	metrics.begin(watcher)
+	metrics.begin(watcher, issuer)
 	o.Status.begin(watcher, loop)
 	defer o.Status.end()
 

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"vtm-ingress/controller/certs"
 	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/reconcile"
 	"vtm-ingress/controller/translate"
@@ -35,11 +36,13 @@ type metrics struct {
 	read      prometheus.Gauge
 	heard     *prometheus.Desc
 	expiry    *prometheus.Desc
+	next      *prometheus.Desc
 
 	mu       sync.Mutex
 	outcomes map[types.NamespacedName]translate.Outcome // of the Ingresses of ours
 	counts   map[translate.Outcome]int                  // how many of each
 	watcher  *kube.Watcher                              // of the controller that runs; nil: none does
+	issuer   *certs.Manager                             // of the same
 	expires  map[*corev1.Secret]time.Time               // what certificates looked up at the last scrape
 }
 
@@ -71,6 +74,8 @@ func newMetrics(into prometheus.Registerer) (*metrics, error) {
 			"When the Kubernetes API server last answered or sent something for a resource, as Unix time: how old the cache of it may be.", []string{"resource"}, nil),
 		expiry: prometheus.NewDesc("vtm_ingress_certificate_expiry_timestamp_seconds",
 			"When the certificate of a Secret that a served Ingress names expires, as Unix time.", []string{"namespace", "name"}, nil),
+		next: prometheus.NewDesc("vtm_ingress_certificate_next_attempt_timestamp_seconds",
+			"When the order of a certificate that failed or waits, for a limit say, is tried again, as Unix time.", []string{"namespace", "name"}, nil),
 		rounds: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vtm_ingress_reconcile_rounds_total",
 			Help: "Passes from what Kubernetes holds to the traffic manager, by result: ok, failed (some writes), trouble (the traffic manager can't be used), standby.",
@@ -186,10 +191,10 @@ func (m *metrics) judge(r reconcile.Round) map[translate.Outcome]int {
 }
 
 // begin notes which controller the metrics are of from now on.
-func (m *metrics) begin(watcher *kube.Watcher) {
+func (m *metrics) begin(watcher *kube.Watcher, issuer *certs.Manager) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.watcher, m.expires = watcher, nil
+	m.watcher, m.issuer, m.expires = watcher, issuer, nil
 	clear(m.outcomes)
 	clear(m.counts)
 }
@@ -198,6 +203,7 @@ func (m *metrics) begin(watcher *kube.Watcher) {
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	to <- m.heard
 	to <- m.expiry
+	to <- m.next
 }
 
 // Collect is a prometheus.Collector's.
@@ -209,6 +215,11 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	for resource, at := range m.watcher.Heard() {
 		to <- prometheus.MustNewConstMetric(m.heard, prometheus.GaugeValue, float64(at.UnixNano())/1e9, resource)
+	}
+	for name, state := range m.issuer.State().States {
+		if !state.Next.IsZero() {
+			to <- prometheus.MustNewConstMetric(m.next, prometheus.GaugeValue, float64(state.Next.Unix()), name.Namespace, name.Name)
+		}
 	}
 	snapshot := m.watcher.Snapshot()
 	if snapshot == nil {

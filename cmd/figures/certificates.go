@@ -89,6 +89,10 @@ func (b *issuing) startController(ctx context.Context) error {
 	kubeconfig, authority, settings := filepath.Join(b.dir, "kubeconfig"), filepath.Join(b.dir, "authority.pem"), filepath.Join(b.dir, "settings.yaml")
 	given := b.Settings()
 	given["k8s_config_path"], given["acme_ca_file"], given["metrics_address"] = kubeconfig, authority, issuingMetrics
+	// Pebble has no limits, and this is about how fast it goes.
+	for _, limit := range []string{"acme_orders_per_account", "acme_orders_per_namespace", "acme_certificates_per_domain", "acme_certificates_per_hosts"} {
+		given[limit] = "100000/1h"
+	}
 	var text strings.Builder
 	for name, value := range given {
 		fmt.Fprintf(&text, "%s: %q\n", name, value)

@@ -10,9 +10,13 @@
 // (for Permit), controller/config (for Settings), controller/vtm
 // (to see what members hold) and internal/.
 //
-//	plan.go     what is due when: no clock, no input or output
-//	manager.go  the Manager: who orders, how many at a time, what is told
-//	order.go    one order, from the first request to the certificate
-//	account.go  the account, and what is kept of failures, in a Secret
-//	secrets.go  the Secrets with certificates
+//	plan.go      what is due when: no clock, no input or output
+//	budget.go    how much is asked of the authority: likewise
+//	manager.go   the Manager: who orders, how many at a time, what is told
+//	order.go     one order, from the first request to the certificate
+//	authority.go the authority's client, and what its answers say besides
+//	renewal.go   when the authority wants certificates renewed (RFC 9773)
+//	account.go   the account, and what is kept of orders, in a Secret
+//	secrets.go   the Secrets with certificates
+//	tidy.go      those that nobody uses any more, and others that end
 package certs

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -28,8 +28,9 @@ import (
 	"vtm-ingress/internal/outside"
 )
 
-// lego logs by itself, with keys of its own; what matters is in its errors.
-func init() { legolog.Logger = log.New(io.Discard, "", 0) }
+// lego logs by itself, for the whole process, also what programs for DNS print; what
+// matters is in its errors.
+var quiet = sync.OnceFunc(func() { legolog.Logger = log.New(io.Discard, "", 0) })
 
 // lookAgain is how often what is due is looked at without a change.
 const lookAgain = 10 * time.Minute
@@ -62,20 +63,35 @@ type Manager struct {
 	snapshot   *kube.Snapshot
 	challenges map[types.NamespacedName][]translate.Challenge
 	states     map[types.NamespacedName]translate.CertificateState
+	ending     map[types.NamespacedName]time.Time // certificates that others made, with their end
 	state      *translate.ACME
-	drawn      uint64 // keys so far: no two are drawn alike
 
 	// Of Run's goroutine alone.
 	account *account // nil: not read in this term
 	term    int
-	running map[types.NamespacedName]context.CancelFunc
+	running map[types.NamespacedName]*running
 	ended   chan ended
+	// waits are orders that have begun and go on later.
+	waits map[types.NamespacedName]*waiting
+	// registered is when the account was registered last in this term.
+	registered time.Time
+	// renewals is what the authority says of certificates (RFC 9773); asking ends the
+	// questions that are under way, if any.
+	renewals map[types.NamespacedName]renewal
+	asking   context.CancelFunc
+	told     chan []renewal
+	// surplus is since when certificates are for more hosts than are wanted.
+	surplus map[types.NamespacedName]time.Time
 	// issued is what the cache held of a Secret when its certificate was issued, and
 	// when that was: until the cache is up to date, it isn't looked at.
 	issued map[types.NamespacedName]issued
 	// leaves are the certificates of the Secrets that were looked at last: to read one
 	// takes far longer than to look at it.
 	leaves map[types.NamespacedName]read
+	// nextTidy is when Secrets are looked over again; ends is when the certificates end
+	// that others made: to read one takes far longer than to look at it.
+	nextTidy time.Time
+	ends     map[*corev1.Secret]time.Time
 	// nextRenewal is before when no renewal begins.
 	nextRenewal time.Time
 	// hinderedUntil is before when nothing can be ordered.
@@ -93,23 +109,35 @@ type issued struct {
 	at     time.Time
 }
 
+// registerAgain is how long an account lasts at least: an authority that forgets it at
+// once is not asked without end.
+const registerAgain = time.Hour
+
 // cacheDelay is how long the cache may be behind.
 const cacheDelay = 10 * time.Second
 
+// running is an order under way.
+type running struct {
+	certificate translate.Certificate
+	cancel      context.CancelFunc
+}
+
 // ended is what became of an order.
 type ended struct {
-	certificate translate.Certificate
-	cached      *corev1.Secret // when it began
-	err         error
+	job    *job
+	cached *corev1.Secret // when it began
+	err    error
 }
 
 // New makes a Manager.
 func New(o Options) *Manager {
+	quiet()
 	m := &Manager{
 		o: o, changed: make(chan struct{}, 1), woken: make(chan struct{}, 1),
 		challenges: map[types.NamespacedName][]translate.Challenge{}, states: map[types.NamespacedName]translate.CertificateState{},
-		state: &translate.ACME{}, running: map[types.NamespacedName]context.CancelFunc{}, ended: make(chan ended), issued: map[types.NamespacedName]issued{},
-		leaves: map[types.NamespacedName]read{},
+		state: &translate.ACME{}, running: map[types.NamespacedName]*running{}, ended: make(chan ended), issued: map[types.NamespacedName]issued{},
+		leaves: map[types.NamespacedName]read{}, waits: map[types.NamespacedName]*waiting{}, renewals: map[types.NamespacedName]renewal{},
+		told: make(chan []renewal), surplus: map[types.NamespacedName]time.Time{},
 	}
 	return m
 }
@@ -153,14 +181,14 @@ func (m *Manager) now() time.Time { return m.o.World.Clock().Now() }
 
 // publish makes State anew. It is called with mu held.
 func (m *Manager) publish() {
-	next := &translate.ACME{States: maps.Clone(m.states)}
+	next := &translate.ACME{States: maps.Clone(m.states), Ending: m.ending}
 	for _, some := range m.challenges {
 		next.Challenges = append(next.Challenges, some...)
 	}
 	slices.SortFunc(next.Challenges, func(a, b translate.Challenge) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Host, b.Host), strings.Compare(a.Token, b.Token))
 	})
-	if slices.Equal(next.Challenges, m.state.Challenges) && maps.Equal(next.States, m.state.States) {
+	if slices.Equal(next.Challenges, m.state.Challenges) && maps.Equal(next.States, m.state.States) && maps.Equal(next.Ending, m.state.Ending) {
 		return
 	}
 	m.state = next
@@ -190,13 +218,17 @@ func (m *Manager) tell(secret types.NamespacedName, state *translate.Certificate
 	m.publish()
 }
 
-// stillWanted reports whether a certificate is wanted for the same hosts.
-func (m *Manager) stillWanted(c translate.Certificate) bool {
+// wantedNow is what a certificate is wanted for now; nil if it isn't, or is for other
+// hosts.
+func (m *Manager) wantedNow(c translate.Certificate) *translate.Certificate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.ContainsFunc(m.wanted, func(w translate.Certificate) bool {
-		return w.Secret == c.Secret && slices.Equal(w.Hosts, c.Hosts)
-	})
+	i := slices.IndexFunc(m.wanted, func(w translate.Certificate) bool { return w.Secret == c.Secret && slices.Equal(w.Hosts, c.Hosts) })
+	if i < 0 {
+		return nil
+	}
+	now := m.wanted[i]
+	return &now
 }
 
 // Run works until ctx ends, and returns when no order is under way any more.
@@ -213,18 +245,25 @@ func (m *Manager) Run(ctx context.Context) {
 		case <-timer.C():
 		case end := <-m.ended:
 			m.finish(ctx, end)
+		case told := <-m.told:
+			m.hear(told)
 		}
 		timer.Stop()
 	}
 }
 
-// stop ends all orders and waits for them.
+// stop ends all orders and questions, and waits for them.
 func (m *Manager) stop() {
-	for _, cancel := range m.running {
-		cancel()
+	for _, r := range m.running {
+		r.cancel()
 	}
 	for len(m.running) > 0 {
-		delete(m.running, (<-m.ended).certificate.Secret)
+		delete(m.running, (<-m.ended).job.certificate.Secret)
+	}
+	if m.asking != nil {
+		m.asking()
+		<-m.told
+		m.asking = nil
 	}
 }
 
@@ -236,20 +275,27 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 	permit, may := m.o.May()
 	if !may || m.term != permit.Term {
 		m.stop()
-		m.account, m.term, m.hinderedUntil = nil, permit.Term, time.Time{}
+		m.account, m.term, m.hinderedUntil, m.registered = nil, permit.Term, time.Time{}, time.Time{}
 		clear(m.issued)
+		clear(m.waits)
+		clear(m.renewals)
+		m.nextTidy = time.Time{}
 	}
-	if !may || snapshot == nil || len(wanted) == 0 && len(m.running) == 0 {
+	if !may || snapshot == nil {
 		return lookAgain
 	}
+	again := min(lookAgain, m.tidy(ctx, snapshot))
+	if len(wanted) == 0 && len(m.running) == 0 && m.account == nil {
+		return again
+	}
 	// What is not wanted any more, or for other hosts, ends.
-	for name, cancel := range m.running {
-		if !slices.ContainsFunc(wanted, func(c translate.Certificate) bool { return c.Secret == name }) {
-			cancel()
+	for _, r := range m.running {
+		if m.wantedNow(r.certificate) == nil {
+			r.cancel()
 		}
 	}
 	if wait := m.hinderedUntil.Sub(m.now()); wait > 0 {
-		return wait
+		return min(again, wait)
 	}
 	if m.account == nil {
 		a, err := m.loadAccount(ctx)
@@ -258,16 +304,39 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 		}
 		m.account = a
 	}
-	if len(m.leaves) > 2*len(wanted) {
-		clear(m.leaves) // most of them nobody wants any more
+	m.forget(ctx, wanted)
+	again = min(again, m.ask(ctx, wanted, snapshot))
+	now := m.now()
+	list, next := m.due(wanted, snapshot, now)
+	again = min(again, next)
+	if len(list) > 0 && m.account.location() == "" {
+		if err := m.register(ctx, m.account); err != nil {
+			return m.hindered(ctx, wanted, snapshot, err)
+		}
+		m.registered = now
 	}
-	now, again := m.now(), lookAgain
-	type due struct {
-		certificate translate.Certificate
-		at          time.Time
-		renewal     bool
+	for _, j := range list {
+		if len(m.running) >= maxOrders {
+			break
+		}
+		if j.kind != first {
+			// There is time, and others' changes shall not wait.
+			if wait := m.nextRenewal.Sub(now); wait > 0 {
+				again = min(again, wait)
+				continue
+			}
+			m.nextRenewal = now.Add(renewalPace)
+		}
+		m.begin(ctx, j, snapshot.Secrets[j.certificate.Secret])
 	}
-	var list []due
+	return again
+}
+
+// due are the orders that can begin now, renewals first, and after how long there may
+// be others. It tells what the others wait for.
+func (m *Manager) due(wanted []translate.Certificate, snapshot *kube.Snapshot, now time.Time) (list []*job, again time.Duration) {
+	again = lookAgain
+	at := map[*job]time.Time{}
 	for _, c := range wanted {
 		if m.running[c.Secret] != nil {
 			continue
@@ -276,47 +345,134 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 			again = min(again, was.at.Add(cacheDelay).Sub(now))
 			continue
 		}
-		failed := m.account.attempts[c.Secret.String()]
-		leaf := m.leaf(c.Secret, snapshot)
-		at := dueAt(c, leaf, failed)
-		if at.After(now) {
-			again = min(again, at.Sub(now))
+		if len(c.Hosts) > translate.MaxCertificateHosts {
+			m.tell(c.Secret, &translate.CertificateState{Failed: true, Message: fmt.Sprintf(
+				"Ingresses %s together want it for %d hosts, and a certificate is issued for at most %d: use several Secrets", names(c.Ingresses), len(c.Hosts), translate.MaxCertificateHosts)})
+			continue
+		}
+		failed, leaf := m.account.attempt(c.Secret), m.leaf(c.Secret, snapshot)
+		due := m.settle(c, leaf, dueAt(c, leaf, m.renewals[c.Secret].suggested(leaf), failed), now)
+		if due.After(now) {
+			again = min(again, due.Sub(now))
 			if failed.Failures > 0 && slices.Equal(failed.Hosts, c.Hosts) {
 				m.tell(c.Secret, failedState(failed))
 			}
 			continue
 		}
-		list = append(list, due{c, at, leaf != nil})
-	}
-	slices.SortStableFunc(list, func(a, b due) int {
-		if a.renewal != b.renewal {
-			if a.renewal {
-				return -1
-			}
-			return 1
+		j := &job{certificate: c, account: m.account, leaf: leaf}
+		if id := m.renewals[c.Secret].id(leaf); id != "" && slices.ContainsFunc(c.Hosts, func(host string) bool { return leaf.VerifyHostname(host) == nil }) {
+			j.replaces = id
 		}
-		return a.at.Compare(b.at)
+		if covers(leaf, c.Hosts) {
+			j.kind = renewed
+			if j.replaces != "" {
+				j.kind = replaces
+			}
+		}
+		if wait := m.wait(j, now); wait != nil {
+			again = min(again, wait.until.Sub(now))
+			m.tell(c.Secret, waitingState(wait))
+			continue
+		}
+		at[j] = due
+		list = append(list, j)
+	}
+	slices.SortStableFunc(list, func(a, b *job) int {
+		return cmp.Or(-cmp.Compare(min(a.kind, renewed), min(b.kind, renewed)), at[a].Compare(at[b]))
 	})
-	if len(list) > 0 && m.account.url == "" {
-		if err := m.register(ctx, m.account); err != nil {
-			return m.hindered(ctx, wanted, snapshot, err)
+	return list, again
+}
+
+// settle is when a certificate is due that is for more hosts than are wanted.
+func (m *Manager) settle(c translate.Certificate, leaf *x509.Certificate, due, now time.Time) time.Time {
+	if leaf == nil || !covers(leaf, c.Hosts) || !surplus(leaf, c.Hosts) {
+		delete(m.surplus, c.Secret)
+		return due
+	}
+	since, is := m.surplus[c.Secret]
+	if !is {
+		since = now
+		m.surplus[c.Secret] = now
+	}
+	failed := m.account.attempt(c.Secret)
+	if sooner := since.Add(settled); sooner.Before(due) && !(failed.Failures > 0 && slices.Equal(failed.Hosts, c.Hosts)) {
+		return sooner
+	}
+	return due
+}
+
+// wait is what an order waits for; nil if it can begin.
+func (m *Manager) wait(j *job, now time.Time) *waiting {
+	name := j.certificate.Secret
+	if w := m.waits[name]; w != nil {
+		if w.until.After(now) {
+			return w
+		}
+		delete(m.waits, name)
+	}
+	if _, is := j.account.begun(j.certificate); is {
+		return nil // what it takes was taken
+	}
+	j.account.mu.Lock()
+	defer j.account.mu.Unlock()
+	if until, what := j.account.spent.allowed(m.o.Settings, j.certificate, j.kind, now); until.After(now) {
+		return &waiting{until, what}
+	}
+	return nil
+}
+
+// forget drops what is kept of Secrets that nobody wants any more.
+func (m *Manager) forget(ctx context.Context, wanted []translate.Certificate) {
+	now := m.now()
+	by := make(map[string]translate.Certificate, len(wanted))
+	for _, c := range wanted {
+		by[c.Secret.String()] = c
+	}
+	gone := 0
+	a := m.account
+	a.mu.Lock()
+	for name, failed := range a.attempts {
+		if _, is := by[name]; !is && now.After(failed.Next.Add(remembered)) {
+			delete(a.attempts, name)
+			gone++
 		}
 	}
-	for _, d := range list {
-		if len(m.running) >= maxOrders {
-			break
+	for name, order := range a.orders {
+		if c, is := by[name]; !is || !slices.Equal(c.Hosts, order.Hosts) {
+			a.drop(name)
+			gone++
 		}
-		if d.renewal {
-			// There is time, and others' changes shall not wait.
-			if wait := m.nextRenewal.Sub(now); wait > 0 {
-				again = min(again, wait)
-				continue
-			}
-			m.nextRenewal = now.Add(renewalPace)
-		}
-		m.begin(ctx, d.certificate, snapshot.Secrets[d.certificate.Secret])
 	}
-	return again
+	if gone > 0 {
+		a.changes++
+	}
+	a.mu.Unlock()
+	for name := range m.waits {
+		if _, is := by[name.String()]; !is {
+			delete(m.waits, name)
+		}
+	}
+	m.mu.Lock()
+	told := len(m.states)
+	for name := range m.states {
+		if _, is := by[name.String()]; !is {
+			delete(m.states, name)
+		}
+	}
+	if len(m.states) != told {
+		m.publish()
+	}
+	m.mu.Unlock()
+	for name := range m.leaves {
+		if _, is := by[name.String()]; !is {
+			delete(m.leaves, name)
+			delete(m.renewals, name)
+			delete(m.surplus, name)
+		}
+	}
+	if gone > 0 {
+		m.keep(ctx)
+	}
 }
 
 // leaf is the certificate in a Secret; nil if there is none.
@@ -336,66 +492,101 @@ func (m *Manager) hindered(ctx context.Context, wanted []translate.Certificate, 
 		return lookAgain
 	}
 	m.o.Log.Error("no certificate can be ordered", "error", err)
-	after := time.Minute
-	if at := retryAfter(err, m.now()); !at.IsZero() {
-		after = max(after, at.Sub(m.now()))
-	}
+	next := latest(m.now().Add(time.Minute), retryOf(err))
 	for _, c := range wanted {
-		if !dueAt(c, m.leaf(c.Secret, snapshot), attempt{}).After(m.now()) {
-			m.tell(c.Secret, &translate.CertificateState{Failed: true, Message: inWords(err)})
+		if !dueAt(c, m.leaf(c.Secret, snapshot), time.Time{}, attempt{}).After(m.now()) {
+			m.tell(c.Secret, failedState(attempt{Message: inWords(err), Next: next}))
 		}
 	}
-	m.hinderedUntil = m.now().Add(after)
-	return after
+	m.hinderedUntil = next
+	return next.Sub(m.now())
 }
 
 func failedState(a attempt) *translate.CertificateState {
-	return &translate.CertificateState{Failed: true, Message: fmt.Sprintf("%s; the next attempt is at %s", a.Message, a.Next.UTC().Format(time.RFC3339))}
+	return &translate.CertificateState{
+		Failed: true, Next: a.Next, Message: fmt.Sprintf("%s; the next attempt is at %s", a.Message, a.Next.UTC().Format(time.RFC3339)),
+	}
 }
 
-func (m *Manager) begin(ctx context.Context, c translate.Certificate, cached *corev1.Secret) {
+func waitingState(w *waiting) *translate.CertificateState {
+	return &translate.CertificateState{Next: w.until, Message: fmt.Sprintf("%s; it goes on at %s", w.what, w.until.UTC().Format(time.RFC3339))}
+}
+
+func compareNames(a, b types.NamespacedName) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+}
+
+func names(list []types.NamespacedName) string {
+	var all []string
+	for _, name := range list {
+		all = append(all, name.String())
+	}
+	return strings.Join(all, ", ")
+}
+
+func (m *Manager) begin(ctx context.Context, j *job, cached *corev1.Secret) {
 	ctx, cancel := context.WithCancel(ctx)
-	m.running[c.Secret] = cancel
-	a := &account{key: m.account.key, url: m.account.url}
-	m.o.Began()
+	m.running[j.certificate.Secret] = &running{j.certificate, cancel}
 	go func() {
-		err := m.order(ctx, c, a)
-		m.o.Ended(err)
-		m.ended <- ended{c, cached, err} // Run and stop wait for it
+		err := m.order(ctx, j)
+		later := (*waiting)(nil)
+		if !j.began && err != nil && !errors.Is(err, errGood) && !errors.As(err, &later) {
+			j.count(m) // it failed before it was asked for
+		}
+		if j.began {
+			m.o.Ended(err)
+		}
+		m.ended <- ended{j, cached, err} // Run and stop wait for it
 	}()
 }
 
 // finish notes what became of an order.
 func (m *Manager) finish(ctx context.Context, end ended) {
-	name := end.certificate.Secret
-	m.running[name]()
+	c, name := end.job.certificate, end.job.certificate.Secret
+	m.running[name].cancel()
 	delete(m.running, name)
-	key := name.String()
-	before, had := m.account.attempts[key]
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return
-	case end.err == nil:
+	}
+	a, key := end.job.account, name.String()
+	before := a.attempt(name)
+	later := (*waiting)(nil)
+	switch {
+	case end.err == nil || errors.Is(end.err, errGood):
 		m.tell(name, nil)
 		m.issued[name] = issued{end.cached, m.now()}
-		if !had {
+		_, begun := a.begun(c)
+		if before.Failures == 0 && !begun {
 			return
 		}
-		delete(m.account.attempts, key)
-	case !m.stillWanted(end.certificate):
+		a.change(func() { delete(a.attempts, key); delete(a.orders, key) })
+	case m.wantedNow(c) == nil:
 		m.tell(name, nil)
+		return // forget drops what is kept of it
+	case errors.As(end.err, &later):
+		m.waits[name] = later
+		m.tell(name, waitingState(later))
 		return
+	case isProblem(end.err, "accountDoesNotExist") && m.now().Sub(m.registered) > registerAgain:
+		// Authorities lose accounts; with its key it can be had anew, or found again.
+		m.o.Log.Warn("the certificate authority does not know the account any more: it is registered anew", "account", a.location(), "secret", m.where())
+		a.change(func() { a.url = ""; clear(a.orders) })
 	default:
-		failed := before.fail(end.certificate.Hosts, inWords(end.err), retryAfter(end.err, m.now()), m.now())
-		m.account.attempts[key] = failed
+		failed := before.fail(c.Hosts, inWords(end.err), retryOf(end.err), m.now())
+		a.change(func() { a.attempts[key] = failed })
 		m.o.Log.Error("certificate could not be issued", "secret", key, "error", end.err, "next", failed.Next)
 		m.tell(name, failedState(failed))
+		var f *failure
+		if errors.As(end.err, &f) && f.everyone {
+			m.hinderedUntil = latest(m.hinderedUntil, f.retry)
+		}
 	}
-	text, err := json.Marshal(m.account.attempts)
-	if err == nil {
-		err = m.saveAccount(ctx, map[string][]byte{accountAttempts: text})
-	}
-	if err != nil {
-		m.o.Log.Error("a failed order could not be noted for after a restart", "error", err)
+	m.keep(ctx)
+}
+
+// keep writes what is kept.
+func (m *Manager) keep(ctx context.Context) {
+	if err := m.save(ctx, m.account); err != nil && ctx.Err() == nil {
+		m.o.Log.Error("what became of orders could not be noted for after a restart", "error", err)
 	}
 }

@@ -24,6 +24,14 @@ const (
 	spread = 12 * time.Hour
 	// maxOrders are under way at most.
 	maxOrders = 20
+	// renewedAtMost is how old a certificate is at least when renewal information has
+	// it renewed; a third of its life, if that is less.
+	renewedAtMost = 2 * time.Hour
+	// settled is how long a certificate has been for too many hosts when it is ordered
+	// anew: an Ingress may come back.
+	settled = 10 * time.Minute
+	// remembered is for how long what failed is kept of a Secret that nobody wants.
+	remembered = 24 * time.Hour
 	// renewalPace is how far apart renewals begin.
 	renewalPace = 100 * time.Millisecond
 )
@@ -77,6 +85,16 @@ func leafOf(secret *corev1.Secret) *x509.Certificate {
 	return leaf
 }
 
+// covers reports whether a certificate is for all of some hosts.
+func covers(leaf *x509.Certificate, hosts []string) bool {
+	return leaf != nil && !slices.ContainsFunc(hosts, func(host string) bool { return leaf.VerifyHostname(host) != nil })
+}
+
+// surplus reports whether a certificate is for hosts besides.
+func surplus(leaf *x509.Certificate, hosts []string) bool {
+	return slices.ContainsFunc(leaf.DNSNames, func(name string) bool { return !slices.Contains(hosts, name) })
+}
+
 // renewAt is when a certificate is due.
 func renewAt(leaf *x509.Certificate) time.Time {
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
@@ -85,21 +103,34 @@ func renewAt(leaf *x509.Certificate) time.Time {
 		at = leaf.NotBefore.Add(life * 2 / 3)
 	}
 	// Earlier rather than later: the end does not move.
-	over := min(spread, life/20)
-	if over <= 0 {
-		return at
+	return at.Add(-within(leaf, min(spread, life/20)))
+}
+
+// within is a time below d that is the certificate's own.
+func within(leaf *x509.Certificate, d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
 	}
 	h := fnv.New64a()
 	_, _ = h.Write(leaf.Raw) // never fails
-	return at.Add(-time.Duration(h.Sum64() % uint64(over)))
+	return time.Duration(h.Sum64() % uint64(d))
 }
 
 // dueAt is when an order for a certificate is due: at once (zero) if there is none
-// that covers its hosts. failed is what is kept of its last order.
-func dueAt(c translate.Certificate, leaf *x509.Certificate, failed attempt) time.Time {
+// that covers its hosts. suggested is when the authority wants it renewed, zero if it
+// did not say: that is obeyed if it is sooner. failed is what is kept of its last
+// order.
+func dueAt(c translate.Certificate, leaf *x509.Certificate, suggested time.Time, failed attempt) time.Time {
 	var due time.Time
-	if leaf != nil && !slices.ContainsFunc(c.Hosts, func(host string) bool { return leaf.VerifyHostname(host) != nil }) {
+	if covers(leaf, c.Hosts) {
 		due = renewAt(leaf)
+		if !suggested.IsZero() {
+			// An authority that wants all renewed at once must not be asked without end.
+			grace := min(renewedAtMost, leaf.NotAfter.Sub(leaf.NotBefore)/3)
+			if suggested = latest(suggested, leaf.NotBefore.Add(grace)); suggested.Before(due) {
+				due = suggested
+			}
+		}
 	}
 	if failed.Failures > 0 && slices.Equal(failed.Hosts, c.Hosts) && failed.Next.After(due) {
 		due = failed.Next

@@ -25,7 +25,7 @@ func TestACertificateIsDueBeforeItsEndAndNotAtItsBeginning(t *testing.T) {
 		life := time.Duration(rapid.Int64Range(60, 400*24*3600).Draw(t, "life")) * time.Second
 		c := translate.Certificate{Hosts: []string{"web.example"}}
 		l := leaf(begin, life, "web.example")
-		at := dueAt(c, l, attempt{})
+		at := dueAt(c, l, time.Time{}, attempt{})
 		latest := l.NotAfter.Add(-renewBefore)
 		if life < shortLife {
 			latest = begin.Add(life * 2 / 3)
@@ -33,10 +33,10 @@ func TestACertificateIsDueBeforeItsEndAndNotAtItsBeginning(t *testing.T) {
 		if at.After(latest) || at.Before(latest.Add(-spread)) || at.Before(begin.Add(life/2)) {
 			t.Fatalf("life %s: due %s after its beginning, latest %s", life, at.Sub(begin), latest.Sub(begin))
 		}
-		if !dueAt(translate.Certificate{Hosts: []string{"web.example", "more.example"}}, l, attempt{}).IsZero() {
+		if !dueAt(translate.Certificate{Hosts: []string{"web.example", "more.example"}}, l, time.Time{}, attempt{}).IsZero() {
 			t.Fatal("a certificate that lacks a host is not due at once")
 		}
-		if !dueAt(c, nil, attempt{}).IsZero() {
+		if !dueAt(c, nil, time.Time{}, attempt{}).IsZero() {
 			t.Fatal("no certificate, and none is due at once")
 		}
 	})
@@ -59,7 +59,7 @@ func TestFailuresAreTriedAgainLaterAndLaterAndNotBeforeTheAuthorityAllows(t *tes
 			if a.Failures != n+1 || a.Next.Before(asked) || asked.IsZero() && a.Next.Sub(now) < last {
 				t.Fatalf("failure %d: next after %s, asked for %s, before %s", n+1, a.Next.Sub(now), asked, last)
 			}
-			if at := dueAt(translate.Certificate{Hosts: hosts}, nil, a); !at.Equal(a.Next) {
+			if at := dueAt(translate.Certificate{Hosts: hosts}, nil, time.Time{}, a); !at.Equal(a.Next) {
 				t.Fatalf("due at %s, next attempt at %s", at, a.Next)
 			}
 			if asked.IsZero() {
@@ -70,7 +70,7 @@ func TestFailuresAreTriedAgainLaterAndLaterAndNotBeforeTheAuthorityAllows(t *tes
 		if inAnHour > 5 {
 			t.Fatalf("%d failures in an hour", inAnHour)
 		}
-		if !dueAt(translate.Certificate{Hosts: []string{"new.example"}}, nil, a).IsZero() {
+		if !dueAt(translate.Certificate{Hosts: []string{"new.example"}}, nil, time.Time{}, a).IsZero() {
 			t.Fatal("other hosts wait for a failure that is none of theirs")
 		}
 	})

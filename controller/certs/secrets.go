@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"vtm-ingress/controller/kube"
 )
 
 // current reads the Secret of a certificate past all caches; nil if there is none.
@@ -22,7 +24,7 @@ func (m *Manager) current(ctx context.Context, name types.NamespacedName) (*core
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("Secret %s can't be read: %w", name, err)
-	case secret.Annotations[issuedFor] != m.o.Settings.ControllerID || secret.Type != corev1.SecretTypeTLS:
+	case !kube.IssuedBy(secret, m.o.Settings.ControllerID) || secret.Type != corev1.SecretTypeTLS:
 		return nil, fmt.Errorf("Secret %s was not made by this controller, so it is not overwritten: name another one in spec.tls, or delete it", name)
 	}
 	return secret, nil
@@ -42,7 +44,7 @@ func (m *Manager) store(ctx context.Context, name types.NamespacedName, chain, k
 		made := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: name.Name, Namespace: name.Namespace,
-				Labels: map[string]string{}, Annotations: map[string]string{issuedFor: m.o.Settings.ControllerID},
+				Labels: map[string]string{}, Annotations: map[string]string{kube.IssuedFor: m.o.Settings.ControllerID},
 			},
 			Type: corev1.SecretTypeTLS, Data: data,
 		}

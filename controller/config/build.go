@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/pem"
 	"net/url"
 	"slices"
 	"strconv"
@@ -72,14 +74,21 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 		NodeAddressType:       b.text("node_address_type"),
 		ResyncPeriod:          b.duration("resync_period"),
 
-		ACMEDirectory:   b.text("acme_directory"),
-		ACMETermsAgreed: b.bool("acme_terms_agreed"),
-		ACMEEmail:       b.text("acme_email"),
-		ACMECA:          b.file("acme_ca_file"),
-		ACMEKeyType:     b.text("acme_key_type"),
-		ACMEProfile:     b.text("acme_profile"),
-		ACMEEABKeyID:    b.text("acme_eab_key_id"),
-		ACMEEABHMAC:     NewSecret(b.text("acme_eab_hmac")),
+		ACMEDirectory:      b.text("acme_directory"),
+		ACMETermsAgreed:    b.bool("acme_terms_agreed"),
+		ACMEEmail:          b.text("acme_email"),
+		ACMECA:             b.file("acme_ca_file"),
+		ACMEKeyType:        b.text("acme_key_type"),
+		ACMEProfile:        b.text("acme_profile"),
+		ACMEPreferredChain: b.text("acme_preferred_chain"),
+		ACMEEABKeyID:       b.text("acme_eab_key_id"),
+		ACMEEABHMAC:        NewSecret(b.text("acme_eab_hmac")),
+
+		ACMEOrdersPerAccount:      b.limit("acme_orders_per_account"),
+		ACMEOrdersPerNamespace:    b.limit("acme_orders_per_namespace"),
+		ACMECertificatesPerDomain: b.limit("acme_certificates_per_domain"),
+		ACMECertificatesPerHosts:  b.limit("acme_certificates_per_hosts"),
+		ACMEFailuresPerHost:       b.limit("acme_failures_per_host"),
 
 		LeaseNamespace: b.text("lease_namespace"),
 		LeaseName:      b.text("lease_name"),
@@ -223,6 +232,19 @@ func (b *builder) duration(key string) time.Duration {
 	return d
 }
 
+// limit reads "300/3h".
+func (b *builder) limit(key string) Limit {
+	text := b.text(key)
+	count, per, _ := strings.Cut(text, "/")
+	n, err := strconv.Atoi(count)
+	d, wrong := time.ParseDuration(per)
+	if err != nil || wrong != nil {
+		b.mistake(key, "%s: want %s", printable(text), b.settings[key].Expects) // the pattern lets none through
+		return Limit{1, time.Hour}
+	}
+	return Limit{n, d}
+}
+
 func (b *builder) port(key string) uint16 {
 	port, _ := strconv.ParseUint(b.text(key), 10, 16) // normalize has seen it, a test the defaults
 	return uint16(port)
@@ -329,8 +351,29 @@ func (b *builder) selector(key string) string {
 	return text
 }
 
-func (b *builder) certificates(key string, pem []byte) {
-	if pem != nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+// certificates checks that a file holds certificates, and nothing else in PEM: one
+// that can't be read would be left out in silence.
+func (b *builder) certificates(key string, text []byte) {
+	if text == nil {
+		return
+	}
+	n := 0
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		n++
+		if block.Type != "CERTIFICATE" {
+			b.mistake(key, "%s: block %d is a %s, not a certificate: remove it", printable(b.text(key)), n, printable(block.Type))
+			return
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			b.mistake(key, "%s: block %d is no certificate that can be read (%v): remove it", printable(b.text(key)), n, err)
+			return
+		}
+	}
+	begun := bytes.Count(text, []byte("-----BEGIN "))
+	switch {
+	case n == 0:
 		b.mistake(key, "%s holds no PEM certificate", printable(b.text(key)))
+	case begun != n:
+		b.mistake(key, "%s: %d blocks of PEM begin, but only %d can be read: was it cut or edited?", printable(b.text(key)), begun, n)
 	}
 }

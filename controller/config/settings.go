@@ -50,14 +50,21 @@ type Settings struct {
 	ResyncPeriod                time.Duration
 
 	// How certificates are issued.
-	ACMEDirectory   string // URL
-	ACMETermsAgreed bool
-	ACMEEmail       string
-	ACMECA          []byte // what the file named by acme_ca_file holds: PEM; nil if none is named
-	ACMEKeyType     string // ecdsa or rsa
-	ACMEProfile     string // "": the authority's default
-	ACMEEABKeyID    string // "": no external account
-	ACMEEABHMAC     Secret
+	ACMEDirectory      string // URL
+	ACMETermsAgreed    bool
+	ACMEEmail          string
+	ACMECA             []byte // what the file named by acme_ca_file holds: PEM; nil if none is named
+	ACMEKeyType        string // ecdsa or rsa
+	ACMEProfile        string // "": the authority's default
+	ACMEPreferredChain string // common name of a root; "": the authority's default
+	ACMEEABKeyID       string // "": no external account
+	ACMEEABHMAC        Secret
+	// How much is asked of the authority.
+	ACMEOrdersPerAccount      Limit
+	ACMEOrdersPerNamespace    Limit
+	ACMECertificatesPerDomain Limit
+	ACMECertificatesPerHosts  Limit
+	ACMEFailuresPerHost       Limit
 
 	// Who writes.
 	LeaseNamespace string // never empty
@@ -76,6 +83,12 @@ type Settings struct {
 	// files is a digest of what the files hold that are named above and read later by
 	// others, so that settings differ when such a file does.
 	files [sha256.Size]byte
+}
+
+// Limit allows so many in a time.
+type Limit struct {
+	Count int           // at least 1
+	Per   time.Duration // above 0
 }
 
 // Equal reports whether two settings mean the same, down to what the files hold

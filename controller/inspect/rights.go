@@ -44,6 +44,7 @@ func Rights(s *config.Settings) []Right {
 	if s.ACMETermsAgreed {
 		verbs := []string{"get", "create", "update"}
 		add("", "secrets", "", ns, "", "certificates that are issued, and the ACME account", verbs...)
+		add("", "secrets", "", ns, "", "certificates that were issued and are not used any more", "delete")
 		if ns != "" && ns != s.LeaseNamespace {
 			add("", "secrets", "", s.LeaseNamespace, "", "the ACME account", verbs...)
 		}

@@ -29,7 +29,8 @@ type Snapshot struct {
 	// Ranges are the ServiceCIDRs, where the API server has them (from 1.33).
 	Ranges map[string]*networkingv1.ServiceCIDR
 	// Secrets of type kubernetes.io/tls in the watched namespaces that match the
-	// setting secret_label_selector, with tls.crt and tls.key alone.
+	// setting secret_label_selector, with tls.crt and tls.key, and the
+	// annotations IssuedFor and UnusedSince, alone.
 	Secrets map[types.NamespacedName]*corev1.Secret
 }
 

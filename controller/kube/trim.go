@@ -53,7 +53,7 @@ func trim(object any) (any, error) {
 		o.Status = corev1.NodeStatus{Addresses: o.Status.Addresses, Conditions: ready}
 	case *corev1.Secret:
 		trimMeta(&o.ObjectMeta)
-		o.ResourceVersion, o.Annotations, o.StringData = "", nil, nil
+		o.ResourceVersion, o.Annotations, o.StringData = "", ourMarks(o.Annotations), nil
 		data := make(map[string][]byte, 2)
 		for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
 			if value, ok := o.Data[key]; ok {
@@ -67,6 +67,34 @@ func trim(object any) (any, error) {
 		o.Annotations, o.ManagedFields = nil, nil
 	}
 	return object, nil
+}
+
+// Annotations of the Secrets that the controller made.
+const (
+	// IssuedFor holds the controller_id of whoever made it.
+	IssuedFor = "vtm.pulsesecure.net/issued-by-controller"
+	// UnusedSince is since when no Ingress names it: RFC 3339.
+	UnusedSince = "vtm.pulsesecure.net/unused-since"
+)
+
+// IssuedBy reports whether a Secret, which may be nil, was made by the controller of
+// an identifier.
+func IssuedBy(secret *corev1.Secret, id string) bool {
+	return secret != nil && secret.Annotations[IssuedFor] == id
+}
+
+// ourMarks are those of a Secret's annotations; nil if it has none.
+func ourMarks(all map[string]string) map[string]string {
+	var ours map[string]string
+	for _, name := range []string{IssuedFor, UnusedSince} {
+		if value, is := all[name]; is {
+			if ours == nil {
+				ours = map[string]string{}
+			}
+			ours[name] = value
+		}
+	}
+	return ours
 }
 
 // trimMeta keeps name, UID, versions, times and annotations.

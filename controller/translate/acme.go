@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -15,9 +16,9 @@ import (
 	"vtm-ingress/controller/vtm"
 )
 
-// maxCertificateHosts is how many hosts public authorities take in one
+// MaxCertificateHosts is how many hosts public authorities take in one
 // certificate.
-const maxCertificateHosts = 100
+const MaxCertificateHosts = 100
 
 // ChallengePath is where a certificate authority asks, before the token (RFC 8555
 // §8.3).
@@ -29,6 +30,9 @@ type ACME struct {
 	Challenges []Challenge
 	// States of certificates that are being issued, or could not be, by Secret.
 	States map[types.NamespacedName]CertificateState
+	// Ending are Secrets with certificates that end soon or have ended, and that others
+	// made, with their end.
+	Ending map[types.NamespacedName]time.Time
 }
 
 // Challenge is a question of a certificate authority and its answer (RFC 8555
@@ -40,7 +44,9 @@ type Challenge struct {
 // CertificateState is how far one certificate is.
 type CertificateState struct {
 	Failed  bool   // the last attempt; else one is under way or waits its turn
-	Message string // what an owner should know, with the next attempt's time if it failed
+	Message string // what an owner should know, with the next attempt's time if there is one
+	// Next is when it is tried again, or goes on; zero: it is under way.
+	Next time.Time
 }
 
 func (a *ACME) state(secret types.NamespacedName) CertificateState {
@@ -48,6 +54,14 @@ func (a *ACME) state(secret types.NamespacedName) CertificateState {
 		return CertificateState{}
 	}
 	return a.States[secret]
+}
+
+func (a *ACME) ends(secret types.NamespacedName) (end time.Time, soon bool) {
+	if a == nil {
+		return time.Time{}, false
+	}
+	end, soon = a.Ending[secret]
+	return end, soon
 }
 
 func (s CertificateState) code() string {
@@ -99,8 +113,8 @@ func (w *wish) readLetsEncrypt(settings *config.Settings) {
 		if len(ref.hosts) == 0 {
 			w.findings.add(fatal, "InvalidTLS", "spec.tls, entry %d: it names no host, and neither does spec.rules: a certificate is issued for hosts: add them", i+1)
 		}
-		if len(ref.hosts) > maxCertificateHosts {
-			w.findings.add(fatal, "InvalidTLS", "spec.tls, entry %d: it has %d hosts, and a certificate is issued for at most %d: use several Secrets", i+1, len(ref.hosts), maxCertificateHosts)
+		if len(ref.hosts) > MaxCertificateHosts {
+			w.findings.add(fatal, "InvalidTLS", "spec.tls, entry %d: it has %d hosts, and a certificate is issued for at most %d: use several Secrets", i+1, len(ref.hosts), MaxCertificateHosts)
 		}
 		for _, host := range ref.hosts {
 			if why := unissuable(host); why != "" {
@@ -237,6 +251,11 @@ func (t *Translator) readACME(now *ACME) {
 			}
 		}
 	}
+	for _, name := range changedEnds(was, now) {
+		for e := range t.secretUsers[name] {
+			t.due[e] = true
+		}
+	}
 	for _, c := range changedChallenges(was, now) {
 		for e := range t.acme.hosts[c.Host] {
 			if t.acme.entries[e] && e.key.Namespace == c.Namespace && e.claim.Share != nil {
@@ -244,6 +263,18 @@ func (t *Translator) readACME(now *ACME) {
 			}
 		}
 	}
+}
+
+// changedEnds are the Secrets of which something else is told now.
+func changedEnds(was, now *ACME) (changed []types.NamespacedName) {
+	of := func(a *ACME) map[types.NamespacedName]time.Time {
+		if a == nil {
+			return nil
+		}
+		return a.Ending
+	}
+	differing(of(was), of(now), func(name types.NamespacedName) { changed = append(changed, name) })
+	return changed
 }
 
 // changedChallenges are those that are in one of the two alone.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -163,6 +164,9 @@ func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serve
 			resource = key.resource
 			if w.letsEncrypt && state.Failed {
 				found.add(warning, state.code(), "Secret %s goes on being served: %s", name, state.text())
+			}
+			if end, is := acme.ends(name); is {
+				found.add(warning, "CertificateEnds", "the certificate of Secret %s ends at %s, and was not issued by this controller, so it is not renewed by it: renew it", name, end.Format(time.RFC3339))
 			}
 			if len(hosts) == 0 {
 				hosts = covered(w.share.Routes, key)

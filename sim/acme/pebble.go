@@ -42,6 +42,9 @@ type PebbleOptions struct {
 	// ValidationDelay lets each look at a challenge wait up to that long, in whole
 	// seconds; 0: none. Authorizations are reused never, so that each order is judged.
 	ValidationDelay time.Duration
+	// PollAfter is what it asks clients for by Retry-After before they look again at an
+	// order or authorization, in whole seconds; 0: it asks for nothing.
+	PollAfter time.Duration
 	// ExternalAccounts, if any, are required of new accounts: base64url HMAC keys by
 	// key identifier (RFC 8555, section 7.3.4).
 	ExternalAccounts map[string]string
@@ -95,9 +98,10 @@ func StartPebble(o PebbleOptions) (*Pebble, error) {
 	if o.HTTPPort == 0 {
 		o.HTTPPort = 80
 	}
+	poll := int(o.PollAfter / time.Second)
 	authority := ca.New(logger, store, "", "ecdsa", 1, 1, profiles)
 	front := wfe.New(logger, store, va.New(logger, o.HTTPPort, 443, false, o.Resolver, store), authority,
-		[]string{"sandbox.invalid"}, false, len(o.ExternalAccounts) > 0, 1, 1)
+		[]string{"sandbox.invalid"}, false, len(o.ExternalAccounts) > 0, poll, poll)
 	s, err := serve(o.World, o.Log, "acme", o.Address, wfe.DirectoryPath, front.Handler())
 	if err != nil {
 		return nil, err

@@ -23,10 +23,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   resources: [services, secrets]
   verbs: [list, watch]
 {{- if .Values.settings.acme_terms_agreed }}
-# Certificates that are issued, and the ACME account.
+# Certificates that are issued, and the ACME account; those that nobody uses go.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create, update]
+  verbs: [get, create, update, delete]
 {{- end }}
 # Which nodes have ready Pods.
 - apiGroups: [discovery.k8s.io]
