@@ -77,6 +77,7 @@ Feature: TLS is ended on the traffic manager
     And a Deployment "web" with 1 pod behind a NodePort Service
     When I apply a TLS Ingress "web" for host "web.example" with Secret "late" to Service "web" at 10.0.2.223
     Then Ingress "web" has a warning "SecretNotFound" that names "late"
+    And the controller logs "ingresscontroller:" and "default/web" and "late"
     And nothing of ours is left on the traffic manager
     When a TLS Secret "late" for "web.example"
     Then "https://web.example/" at 10.0.2.223 is answered with the certificate of Secret "late"

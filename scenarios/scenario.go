@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"slices"
@@ -25,6 +26,7 @@ type scenario struct {
 	foreign      map[string]string // somebody's objects, as they were when made
 	certificates map[string][]byte // DER, of the Secrets that the scenario made
 	load         *load             // steady requests, if any
+	noted        *x509.Certificate // when "I note the certificate" was said
 	requests     int               // made so far: each has an actor of its own
 }
 
@@ -32,7 +34,6 @@ type scenario struct {
 func (s *scenario) register(sc *godog.ScenarioContext) {
 	steps := map[string]any{
 		`^a cluster with (\d+) nodes and a traffic manager$`:                                                   s.cluster,
-		`^a cluster with (\d+) nodes, a traffic manager and a certificate authority$`:                          s.clusterWithAuthority,
 		`^a cluster of Kubernetes (\S+) with (\d+) nodes and a traffic manager$`:                               s.clusterOfVersion,
 		`^the IngressClass "([^"]*)" of this controller$`:                                                      s.ownClass,
 		`^the IngressClass "([^"]*)" of controller "([^"]*)"$`:                                                 s.class,
@@ -81,22 +82,17 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^Ingress "([^"]*)" has a warning "([^"]*)" that names "([^"]*)"$`:        s.ingressHasWarning,
 		`^Ingress "([^"]*)" has a warning that names "([^"]*)"$`:                  s.ingressHasAnyWarning,
 
-		`^"([^"]*)" at (\S+) is answered by a pod of Deployment "([^"]*)"$`:                s.answeredByPod,
-		`^"([^"]*)" at (\S+) is answered with status (\d+)$`:                               s.answeredWithStatus,
-		`^"([^"]*)" at (\S+) is answered by (\d+) different pods?$`:                        s.answeredByDifferentPods,
-		`^"([^"]*)" at (\S+) is answered with a text that (holds|lacks) "([^"]*)"$`:        s.answeredWithText,
-		`^"([^"]*)" at (\S+) is redirected to "([^"]*)"$`:                                  s.redirectedTo,
-		`^"([^"]*)" at (\S+) is answered with the certificate of Secret "([^"]*)"$`:        s.answeredWithCertificate,
-		`^these are answered at (\S+)$`:                                                    s.theseAreAnswered,
-		`^nobody listens at (\S+) on port (\d+)$`:                                          s.nobodyListens,
-		`^"([^"]*)" at (\S+) is answered with a certificate of the certificate authority$`: s.answeredWithIssued,
-		`^(\d+) minutes? (?:go|goes) by$`:                                                  s.minutesGoBy,
-		`^(\d+) certificates? (?:was|were) issued$`:                                        s.issued,
-		`^no challenge is left on the traffic manager$`:                                    s.noChallengeLeft,
-		`^DNS (points|does not point) "([^"]*)" at the traffic manager$`:                   s.dnsPoints,
-		`^steady requests to "([^"]*)" at (\S+)$`:                                          s.steadyRequests,
-		`^requests around each write to "([^"]*)" at (\S+)$`:                               s.requestsAroundWrites,
-		`^no request has failed$`:                                                          s.noRequestHasFailed,
+		`^"([^"]*)" at (\S+) is answered by a pod of Deployment "([^"]*)"$`:         s.answeredByPod,
+		`^"([^"]*)" at (\S+) is answered with status (\d+)$`:                        s.answeredWithStatus,
+		`^"([^"]*)" at (\S+) is answered by (\d+) different pods?$`:                 s.answeredByDifferentPods,
+		`^"([^"]*)" at (\S+) is answered with a text that (holds|lacks) "([^"]*)"$`: s.answeredWithText,
+		`^"([^"]*)" at (\S+) is redirected to "([^"]*)"$`:                           s.redirectedTo,
+		`^"([^"]*)" at (\S+) is answered with the certificate of Secret "([^"]*)"$`: s.answeredWithCertificate,
+		`^these are answered at (\S+)$`:                                             s.theseAreAnswered,
+		`^nobody listens at (\S+) on port (\d+)$`:                                   s.nobodyListens,
+		`^steady requests to "([^"]*)" at (\S+)$`:                                   s.steadyRequests,
+		`^requests around each write to "([^"]*)" at (\S+)$`:                        s.requestsAroundWrites,
+		`^no request has failed$`:                                                   s.noRequestHasFailed,
 
 		`^somebody's Traffic IP Group "([^"]*)" with the address (\S+)$`:                                                 s.foreignGroup,
 		`^somebody's virtual server "([^"]*)" on port (\d+) of every address$`:                                           s.foreignServer,
@@ -116,6 +112,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^the traffic manager's REST API is back$`:                                                                       s.restHealthy,
 	}
 	s.addSteps(steps)
+	s.addCertificateSteps(steps)
 	for _, expression := range slices.Sorted(keys(steps)) {
 		sc.Step(expression, steps[expression])
 	}

@@ -216,6 +216,9 @@ type load struct {
 	failures []string // at most 10
 	written  int      // writes seen by who looks for them
 	looking  bool     // somebody does
+	// verified are the serial numbers that each client that verifies saw, one after the
+	// other.
+	verified [][]string
 }
 
 func (l *load) stop() {
@@ -224,12 +227,31 @@ func (l *load) stop() {
 }
 
 func (s *scenario) steadyRequests(ctx context.Context, target, address string) error {
-	return s.loadOn(ctx, target, address, func(ctx context.Context, actor string) {
-		select {
-		case <-ctx.Done():
-		case <-s.env.World().Clock().After(loadPause + s.env.World().Jitter(actor, 0, time.Millisecond)):
+	return s.loadOn(ctx, target, address, s.loadPause, succeeded)
+}
+
+// steadyRedirects is for URLs that redirect.
+func (s *scenario) steadyRedirects(ctx context.Context, target, address string) error {
+	return s.loadOn(ctx, target, address, s.loadPause, func(a answer, _ int) error {
+		if a.status < 301 || a.status > 308 {
+			return fmt.Errorf("status %d", a.status)
 		}
+		return nil
 	})
+}
+
+func succeeded(a answer, _ int) error {
+	if a.status != http.StatusOK {
+		return fmt.Errorf("status %d", a.status)
+	}
+	return nil
+}
+
+func (s *scenario) loadPause(ctx context.Context, actor string) {
+	select {
+	case <-ctx.Done():
+	case <-s.env.World().Clock().After(loadPause + s.env.World().Jitter(actor, 0, time.Millisecond)):
+	}
 }
 
 // requestsAroundWrites asks as often as steadyRequests while the controller writes, and
@@ -262,7 +284,7 @@ func (s *scenario) requestsAroundWrites(ctx context.Context, target, address str
 				return
 			}
 		}
-	})
+	}, succeeded)
 	if err != nil || s.load.looking {
 		return err
 	}
@@ -283,14 +305,15 @@ func (s *scenario) requestsAroundWrites(ctx context.Context, target, address str
 }
 
 // loadOn lets two clients ask; pause is called between two requests of one, with the
-// actor of the former.
-func (s *scenario) loadOn(ctx context.Context, target, address string, pause func(ctx context.Context, actor string)) error {
+// actor of the former. check judges an answer of client 0 or 1; it is called by one of
+// all clients at a time.
+func (s *scenario) loadOn(ctx context.Context, target, address string, pause func(ctx context.Context, actor string), check func(a answer, client int) error) error {
 	if s.load == nil {
 		running, cancel := context.WithCancel(ctx)
 		s.load = &load{running: running, cancel: cancel}
 	}
 	ctx = s.load.running
-	for range 2 {
+	for i := range 2 {
 		s.load.clients++
 		client := s.load.clients
 		s.load.done.Go(func() {
@@ -302,8 +325,11 @@ func (s *scenario) loadOn(ctx context.Context, target, address string, pause fun
 				}
 				s.load.mu.Lock()
 				s.load.total++
-				if (err != nil || a.status != http.StatusOK) && len(s.load.failures) < 10 {
-					s.load.failures = append(s.load.failures, fmt.Sprintf("request %d to %s: status %d, %v", n, target, a.status, err))
+				if err == nil {
+					err = check(a, i)
+				}
+				if err != nil && len(s.load.failures) < 10 {
+					s.load.failures = append(s.load.failures, fmt.Sprintf("request %d to %s: %v", n, target, err))
 				}
 				s.load.mu.Unlock()
 				pause(ctx, actor)

@@ -28,8 +28,6 @@ func (s *scenario) addSteps(steps map[string]any) {
 		`^Ingress "([^"]*)" has no (pool|virtual server|monitor|persistence class|rule|Traffic IP Group) on the traffic manager$`:          s.resourceIsGone,
 		`^I apply and delete this, again for each of its writes, which fails (.+)$`:                                                        s.eachWriteFails,
 		`^Ingress "([^"]*)" of Namespace "([^"]*)" has a warning that names "([^"]*)"$`:                                                    s.ingressOfHasWarning,
-		`^there is no Secret "([^"]*)" in Namespace "([^"]*)"$`:                                                                            s.noSecret,
-		`^the certificate authority refuses new orders (\d+) times with (\S+)$`:                                                            s.ordersRefused,
 		`^I delete all Ingresses$`:                            s.deleteAllIngresses,
 		`^Ingress "([^"]*)" loses its address in its status$`: s.ingressLosesAddress,
 		`^I annotate Ingress "([^"]*)" with (\S+)$`:           s.annotateWithText,

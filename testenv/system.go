@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,12 +14,11 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/rest"
 
-	"vtm-ingress/controller"
-	"vtm-ingress/controller/config"
 	"vtm-ingress/internal/outside"
 	"vtm-ingress/sim/sandbox"
 	"vtm-ingress/sim/vtm"
@@ -49,15 +47,11 @@ type system struct {
 	mu       sync.Mutex // guards settings: a controller that runs looks at them
 	settings map[string]string
 
-	controller *running // nil: stopped
-	starts     int
-}
+	world leapingWorld // of controllers, certificate authority and scenario
 
-// running is a controller that was started.
-type running struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-	status *controller.Status
+	controllers []*running
+	starts      int
+	trap        atomic.Pointer[trap]
 }
 
 // StartSystem brings up Kubernetes and traffic managers in this process.
@@ -68,7 +62,12 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 	if o.TrafficManagers == 0 {
 		o.TrafficManagers = 1
 	}
-	s := &system{around: around, settings: map[string]string{}}
+	s := &system{around: around, settings: map[string]string{}, world: leapingWorld{around.World, newLeapingClock(around.World.Clock())}}
+	if o.ACME != nil {
+		authority := *o.ACME
+		authority.World = s.world
+		o.ACME = &authority
+	}
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: around.World, Log: slog.New(slog.DiscardHandler), Addresses: around.Addresses,
 		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes, TrafficManagers: o.TrafficManagers,
@@ -111,7 +110,9 @@ func (s *system) KubernetesConfig() *rest.Config { return s.sandbox.KubernetesCo
 
 func (s *system) Kubeconfig() []byte { return s.sandbox.Kubernetes.Kubeconfig() }
 
-func (s *system) World() outside.World { return s.around.World }
+func (s *system) World() outside.World { return s.world }
+
+func (s *system) Leap(d time.Duration) { s.world.clock.leap(d) }
 
 func (s *system) Dial(ctx context.Context, actor string, address netip.AddrPort) (net.Conn, error) {
 	return s.sandbox.Dial(ctx, actor, address)
@@ -176,6 +177,13 @@ func (s *system) Faults(text string) error {
 	return s.sandbox.TrafficManagers.SetFaults(rules)
 }
 
+func (s *system) Refuse(refusals ...Forbidden) {
+	for i := range refusals {
+		refusals[i].User = "vtm-ingress"
+	}
+	s.sandbox.Kubernetes.Refuse(refusals...)
+}
+
 func (s *system) Authority() *sandbox.Authority { return s.sandbox.Certificates }
 
 func (s *system) Set(name, value string) {
@@ -193,53 +201,6 @@ func (s *system) Settings() map[string]string {
 // authorityFile is where a controller finds what the certificate authority's
 // directory is verified by.
 const authorityFile = "authority.pem"
-
-func (s *system) StartController(ctx context.Context) error {
-	if s.controller != nil {
-		return errors.New("the controller runs already")
-	}
-	files := map[string][]byte{}
-	if s.sandbox.Certificates != nil {
-		files[authorityFile] = s.sandbox.Certificates.TrustPEM()
-	}
-	sources := MemorySettings(s.Settings, files)
-	if _, err := config.Load(sources); err != nil {
-		return err
-	}
-	s.starts++
-	status := &controller.Status{}
-	// The controller outlives the step that starts it, and ends with StopController.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	r := &running{cancel: cancel, done: make(chan struct{}), status: status}
-	level := slog.LevelInfo
-	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: level}))
-	go func() {
-		defer close(r.done)
-		err := controller.Serve(ctx, controller.Options{
-			World: s.around.World, Log: log,
-			KubernetesConfig: s.sandbox.KubernetesConfig("vtm-ingress"),
-			Actor:            fmt.Sprintf("controller/a%d", s.starts), Status: status,
-		}, sources)
-		if err != nil {
-			log.Error("controller ended", "error", err)
-		}
-	}()
-	s.controller = r
-	return nil
-}
-
-func (s *system) StopController() {
-	if s.controller == nil {
-		return
-	}
-	s.controller.cancel()
-	<-s.controller.done
-	s.controller = nil
-}
-
-func (s *system) ControllerReady() bool {
-	return s.controller != nil && s.controller.status.Ready()
-}
 
 func (s *system) EventLog() []string {
 	var lines []string

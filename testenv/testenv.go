@@ -5,11 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/rest"
 
 	"vtm-ingress/internal/outside"
 	"vtm-ingress/sim/acme"
+	"vtm-ingress/sim/kube"
 	"vtm-ingress/sim/sandbox"
 )
 
@@ -30,6 +32,15 @@ type ACMEOptions = sandbox.ACMEOptions
 
 // Refusal is what the certificate authority of a simulated system is told to refuse.
 type Refusal = acme.Refusal
+
+// Forbidden is a request of the controller that the API server refuses.
+type Forbidden = kube.Refusal
+
+// The faults of a certificate authority (Authority().Fault).
+const (
+	AuthorityDown    = acme.Down
+	AuthorityGarbage = acme.Garbage
+)
 
 // Options of a system.
 type Options struct {
@@ -66,7 +77,9 @@ type Env interface {
 	KubernetesConfig() *rest.Config
 	// Kubeconfig is a kubeconfig file for the same, for programs that run beside.
 	Kubeconfig() []byte
-	// World is where the system lives; clients of a scenario reach it from there.
+	// World is where the system lives; clients of a scenario reach it from there. Its
+	// clock is the controllers', which may be ahead of that of traffic managers and
+	// Kubernetes: see Leap.
 	World() outside.World
 	// Dial connects from outside the cluster to an address that traffic managers
 	// serve, as written in an Ingress.
@@ -84,6 +97,9 @@ type Env interface {
 	// line, as `vtm-sim faults` lists them; "" heals. It returns when that is in effect.
 	Faults(text string) error
 
+	// Refuse replaces what the API server forbids the controller; without any, nothing.
+	Refuse(refusals ...Forbidden)
+
 	// Authority is the certificate authority; nil without Options.ACME.
 	Authority() *sandbox.Authority
 
@@ -92,14 +108,27 @@ type Env interface {
 	Set(name, value string)
 	// Settings are all that were set, for programs that run beside.
 	Settings() map[string]string
-	// StartController starts the controller; StopController ends it in an orderly
-	// way and waits until it has.
+	// StartController starts the controller, StartControllers so many instances of
+	// it, each beside a traffic manager in turn; StopController ends all in an orderly
+	// way and waits until they have.
 	StartController(ctx context.Context) error
+	StartControllers(ctx context.Context, n int) error
 	StopController()
-	// ControllerReady says whether it would answer its readiness probe with yes.
+	// KillBefore kills the first instance that is about to send a request which
+	// matches, as a process is killed: neither that request nor another one leaves it.
+	// What it sent before arrives. matches may be called from several goroutines.
+	// Killed says whether that has happened since.
+	KillBefore(matches func(Request) bool)
+	Killed() bool
+	// ControllerReady says whether all that were not killed would answer their
+	// readiness probe with yes.
 	ControllerReady() bool
-	// ControllerLog is what it has logged so far, over all its starts.
+	// ControllerLog is what they have logged so far, over all starts. Of several
+	// instances each line names one.
 	ControllerLog() string
+	// Leap lets so much time pass at once for the controllers, the certificate
+	// authority of a simulated system, and the World.
+	Leap(d time.Duration)
 
 	// EventLog is the traffic managers' event log, a line each, by member, oldest
 	// first.

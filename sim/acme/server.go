@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vtm-ingress/internal/outside"
@@ -26,6 +27,37 @@ type Server struct {
 
 	server *http.Server
 	ended  sync.WaitGroup
+	fault  atomic.Pointer[string]
+}
+
+// The faults of a Server.
+const (
+	Down    = "down"    // connections end without an answer
+	Garbage = "garbage" // HTML with status 200
+)
+
+// Fault makes all requests fail, until it is called with "".
+func (s *Server) Fault(fault string) { s.fault.Store(&fault) }
+
+// failing is handler with the faults.
+func (s *Server) failing(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fault := s.fault.Load()
+		switch {
+		case fault == nil || *fault == "":
+			handler.ServeHTTP(w, r)
+		case *fault == Garbage:
+			garbage(w)
+		default:
+			panic(http.ErrAbortHandler)
+		}
+	})
+}
+
+// garbage is what somebody in between may answer.
+func garbage(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/html")
+	_, _ = w.Write([]byte("<html><body>It works!</body></html>\n"))
 }
 
 // DirectoryURL is where an ACME client begins (RFC 8555, section 7.1.1).
@@ -59,7 +91,7 @@ func serve(world outside.World, log *slog.Logger, actor, address, path string, h
 	}
 	s := &Server{directory: "https://" + address + path, trust: trust}
 	s.server = &http.Server{
-		Handler:           handler,
+		Handler:           s.failing(handler),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		// HTTP/1.1 alone: one request at a time on a connection, in an order that repeats.

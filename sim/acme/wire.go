@@ -149,8 +149,7 @@ func (ca *CA) refused(w http.ResponseWriter, request string) bool {
 		w.Header().Set("Retry-After", strconv.Itoa(int(r.RetryAfter/time.Second)))
 	}
 	if r.Garbage {
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = io.WriteString(w, "<html><body>It works!</body></html>\n")
+		garbage(w)
 		return true
 	}
 	detail := r.Detail

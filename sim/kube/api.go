@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,7 +25,7 @@ import (
 
 // api is what all resources share. It is complete before the first request and
 // not changed after; what changes lies in store, identity and addresses, each
-// with a lock of its own.
+// with a lock of its own, and in refusals.
 type api struct {
 	log       *slog.Logger
 	clock     clock.WithTicker
@@ -47,6 +48,7 @@ type api struct {
 	namespaces *resource
 	services   *allocations
 	events     *expirations
+	refusals   atomic.Pointer[[]Refusal]
 }
 
 // LogsFunc gives the log of a container, which a node keeps. options.Container

@@ -139,6 +139,11 @@ func (d *dispatcher) serveResource(w http.ResponseWriter, req *http.Request, inf
 		d.fail(w, req, apierrors.NewMethodNotSupported(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}, strings.ToLower(req.Method)))
 		return
 	}
+	if who, ok := request.UserFrom(req.Context()); ok && d.api.refused(info, who) {
+		d.fail(w, req, apierrors.NewForbidden(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}, info.Name,
+			fmt.Errorf("User %q cannot %s resource %q in API group %q in the namespace %q", who.GetName(), info.Verb, info.Resource, info.APIGroup, info.Namespace)))
+		return
+	}
 	if err := d.completeWatch(req, oldWatch || info.Verb == "watch"); err != nil {
 		d.fail(w, req, err)
 		return

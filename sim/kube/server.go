@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/rest"
 	clientcmd "k8s.io/client-go/tools/clientcmd/api/v1"
 	"sigs.k8s.io/yaml"
@@ -222,6 +225,29 @@ func (s *Server) Unavailable(is bool) {
 		s.endEra()
 		s.era, s.endEra = context.WithCancel(context.Background())
 	}
+}
+
+// Refusal is a fault: requests that are answered 403, as if their user lacked the
+// right to make them. What is empty means any.
+type Refusal struct {
+	User      string // as Config names it
+	Verb      string // create, update, patch, delete, get, list, watch
+	Resource  string // as "secrets"
+	Namespace string
+	Name      string // of one that exists: a create has none
+}
+
+// Refuse replaces what is refused; without any, all is well again.
+func (s *Server) Refuse(refusals ...Refusal) { s.api.refusals.Store(&refusals) }
+
+// refused reports whether a request is to be refused.
+func (a *api) refused(info *request.RequestInfo, who user.Info) bool {
+	refusals := a.refusals.Load()
+	return refusals != nil && slices.ContainsFunc(*refusals, func(r Refusal) bool {
+		fits := func(wanted, is string) bool { return wanted == "" || wanted == is }
+		return fits(r.User, who.GetName()) && fits(r.Verb, info.Verb) && fits(r.Resource, info.Resource) &&
+			fits(r.Namespace, info.Namespace) && fits(r.Name, info.Name)
+	})
 }
 
 // ForgetHistory drops all history: the next watch or continued list from before

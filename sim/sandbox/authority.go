@@ -9,6 +9,7 @@ import (
 	"context"
 
 	"vtm-ingress/internal/kubeclient"
+	"vtm-ingress/internal/outside"
 	"vtm-ingress/sim/acme"
 	"vtm-ingress/sim/dataplane"
 	"vtm-ingress/sim/dns"
@@ -18,6 +19,9 @@ import (
 type ACMEOptions struct {
 	// Profiles are the lifetimes of certificates, by profile; none: 90 days.
 	Profiles map[string]time.Duration
+	// World of the certificate authority alone, whose time may be another one; nil: the
+	// sandbox's. Pebble has this machine's.
+	World outside.World
 	// BadNonces is how many of a hundred good nonces are refused; not in a simulated
 	// one.
 	BadNonces int
@@ -84,8 +88,12 @@ func (s *Sandbox) startAuthority(ctx context.Context, o Options) (err error) {
 	s.run("the resolver's names", func() error { return ingresses.Run(ctx) })
 
 	if o.Simulated {
+		world := o.World
+		if o.ACME.World != nil {
+			world = o.ACME.World
+		}
 		a.Small, err = acme.StartCA(acme.CAOptions{
-			World: o.World, Log: o.Log, Address: o.Addresses.ACME.String(),
+			World: world, Log: o.Log, Address: o.Addresses.ACME.String(),
 			Resolve: a.Names.Addresses, Text: a.Names.Text, Dial: s.Dial,
 			Profiles: o.ACME.Profiles, ExternalAccounts: o.ACME.ExternalAccounts,
 		})
