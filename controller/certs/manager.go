@@ -35,6 +35,9 @@ var quiet = sync.OnceFunc(func() { legolog.Logger = log.New(io.Discard, "", 0) }
 // lookAgain is how often what is due is looked at without a change.
 const lookAgain = 10 * time.Minute
 
+// permitAgain is how often one that wrote looks whether it may write again.
+const permitAgain = 3 * time.Second
+
 // Options for New.
 type Options struct {
 	World    outside.World
@@ -92,7 +95,7 @@ type Manager struct {
 	// that others made: to read one takes far longer than to look at it.
 	nextTidy time.Time
 	ends     map[*corev1.Secret]time.Time
-	// nextRenewal is before when no renewal begins.
+	// nextRenewal is when the next wave of renewals begins.
 	nextRenewal time.Time
 	// hinderedUntil is before when nothing can be ordered.
 	hinderedUntil time.Time
@@ -281,7 +284,10 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 		clear(m.renewals)
 		m.nextTidy = time.Time{}
 	}
-	if !may || snapshot == nil {
+	if !may && snapshot != nil {
+		return permitAgain
+	}
+	if snapshot == nil {
 		return lookAgain
 	}
 	again := min(lookAgain, m.tidy(ctx, snapshot))
@@ -315,17 +321,18 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 		}
 		m.registered = now
 	}
+	wave := m.nextRenewal.Sub(now)
+	if pause := wavePause(list, now); pause > 0 && wave <= 0 {
+		m.nextRenewal = now.Add(pause)
+		again = min(again, pause)
+	}
 	for _, j := range list {
 		if len(m.running) >= maxOrders {
 			break
 		}
-		if j.kind != first {
-			// There is time, and others' changes shall not wait.
-			if wait := m.nextRenewal.Sub(now); wait > 0 {
-				again = min(again, wait)
-				continue
-			}
-			m.nextRenewal = now.Add(renewalPace)
+		if j.kind != first && wave > 0 {
+			again = min(again, wave)
+			continue
 		}
 		m.begin(ctx, j, snapshot.Secrets[j.certificate.Secret])
 	}

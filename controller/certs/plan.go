@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"hash/fnv"
+	"math"
 	"slices"
 	"time"
 
@@ -32,8 +33,9 @@ const (
 	settled = 10 * time.Minute
 	// remembered is for how long what failed is kept of a Secret that nobody wants.
 	remembered = 24 * time.Hour
-	// renewalPace is how far apart renewals begin.
-	renewalPace = 100 * time.Millisecond
+	// minWave and maxWave are how far apart waves of renewals begin.
+	minWave = time.Second
+	maxWave = time.Minute
 )
 
 // delays are how long after which failure in a row an order is tried again. Let's
@@ -136,4 +138,24 @@ func dueAt(c translate.Certificate, leaf *x509.Certificate, suggested time.Time,
 		due = failed.Next
 	}
 	return due
+}
+
+// wavePause is after how long the next wave of renewals begins, if one begins now; zero
+// if none is due. Up to maxOrders begin together: their challenges are on the traffic
+// managers by a few writes instead of by several for each, and in between others' changes
+// find nothing in their way and traffic managers the pause that they wait for to tell
+// each other. Half of what is left until the first of them ends is for those that fail.
+func wavePause(due []*job, now time.Time) time.Duration {
+	renewals, left := 0, time.Duration(math.MaxInt64)
+	for _, j := range due {
+		if j.kind != first {
+			renewals++
+			left = min(left, j.leaf.NotAfter.Sub(now))
+		}
+	}
+	if renewals == 0 {
+		return 0
+	}
+	waves := (renewals + maxOrders - 1) / maxOrders
+	return max(minWave, min(maxWave, left/2/time.Duration(waves)))
 }

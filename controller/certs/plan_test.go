@@ -75,3 +75,28 @@ func TestFailuresAreTriedAgainLaterAndLaterAndNotBeforeTheAuthorityAllows(t *tes
 		}
 	})
 }
+
+func TestWavesOfRenewalsLeaveHalfOfTheTimeThatIsLeft(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	due := func(n int, left time.Duration) (list []*job) {
+		for range n {
+			list = append(list, &job{kind: renewed, leaf: &x509.Certificate{NotAfter: now.Add(left)}})
+		}
+		return append(list, &job{kind: first})
+	}
+	for _, c := range []struct {
+		n          int
+		left, want time.Duration
+	}{
+		{0, 0, 0},
+		{500, 80 * time.Second, 1600 * time.Millisecond},
+		{501, 104 * time.Second, 2 * time.Second},
+		{1, 20 * time.Second, 10 * time.Second},
+		{1000, 8 * 24 * time.Hour, maxWave},
+		{500, -time.Hour, minWave},
+	} {
+		if got := wavePause(due(c.n, c.left), now); got != c.want {
+			t.Errorf("%d due, %s left: the next wave is after %s, want %s", c.n, c.left, got, c.want)
+		}
+	}
+}
