@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -166,8 +167,8 @@ func (b *issuing) verified(ctx context.Context, n int, at netip.Addr) (*x509.Cer
 }
 
 // untilVerified waits until a host shows a certificate that is good for longer than
-// another; nil: for any.
-func (b *issuing) untilVerified(ctx context.Context, n int, at netip.Addr, than *x509.Certificate) (*x509.Certificate, error) {
+// another; nil: for any. It asks again after pause.
+func (b *issuing) untilVerified(ctx context.Context, n int, at netip.Addr, than *x509.Certificate, pause time.Duration) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, certificateLife)
 	defer cancel()
 	for {
@@ -178,7 +179,7 @@ func (b *issuing) untilVerified(ctx context.Context, n int, at netip.Addr, than 
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("host %s has no new certificate: %w", securedHost(n), err)
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(pause)
 	}
 }
 
@@ -197,7 +198,7 @@ func (b *issuing) issueOne(ctx context.Context, report func(figure)) error {
 			return err
 		}
 		begin := time.Now()
-		if _, err := b.untilVerified(ctx, n, at, nil); err != nil {
+		if _, err := b.untilVerified(ctx, n, at, nil, 2*time.Millisecond); err != nil {
 			return err
 		}
 		times = append(times, milliseconds(time.Since(begin)))
@@ -221,14 +222,16 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 	var shown [renewedCertificates]*x509.Certificate
 	for n := range shown {
 		var err error
-		if shown[n], err = b.untilVerified(ctx, n, issuingAddress, nil); err != nil {
+		if shown[n], err = b.untilVerified(ctx, n, issuingAddress, nil, 2*time.Millisecond); err != nil {
 			return err
 		}
 	}
 	fmt.Fprintf(os.Stderr, "%d certificates were issued within %.1f s\n", len(shown), time.Since(begin).Seconds())
 	load := b.steadily(ctx)
 	defer load.end()
-	idle, err := b.plainOnes(ctx, 5000, 41)
+	calm, enough := context.WithTimeout(ctx, 15*time.Second)
+	idle, err := b.plainOnes(ctx, calm, 5000)
+	enough()
 	if err != nil {
 		return err
 	}
@@ -256,21 +259,23 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 				time.Sleep(20 * time.Millisecond)
 			}
 		})
-		times, err := b.plainOnes(ctx, 6000+100*round, 21)
-		busy = append(busy, times)
+		var beside float64
+		var sampled error
+		watching.Go(func() { beside, sampled = b.plainOnes(ctx, watched, 6000+1000*round) })
+		var err error
 		for n, before := range shown {
-			if err != nil {
+			// Gently: what is measured beside it shall not wait for this.
+			if shown[n], err = b.untilVerified(ctx, n, issuingAddress, before, 100*time.Millisecond); err != nil {
 				break
 			}
-			if shown[n], err = b.untilVerified(ctx, n, issuingAddress, before); err == nil {
-				late = max(late, shown[n].NotBefore.Sub(before.NotAfter))
-			}
+			late = max(late, shown[n].NotBefore.Sub(before.NotAfter))
 		}
 		stop()
 		watching.Wait()
-		if err != nil {
+		if err := errors.Join(err, sampled); err != nil {
 			return err
 		}
+		busy = append(busy, beside)
 		fmt.Fprintf(os.Stderr, "%d certificates that were due at once were renewed within %.1f s\n", len(shown), time.Since(begin).Seconds())
 	}
 	asked, failed := load.end()
@@ -284,18 +289,30 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 }
 
 // plainOnes is the median, in ms, of the time until one more Ingress without TLS is
-// live. They are gone after.
-func (b *issuing) plainOnes(ctx context.Context, first, samples int) (float64, error) {
-	took, err := b.oneMore(ctx, first, samples)
-	if err != nil {
-		return 0, err
-	}
-	for n := first; n < first+samples; n++ {
+// live, of one about every 300 ms until while ends. None is left after.
+func (b *issuing) plainOnes(ctx, while context.Context, first int) (float64, error) {
+	var times []float64
+	for n := first; while.Err() == nil; n++ {
+		if err := b.create(ctx, n); err != nil {
+			return 0, err
+		}
+		begin := time.Now()
+		if err := b.untilServed(ctx, n); err != nil {
+			return 0, err
+		}
+		times = append(times, milliseconds(time.Since(begin)))
 		if err := b.client.NetworkingV1().Ingresses("default").Delete(ctx, ingress(n).Name, metav1.DeleteOptions{}); err != nil {
 			return 0, err
 		}
+		time.Sleep(200*time.Millisecond + rand.N(200*time.Millisecond))
 	}
-	return milliseconds(took), nil
+	if len(times) == 0 {
+		return 0, errors.New("there was no time to measure anything")
+	}
+	slices.Sort(times)
+	fmt.Fprintf(os.Stderr, "one more Ingress live: min %.1f, median %.1f, nine of ten below %.1f, max %.1f ms, of %d\n",
+		times[0], median(times), times[len(times)*9/10], times[len(times)-1], len(times))
+	return median(times), nil
 }
 
 // underWay is what the controller says of its orders; 0 if it can't be asked.
