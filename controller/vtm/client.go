@@ -425,7 +425,10 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, method, path, 
 	if err == nil {
 		defer response.Body.Close()
 		e.Status = response.StatusCode
-		body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+		var read bytes.Buffer
+		read.Grow(int(min(max(response.ContentLength, 0), maxAnswer)) + bytes.MinRead)
+		_, err = read.ReadFrom(io.LimitReader(response.Body, maxAnswer+1))
+		body = read.Bytes()
 		if err == nil && len(body) > maxAnswer {
 			err = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 		}

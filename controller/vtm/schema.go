@@ -23,6 +23,8 @@ type keySchema struct {
 	ReadOnly bool                  `json:"read_only"`
 	Expert   bool                  `json:"expert"`
 	Columns  map[string]*keySchema `json:"columns"`
+
+	defaultText []byte // Default as JSON
 }
 
 // schema gives type -> section -> key for the types that the controller uses.
@@ -49,6 +51,7 @@ var schema = sync.OnceValue(func() map[Type]map[string]map[string]*keySchema {
 					column.Default = column.defaultValue()
 				}
 				key.Default = key.defaultValue()
+				key.defaultText, _ = json.Marshal(key.Default) // it came as JSON
 			}
 		}
 	}

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 	"reflect"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // apiPath is where version 8.3 of the API begins. All clients of a cluster must
@@ -41,44 +44,97 @@ func encode(p Properties) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// decode reads an answer with a resource, in normal form, without the keys at their
+// default: of the hundred that an answer has, nearly all are passed over as they
+// stand.
 func decode(id ID, body []byte) (*Resource, error) {
 	if id.Type.IsFile() {
 		return NewFile(id.Type, id.Name, body), nil
 	}
-	var document struct {
-		Properties Properties `json:"properties"`
-	}
-	if err := decodeJSON(body, &document); err != nil {
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	var out Properties
+	err := eachMember(d, func(name string) error {
+		if name != "properties" {
+			return d.SkipValue()
+		}
+		out = Properties{}
+		return eachMember(d, func(section string) error {
+			return eachMember(d, func(key string) error {
+				text, err := d.ReadValue()
+				if err != nil {
+					return err
+				}
+				k := schema()[id.Type][section][key]
+				if k != nil && !k.Required && bytes.Equal(text, k.defaultText) {
+					return nil
+				}
+				value, err := valueOf(text)
+				if err != nil {
+					return err
+				}
+				switch {
+				case k == nil:
+					value = plain(value)
+				case !k.Required && k.isDefault(value):
+					return nil
+				default:
+					value = k.normalize(value)
+				}
+				if out[section] == nil {
+					out[section] = make(map[string]any)
+				}
+				out[section][key] = value
+				return nil
+			})
+		})
+	})
+	if err != nil {
 		return nil, err
 	}
-	if document.Properties == nil {
+	if out == nil {
 		return nil, errors.New(`no "properties" in it`)
 	}
-	return &Resource{ID: id, Properties: slimmed(id.Type, document.Properties)}, nil
+	if _, err := d.ReadToken(); err != io.EOF {
+		return nil, errFollowed
+	}
+	return &Resource{ID: id, Properties: out}, nil
 }
 
-// slimmed is the normal form of what an answer holds, without the keys at their
-// default: those are not even copied, since an answer has a hundred of them.
-func slimmed(t Type, p Properties) Properties {
-	out := Properties{}
-	for section, keys := range p {
-		for key, value := range keys {
-			k := schema()[t][section][key]
-			switch {
-			case k == nil:
-				value = plain(value)
-			case !k.Required && k.isDefault(value):
-				continue
-			default:
-				value = k.normalize(value)
-			}
-			if out[section] == nil {
-				out[section] = make(map[string]any)
-			}
-			out[section][key] = value
+// valueOf reads one value; numbers are json.Number.
+func valueOf(text jsontext.Value) (value any, err error) {
+	switch text.Kind() {
+	case 't', 'f':
+		return text.Kind() == 't', nil
+	case '"':
+		unquoted, err := jsontext.AppendUnquote(nil, text)
+		return string(unquoted), err
+	}
+	return value, decodeJSON(text, &value)
+}
+
+// eachMember calls read with each name of the object that d is at, to read or skip the
+// value; with none if null stands in its place.
+func eachMember(d *jsontext.Decoder, read func(name string) error) error {
+	token, err := d.ReadToken()
+	switch {
+	case err != nil:
+		return err
+	case token.Kind() == 'n':
+		return nil
+	case token.Kind() != '{':
+		return fmt.Errorf("%s where an object should be", token.Kind())
+	}
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := read(name.String()); err != nil {
+			return err
 		}
 	}
-	return out
+	_, err = d.ReadToken()
+	return err
 }
 
 // isDefault reports whether value, as it came, is the key's default.
@@ -102,7 +158,9 @@ func decodeJSON(body []byte, into any) error {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errors.New("something follows the JSON value")
+		return errFollowed
 	}
 	return nil
 }
+
+var errFollowed = errors.New("something follows the JSON value")
