@@ -32,6 +32,8 @@ func (realWorld) HTTPClient(_ string, tlsConfig *tls.Config) *http.Client {
 		MaxIdleConnsPerHost:   64,
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
+		// The same parties are near: packing and unpacking takes longer than sending.
+		DisableCompression: true,
 		// A watch of Kubernetes may be silent for minutes: without this, so may a
 		// connection that is dead.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
