@@ -50,15 +50,24 @@ var spellings = [...][]string{
 	{annPassthrough, ingressPrefix + "sslpassthrough"},
 }
 
+// known are all spellings.
+var known = func() map[string]bool {
+	all := map[string]bool{}
+	for _, names := range spellings {
+		for _, name := range names {
+			all[name] = true
+		}
+	}
+	return all
+}()
+
 // readAnnotations gives the values by canonical name. Two spellings with
 // different values are fatal; unknown names under our prefixes are a warning.
 func readAnnotations(annotations map[string]string, found *findings) map[string]string {
 	values := map[string]string{}
-	known := map[string]bool{}
 	for _, names := range spellings {
 		used := "" // the spelling that gave the value
 		for _, name := range names {
-			known[name] = true
 			value, ok := annotations[name]
 			if !ok {
 				continue
