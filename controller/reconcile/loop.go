@@ -85,6 +85,7 @@ type Loop struct {
 	judged     map[types.NamespacedName]struct{} // see Round
 	latest     *Round                            // nil: there was none
 	glances    glances
+	tables     map[vtm.ID]time.Time // when virtual servers' tables of certificates were sent: see gather
 	classes    goneClasses
 	served     *served // nil: told already, or not read yet
 	servedTerm int     // the term in which served was read
@@ -140,6 +141,7 @@ func New(o Options) *Loop {
 		failures:   map[vtm.ID]*failure{},
 		kept:       map[vtm.ID]kept{},
 		waits:      map[vtm.ID]string{},
+		tables:     map[vtm.ID]time.Time{},
 	}
 	var err error
 	if l.selfSigned, err = NewSelfSigned(o.World, o.Actor+"/self-signed"); err != nil {
@@ -264,6 +266,7 @@ func (l *Loop) round(ctx context.Context) {
 			plan = l.plan(ctx, result)
 		}
 	}
+	plan = l.gather(plan)
 	applied := l.apply(ctx, plan)
 	l.wrote(applied.writes)
 	l.wakeAt(l.glances.at)
@@ -426,6 +429,7 @@ func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot, term int) b
 func (l *Loop) use(observed *Observed, snapshot *kube.Snapshot) {
 	l.observed, l.observedAt, l.cluster = observed, l.now(), snapshot.ClusterUID
 	l.before, l.settled = l.settled, map[vtm.ID]*vtm.Resource{}
+	clear(l.tables) // what all are told of now must not wait
 	l.lookAtAll()
 	l.retell = true
 	for _, f := range l.failures {

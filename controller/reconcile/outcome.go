@@ -62,6 +62,7 @@ type told struct {
 	live     bool
 	problems []translate.Reason
 	grown    bool // it was Complete once: see starting
+	unsaid   bool // nothing was reported: see gathering
 }
 
 // tell reports each Ingress whose verdict or whose state on the traffic manager
@@ -86,11 +87,19 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			delete(l.told, name)
 			continue
 		}
-		shown := l.glances.sick.Of(verdict)
 		now := &told{verdict: verdict, since: seen, grown: before != nil && before.grown || verdict.Outcome == translate.Complete}
 		if before != nil && before.verdict == verdict {
 			now.since = before.since
 		}
+		if problem == nil && l.notices[name] == nil && l.gathering(verdict) {
+			waiting[name] = struct{}{}
+			if before == nil || before.verdict != verdict {
+				now.unsaid = true
+				l.told[name] = now
+			}
+			continue
+		}
+		shown := l.glances.sick.Of(verdict)
 		var again time.Time
 		if shown, again = l.starting(shown, snapshot, now); !again.IsZero() {
 			waiting[name] = struct{}{}
@@ -101,7 +110,7 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 		if !now.live && verdict.Outcome != translate.Rejected {
 			waiting[name] = struct{}{}
 		}
-		if before != nil && before.verdict == verdict && before.live == now.live && slices.Equal(before.problems, now.problems) &&
+		if before != nil && !before.unsaid && before.verdict == verdict && before.live == now.live && slices.Equal(before.problems, now.problems) &&
 			slices.Equal(before.reasons, now.reasons) && l.notices[name] == nil && !l.retell {
 			continue
 		}
