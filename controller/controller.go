@@ -77,8 +77,13 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 		return fmt.Errorf("client of the Kubernetes API server: %w", err)
 	}
 	defer leases.Close()
+	watch, err := kubeclient.New(o.World, o.Actor+"/lease-watch", o.KubernetesConfig)
+	if err != nil {
+		return fmt.Errorf("client of the Kubernetes API server: %w", err)
+	}
+	defer watch.Close()
 	writer, err := reconcile.NewWriter(reconcile.WriterOptions{
-		World: o.World, Log: log, Client: leases, Actor: o.Actor,
+		World: o.World, Log: log, Client: leases, Watch: watch, Actor: o.Actor, Judged: true,
 		Namespace: o.Settings.LeaseNamespace, Name: o.Settings.LeaseName,
 		LeaseDuration: o.Settings.LeaseDuration, RenewDeadline: o.Settings.RenewDeadline, RetryPeriod: o.Settings.RetryPeriod,
 	})
@@ -93,6 +98,11 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 		return err
 	}
 	defer client.Close()
+	home, closeHome, err := newHome(o, writer)
+	if err != nil {
+		return err
+	}
+	defer closeHome()
 	reporter, err := report.New(report.Options{
 		World: o.World, Log: log, Config: o.KubernetesConfig, Actor: o.Actor + "/report",
 		ControllerID: o.Settings.ControllerID,
@@ -109,7 +119,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	defer closeIssuer()
 	loop := reconcile.New(reconcile.Options{
 		World: o.World, Log: log, Actor: o.Actor + "/loop", Settings: o.Settings,
-		Client: client, Lease: writer, Relay: relayed, TooOld: watcher.TooOld,
+		Client: client, Lease: writer, Home: home.Endpoint, Relay: relayed, TooOld: watcher.TooOld,
 		Snapshot: watcher.Snapshot, Changed: watcher.Changed(), Confirm: watcher.List,
 		Report: reporter.Report, ACME: issuer.State, ACMEChanged: issuer.Changed(),
 		Done: func(r reconcile.Round) {
@@ -121,8 +131,8 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 		},
 		Busy: func(busy bool) { o.Status.work(o.World.Clock().Now(), busy) },
 	})
-	metrics.begin(watcher, issuer)
-	o.Status.begin(watcher, loop)
+	metrics.begin(watcher, issuer, home)
+	o.Status.begin(watcher, loop, writer, home)
 	defer o.Status.end()
 
 	// Whoever writes ends before the Lease is given up, or two could write.
@@ -134,6 +144,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 		// It outlives the others, and so brings their last words.
 		candidate.Go(func() { relay.Run(candidacy) })
 	}
+	running.Go(func() { home.Run(ctx) })
 	running.Go(func() { watcher.Run(ctx) })
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { loop.Run(ctx) })
@@ -142,6 +153,23 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	giveUp()
 	candidate.Wait()
 	return nil
+}
+
+// newHome makes what looks after this instance's own traffic manager, with a client of
+// its own. Its times follow those of the Lease.
+func newHome(o Options, writer *reconcile.Writer) (home *reconcile.Home, done func(), err error) {
+	s := *o.Settings
+	others := len(s.VTMEndpoints) > 1
+	s.VTMEndpoints = endpoints(o.Settings)[:1]
+	client, err := newClient(o, &s, o.Actor+"/home", nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return reconcile.NewHome(reconcile.HomeOptions{
+		World: o.World, Log: o.Log, Actor: o.Actor, Client: client, Others: others,
+		Every: 5 * s.RetryPeriod, Retry: s.RetryPeriod, Moment: s.RenewDeadline,
+		Busy: writer.Unreplicated, Judge: writer.Judge,
+	}), client.Close, nil
 }
 
 // endpoints are the REST URLs in the order in which they are tried: this

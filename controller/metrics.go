@@ -37,12 +37,14 @@ type metrics struct {
 	heard     *prometheus.Desc
 	expiry    *prometheus.Desc
 	next      *prometheus.Desc
+	home      *prometheus.Desc
 
 	mu       sync.Mutex
 	outcomes map[types.NamespacedName]translate.Outcome // of the Ingresses of ours
 	counts   map[translate.Outcome]int                  // how many of each
 	watcher  *kube.Watcher                              // of the controller that runs; nil: none does
 	issuer   *certs.Manager                             // of the same
+	at       *reconcile.Home                            // that controller's
 	expires  map[*corev1.Secret]time.Time               // what certificates looked up at the last scrape
 }
 
@@ -72,6 +74,8 @@ func newMetrics(into prometheus.Registerer) (*metrics, error) {
 		}),
 		heard: prometheus.NewDesc("vtm_ingress_kubernetes_heard_timestamp_seconds",
 			"When the Kubernetes API server last answered or sent something for a resource, as Unix time: how old the cache of it may be.", []string{"resource"}, nil),
+		home: prometheus.NewDesc("vtm_ingress_own_traffic_manager_healthy",
+			"1 if this instance's own traffic manager answers and is in the cluster: else other instances should be the writer.", nil, nil),
 		expiry: prometheus.NewDesc("vtm_ingress_certificate_expiry_timestamp_seconds",
 			"When the certificate of a Secret that a served Ingress names expires, as Unix time.", []string{"namespace", "name"}, nil),
 		next: prometheus.NewDesc("vtm_ingress_certificate_next_attempt_timestamp_seconds",
@@ -191,10 +195,10 @@ func (m *metrics) judge(r reconcile.Round) map[translate.Outcome]int {
 }
 
 // begin notes which controller the metrics are of from now on.
-func (m *metrics) begin(watcher *kube.Watcher, issuer *certs.Manager) {
+func (m *metrics) begin(watcher *kube.Watcher, issuer *certs.Manager, home *reconcile.Home) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.watcher, m.issuer, m.expires = watcher, issuer, nil
+	m.watcher, m.issuer, m.at, m.expires = watcher, issuer, home, nil
 	clear(m.outcomes)
 	clear(m.counts)
 }
@@ -204,6 +208,7 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	to <- m.heard
 	to <- m.expiry
 	to <- m.next
+	to <- m.home
 }
 
 // Collect is a prometheus.Collector's.
@@ -213,6 +218,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	if m.watcher == nil {
 		return
 	}
+	to <- prometheus.MustNewConstMetric(m.home, prometheus.GaugeValue, number(m.at.Err() == nil))
 	for resource, at := range m.watcher.Heard() {
 		to <- prometheus.MustNewConstMetric(m.heard, prometheus.GaugeValue, float64(at.UnixNano())/1e9, resource)
 	}

@@ -28,7 +28,47 @@ type Status struct {
 	sign    time.Time // the last sign of life
 	trouble error     // why the traffic manager could not be used, last
 	watcher *kube.Watcher
-	loop    *reconcile.Loop // nil: none runs
+	loop    *reconcile.Loop   // nil: none runs
+	writer  *reconcile.Writer // nil: none runs
+	home    *reconcile.Home
+}
+
+// Standing says which instance writes, and where this one stands.
+type Standing struct {
+	// Instance is this one's name in the Lease; "" while nothing runs.
+	Instance string `json:"instance"`
+	Writing  bool   `json:"writing"`
+	// Writer is the instance that holds the Lease, as it was seen last; "": nobody.
+	Writer string `json:"writer"`
+	// Term counts how often an instance became the writer.
+	Term int `json:"term"`
+	// Through is the REST URL of the traffic manager that is written through, and
+	// LastWrite when that happened last, as far as the Lease tells.
+	Through   string     `json:"through,omitempty"`
+	LastWrite *time.Time `json:"lastWrite,omitempty"`
+	// Own says what is wrong with this instance's own traffic manager; "": it is healthy
+	// and in the cluster.
+	Own string `json:"ownTrafficManagerProblem,omitempty"`
+}
+
+// Standing says which instance writes.
+func (s *Status) Standing() Standing {
+	s.mu.Lock()
+	writer, home := s.writer, s.home
+	s.mu.Unlock()
+	if writer == nil {
+		return Standing{}
+	}
+	r := writer.Record()
+	now := Standing{Instance: writer.Identity(), Writer: r.Holder, Term: r.Term, Through: r.Through}
+	_, now.Writing = writer.Permit()
+	if !r.LastWrite.IsZero() {
+		now.LastWrite = &r.LastWrite
+	}
+	if err := home.Err(); err != nil {
+		now.Own = err.Error()
+	}
+	return now
 }
 
 // Ready reports whether all is known of Kubernetes and of the traffic manager,
@@ -105,9 +145,10 @@ func (s *Status) Explain(ctx context.Context, name types.NamespacedName) (text s
 }
 
 // begin notes what runs from now on.
-func (s *Status) begin(watcher *kube.Watcher, loop *reconcile.Loop) {
+func (s *Status) begin(watcher *kube.Watcher, loop *reconcile.Loop, writer *reconcile.Writer, home *reconcile.Home) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.writer, s.home = writer, home
 	s.watcher, s.loop, s.trouble, s.busy = watcher, loop, nil, false
 }
 
@@ -115,7 +156,7 @@ func (s *Status) begin(watcher *kube.Watcher, loop *reconcile.Loop) {
 func (s *Status) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.loop, s.busy, s.writing = nil, false, false
+	s.loop, s.writer, s.home, s.busy, s.writing = nil, nil, nil, false, false
 }
 
 // off notes that there is nothing to do.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ import (
 // changes that are being made.
 const explainTimeout = 10 * time.Second
 
-// public are /healthz, /readyz and /metrics.
+// public are /healthz, /readyz, /status and /metrics.
 func public(world outside.World, status *controller.Status, metrics *prometheus.Registry) http.Handler {
 	paths := http.NewServeMux()
 	answer := func(w http.ResponseWriter, err error) {
@@ -44,6 +45,12 @@ func public(world outside.World, status *controller.Status, metrics *prometheus.
 			err = fmt.Errorf("not ready: %w", err)
 		}
 		answer(w, err)
+	})
+	paths.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		_ = encoder.Encode(status.Standing()) // whoever asked went away
 	})
 	paths.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	return paths

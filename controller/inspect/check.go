@@ -199,7 +199,11 @@ func (c *checker) lease(ctx context.Context, client *kubeclient.Client) {
 			c.find(Warning, about, fmt.Sprintf("%s, which renewed the Lease %s ago", *lease.Spec.HolderIdentity, age), "is the controller running?")
 			return
 		}
-		c.good(about, "%s, which renewed the Lease %s ago", *lease.Spec.HolderIdentity, age)
+		text := fmt.Sprintf("%s, which renewed the Lease %s ago", *lease.Spec.HolderIdentity, age)
+		if r := reconcile.RecordOf(lease); r.Through != "" {
+			text += fmt.Sprintf("; term %d, through %s", r.Term, r.Through)
+		}
+		c.good(about, "%s", text)
 	}
 }
 
@@ -289,15 +293,15 @@ func old(version string) bool {
 
 // replication tells what the settings of replication cost.
 func (c *checker) replication(ctx context.Context, about string, client *vtm.Client) {
-	lull, absolute, err := client.Replication(ctx)
+	replication, err := client.Replication(ctx)
 	if err != nil {
 		c.find(Warning, about, fmt.Sprintf("its replication settings can't be read: %v", err), "see rest_api!replicate_lull and replicate_absolute on it")
 		return
 	}
-	if lull == 0 {
+	if replication.Lull == 0 {
 		return
 	}
-	c.find(Warning, about, fmt.Sprintf("tells other members of a change after %s without requests, at latest after %s: on addresses that another member holds a change is live so much later", lull, absolute),
+	c.find(Warning, about, fmt.Sprintf("tells other members of a change after %s without requests, at latest after %s: on addresses that another member holds a change is live so much later", replication.Lull, replication.Absolute),
 		"set rest_api!replicate_lull to 0 if that is too late; each write then costs a replication")
 }
 

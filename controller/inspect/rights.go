@@ -40,7 +40,7 @@ func Rights(s *config.Settings) []Right {
 	add("", "namespaces", "", "", "kube-system", "its UID is the cluster's identity", "get")
 	add("", "events", "", ns, "", "owners of Ingresses are told there", "create")
 	add("coordination.k8s.io", "leases", "", s.LeaseNamespace, "", "which instance writes", "create")
-	add("coordination.k8s.io", "leases", "", s.LeaseNamespace, s.LeaseName, "which instance writes", "get", "update")
+	add("coordination.k8s.io", "leases", "", s.LeaseNamespace, s.LeaseName, "which instance writes", "get", "update", "watch")
 	if s.ACMETermsAgreed {
 		verbs := []string{"get", "create", "update"}
 		add("", "secrets", "", ns, "", "certificates that are issued, and the ACME account", verbs...)

@@ -197,33 +197,42 @@ func (a *applying) block(id vtm.ID, inItsPlace []vtm.ID) {
 // off, it could still take effect after another instance became the writer.
 const grace = 700 * time.Millisecond
 
-// request makes one write if it is permitted, and bounds its time.
-func (a *applying) request(ctx context.Context, do func(context.Context) error) error {
-	permit, ok := a.l.o.Lease.Permit()
+// request makes one write, through the member that was read, if it is permitted, and
+// bounds its time.
+func (a *applying) request(ctx context.Context, do func(context.Context, *vtm.Through) error) error {
+	l := a.l
+	permit, end, ok := l.o.Lease.Begin(l.through)
 	if !ok {
 		return errNoPermit
 	}
+	defer end()
 	// The clock's distance, not the instant: contexts count real time.
-	write, cancel := context.WithTimeout(context.WithoutCancel(ctx), permit.Until.Sub(a.l.now()))
+	write, cancel := context.WithTimeout(context.WithoutCancel(ctx), permit.Until.Sub(l.now()))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
 		select {
 		case <-write.Done():
-		case <-a.l.o.World.Clock().After(grace):
+		case <-l.o.World.Clock().After(grace):
 			cancel()
 		}
 	})()
-	a.l.mu.Lock()
+	l.mu.Lock()
 	a.writes++
-	a.l.mu.Unlock()
-	return do(write)
+	l.mu.Unlock()
+	err := do(write, l.o.Client.Through(l.through, permit.Agent))
+	if err == nil || vtm.KindOf(err) != vtm.Unreachable {
+		l.mu.Lock()
+		l.takeOver.written(l.through, l.now())
+		l.mu.Unlock()
+	}
+	return err
 }
 
 // send makes the request of a step and returns what is stored after it, nil for
 // Delete.
 func (a *applying) send(ctx context.Context, s *Step) (stored *vtm.Resource, err error) {
 	if s.Action == Delete {
-		return nil, a.request(ctx, func(ctx context.Context) error { return a.l.o.Client.Delete(ctx, s.ID) })
+		return nil, a.request(ctx, func(ctx context.Context, to *vtm.Through) error { return to.Delete(ctx, s.ID) })
 	}
 	a.l.mu.Lock()
 	before := a.l.observed.Owned[s.ID]
@@ -235,8 +244,8 @@ func (a *applying) send(ctx context.Context, s *Step) (stored *vtm.Resource, err
 			return before, nil
 		}
 	}
-	err = a.request(ctx, func(ctx context.Context) error {
-		stored, err = a.l.o.Client.Put(ctx, send)
+	err = a.request(ctx, func(ctx context.Context, to *vtm.Through) error {
+		stored, err = to.Put(ctx, send)
 		return err
 	})
 	return stored, err
@@ -284,8 +293,8 @@ func (a *applying) giveBack(ctx context.Context, disabled []*vtm.Resource) {
 }
 
 func (a *applying) enable(ctx context.Context, id vtm.ID, on bool) error {
-	return a.request(ctx, func(ctx context.Context) error {
-		stored, err := a.l.o.Client.Put(ctx, vtm.New(id.Type, id.Name, vtm.Properties{"basic": {"enabled": on}}))
+	return a.request(ctx, func(ctx context.Context, to *vtm.Through) error {
+		stored, err := to.Put(ctx, vtm.New(id.Type, id.Name, vtm.Properties{"basic": {"enabled": on}}))
 		if err == nil {
 			a.l.mu.Lock()
 			a.l.observed.put(stored)

@@ -18,13 +18,16 @@ type gate struct {
 
 	leading bool
 	proof   time.Time // when the last acknowledged renewal was sent; zero: none
-	term    int       // counts how often leading began
+	term    int       // of the lease, when leading began: each has a higher one
+	through string    // the member that the lease names in this term; "": none yet
+	under   int       // writes under way
+	wrote   time.Time // not before the last write by anyone; zero: there was none
 }
 
-// started notes that this instance was told to lead.
-func (g *gate) started() {
-	g.leading = true
-	g.term++
+// started notes that this instance was told to lead, and when the one before it wrote
+// last.
+func (g *gate) started(term int, wrote time.Time) {
+	g.leading, g.term, g.through, g.wrote = true, term, "", wrote
 }
 
 // stopped notes that this instance gave the lease up, or lost it.
@@ -41,10 +44,40 @@ func (g *gate) renewed(sent time.Time) {
 	}
 }
 
-// permit says whether a write may start now, and when it must have ended.
+// announced notes that the API server acknowledged that the lease names a member as
+// the one that this instance writes through.
+func (g *gate) announced(term int, through string) {
+	if g.leading && g.term == term {
+		g.through = through
+	}
+}
+
+// permit says whether this instance is the writer now, and when a write that starts
+// now must have ended.
 func (g *gate) permit(now time.Time) (until time.Time, ok bool) {
 	if !g.leading || g.proof.IsZero() || now.Before(g.proof) || !now.Before(g.proof.Add(g.renewDeadline)) {
 		return time.Time{}, false
 	}
 	return g.proof.Add(g.leaseDuration), true
 }
+
+// begin starts a write through a member, if it may; who did calls end.
+func (g *gate) begin(now time.Time, through string) (until time.Time, ok bool) {
+	until, ok = g.permit(now)
+	if ok = ok && g.through == through; !ok {
+		return time.Time{}, false
+	}
+	g.under++
+	g.wrote = now
+	return until, true
+}
+
+// end notes that a write has ended, whatever came of it.
+func (g *gate) end(now time.Time) {
+	g.under--
+	g.wrote = now
+}
+
+// mayRelease says whether the lease can be given up: another instance may write
+// from then on, so none of ours must be under way.
+func (g *gate) mayRelease() bool { return !g.leading && g.under == 0 }

@@ -88,7 +88,7 @@ func TestGateNeverLetsTwoWriteAtOnce(t *testing.T) {
 			if me.proposed >= 0 && me.applied {
 				next("renewal is acknowledged ", i, func(n *world) {
 					if !n.a[i].gate.leading {
-						n.a[i].gate.started()
+						n.a[i].gate.started(n.a[i].gate.term+1, time.Time{})
 					}
 					n.a[i].gate.renewed(start.Add(n.a[i].proposed))
 					n.a[i].proposed = -1
@@ -140,7 +140,7 @@ func TestGateIsOpenOnlyWhileProved(t *testing.T) {
 		}
 	}
 	check(0, false)
-	g.started()
+	g.started(1, start)
 	check(0, false)
 	g.renewed(start)
 	check(0, true)

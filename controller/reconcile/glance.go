@@ -28,23 +28,28 @@ const (
 	// clockSlack bounds what the time of a change that a traffic manager tells may
 	// differ from when its answer arrived here.
 	clockSlack = 2 * time.Second
-	// usualLull and usualAbsolute are the defaults of replicate_lull and
-	// replicate_absolute, for when they can't be read.
-	usualLull     = 5 * time.Second
-	usualAbsolute = 20 * time.Second
 )
 
 // glances is what a Loop remembers of the traffic manager's own words. Of Run's
 // goroutine alone.
 type glances struct {
-	at             time.Time // when the next one is due; zero: with the next round
-	lull, absolute time.Duration
+	at          time.Time // when the next one is due; zero: with the next round
+	replication vtm.Replication
 	// wrote is when the last change of ours ended, first that of those that were not
 	// followed by a glance; both zero: there was none. through is the member.
 	wrote, first time.Time
 	through      string
 	sick         Says     // replaced, never changed
 	others       []string // what concerns none of ours, sorted
+}
+
+// replicating says until when a change of ours may not be replicated; zero: all are.
+// Nothing is asked of the traffic manager before, since that would put it off.
+func (g *glances) replicating() time.Time {
+	if g.first.IsZero() || g.replication.Lull == 0 {
+		return time.Time{}
+	}
+	return g.at
 }
 
 // wrote notes that changes were made just now: they are replicated first, then
@@ -58,8 +63,8 @@ func (l *Loop) wrote(writes int) {
 	if g.first.IsZero() {
 		g.first = g.wrote
 	}
-	g.at = g.wrote.Add(g.lull)
-	if latest := g.first.Add(g.absolute); latest.Before(g.at) {
+	g.at = g.wrote.Add(g.replication.Lull)
+	if latest := g.first.Add(g.replication.Absolute); latest.Before(g.at) {
 		g.at = latest
 	}
 	g.at = g.at.Add(afterReplication)
@@ -69,8 +74,8 @@ func (l *Loop) wrote(writes int) {
 func (l *Loop) readReplication(ctx context.Context) {
 	g := &l.glances
 	var err error
-	if g.lull, g.absolute, err = l.o.Client.Replication(ctx); err != nil {
-		g.lull, g.absolute = usualLull, usualAbsolute
+	if g.replication, err = l.o.Client.Replication(ctx); err != nil {
+		g.replication = vtm.UsualReplication
 	}
 }
 
@@ -103,7 +108,7 @@ func (l *Loop) glance(ctx context.Context) {
 	}
 	own := g.wrote
 	if !own.IsZero() && g.through != l.o.Client.Endpoint() {
-		own = own.Add(g.absolute) // this member learned of it late
+		own = own.Add(g.replication.Absolute) // this member learned of it late
 	}
 	changed := l.now().Add(-since)
 	if changed.After(own.Add(clockSlack)) && changed.After(l.observedAt.Add(clockSlack)) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -23,10 +24,15 @@ const confirmAfter = 5 * time.Second
 
 // Lease says whether this instance may write: a Writer, outside of tests.
 type Lease interface {
-	// Permit says whether a write may start now.
+	// Permit says whether this instance is the writer now.
 	Permit() (Permit, bool)
 	// Changed signals that Permit may answer differently.
 	Changed() <-chan struct{}
+	// Announce is called before the first write through a member, by its REST URL.
+	Announce(ctx context.Context, through string) error
+	// Begin starts a write through that member, if it may start; end is called when it
+	// has ended.
+	Begin(through string) (p Permit, end func(), ok bool)
 }
 
 // Options for New.
@@ -38,6 +44,10 @@ type Options struct {
 	// Client is used by the Loop alone.
 	Client *vtm.Client
 	Lease  Lease
+	// Home, if set, is the REST URL of the instance's own traffic manager while that is
+	// healthy, "" while it is not: the one to write through, as soon as that makes no
+	// difference.
+	Home func() string
 	// TooOld, if set, is the identity of a cluster that can't be watched since its API
 	// server is too old; "" if it is not. Changed signals that too.
 	TooOld func() types.UID
@@ -71,7 +81,9 @@ type Loop struct {
 	// Of Run's goroutine alone.
 	observed   *Observed // nil: not read yet, or not to be trusted any more
 	observedAt time.Time
+	through    string    // REST URL of the member through which observed was read
 	term       int       // the writer's term in which observed was read; 0: none
+	inherited  int       // the term that takeOver is of
 	cluster    types.UID // the Kubernetes cluster for which observed was read
 	trouble    *trouble
 	told       map[types.NamespacedName]*told
@@ -107,6 +119,7 @@ type Loop struct {
 
 	// Guards what follows, observed's content included, while a plan is applied.
 	mu       sync.Mutex
+	takeOver takeOver
 	settled  map[vtm.ID]*vtm.Resource // desired resources that are on the traffic manager
 	failures map[vtm.ID]*failure
 	kept     map[vtm.ID]kept
@@ -237,15 +250,15 @@ func (l *Loop) round(ctx context.Context) {
 	if l.observed != nil && l.trouble == nil && l.term == permit.Term {
 		l.glance(ctx)
 	}
-	resync := l.o.Settings.ResyncPeriod
-	if l.observed == nil || l.trouble != nil || l.term != permit.Term || l.cluster != snapshot.ClusterUID || !began.Before(l.observedAt.Add(resync)) {
-		if !l.observe(ctx, snapshot, permit.Term) {
+	if l.observed == nil || l.trouble != nil || l.term != permit.Term || l.cluster != snapshot.ClusterUID || l.moved() || !began.Before(l.readAgain()) {
+		l.takeOver.over(began)
+		if !l.observe(ctx, snapshot, permit) {
 			l.tellTrouble(ctx, snapshot)
 			return
 		}
 		l.term = permit.Term
 	}
-	l.wakeAt(l.observedAt.Add(resync))
+	l.wakeAt(l.readAgain())
 	if !l.reread(ctx) {
 		l.tellTrouble(ctx, snapshot)
 		return
@@ -267,6 +280,17 @@ func (l *Loop) round(ctx context.Context) {
 		}
 	}
 	plan = l.gather(plan)
+	if l.moved() {
+		l.again = true // another one was asked by now: it is read whole first
+		return
+	}
+	if len(plan.Steps) > 0 {
+		if err := l.o.Lease.Announce(ctx, l.through); err != nil {
+			l.o.Log.Debug("nothing is written before the Lease names the traffic manager that it goes through", "error", err)
+			l.wakeAt(l.now().Add(l.o.Settings.RetryPeriod))
+			return
+		}
+	}
 	applied := l.apply(ctx, plan)
 	l.wrote(applied.writes)
 	l.wakeAt(l.glances.at)
@@ -280,6 +304,9 @@ func (l *Loop) round(ctx context.Context) {
 	case applied.abort == errNoPermit:
 		// Another one may write by now: nothing is told, and all is read anew.
 		l.again = true
+		return
+	case applied.abort != nil && l.moved():
+		l.again = true // through another one
 		return
 	case applied.abort != nil:
 		l.enterTrouble(applied.abort)
@@ -326,7 +353,10 @@ func (l *Loop) tellAlone(ctx context.Context) {
 	}
 	l.wakeAt(l.now().Add(l.o.Settings.ResyncPeriod))
 	snapshot := &kube.Snapshot{ClusterUID: uid}
-	if !l.observe(ctx, snapshot, permit.Term) {
+	if !l.observe(ctx, snapshot, permit) {
+		return
+	}
+	if err := l.o.Lease.Announce(ctx, l.through); err != nil {
 		return
 	}
 	result := l.translate(snapshot)
@@ -342,6 +372,17 @@ func (l *Loop) tellAlone(ctx context.Context) {
 // plan is what is to be sent now, as far as nothing holds it back.
 func (l *Loop) plan(ctx context.Context, result *translate.Result) *Plan {
 	plan := l.diff(result)
+	if l.takeOver.waiting() {
+		if l.takeOver.desired == nil {
+			l.takeOver.desired = maps.Clone(result.Desired)
+		}
+		plan = plan.filter(func(s *Step) string {
+			if l.takeOver.leaves(s) {
+				return "may have been written through another traffic manager: left as it is until that must have been replicated"
+			}
+			return ""
+		})
+	}
 	l.dropFutile(plan)
 	return l.postpone(l.brake(ctx, plan))
 }
@@ -389,22 +430,75 @@ func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
 	clear(l.failures)
 	l.forgetSays()
 	l.lookAtAll()
+	var trouble error
 	if l.observed == nil {
-		observed, err := Observe(ctx, l.o.Client, l.o.Settings.ControllerID, string(snapshot.ClusterUID))
+		observed, through, err := l.readWhole(ctx, snapshot.ClusterUID)
 		if err != nil {
 			l.o.Log.Debug("standing by: the traffic manager can't be read", "error", err)
+			trouble = err
+			l.wakeAt(l.now().Add(sickEvery))
 		} else {
 			l.use(observed, snapshot)
+			l.through = through
 		}
 	}
 	result := l.translate(snapshot)
-	l.done(Round{Began: now, Ended: l.now(), Result: result})
+	l.done(Round{Began: now, Ended: l.now(), Result: result, Trouble: trouble})
+}
+
+// moved says whether another member is in use than the one that observed is of.
+func (l *Loop) moved() bool { return l.o.Client.Endpoint() != l.through }
+
+// readAgain is when all is read anew though nothing happens. It waits until changes of
+// ours are replicated: asking would put that off.
+func (l *Loop) readAgain() time.Time {
+	at := l.observedAt.Add(l.o.Settings.ResyncPeriod)
+	if next := l.takeOver.next(); !next.IsZero() && next.Before(at) {
+		at = next
+	}
+	if replicated := l.glances.replicating(); at.Before(replicated) {
+		return replicated
+	}
+	return at
+}
+
+// goThrough picks the member to go through before all is read: see takeOver.
+func (l *Loop) goThrough(permit Permit) {
+	home := ""
+	if l.o.Home != nil {
+		home = l.o.Home()
+	}
+	if permit.Term != l.inherited {
+		l.inherited = permit.Term
+		l.takeOver.inherit(permit.Inherited)
+		if in := permit.Inherited.Through; in != "" {
+			home = in
+		}
+	} else if !l.takeOver.resting(l.now(), l.glances.replication.Ends()) {
+		return
+	}
+	if home != "" {
+		l.o.Client.Use(home)
+	}
+}
+
+// readWhole reads all through one member, and says through which.
+func (l *Loop) readWhole(ctx context.Context, cluster types.UID) (observed *Observed, through string, err error) {
+	for range len(l.o.Settings.VTMEndpoints) + 1 {
+		through = l.o.Client.Endpoint()
+		observed, err = Observe(ctx, l.o.Client, l.o.Settings.ControllerID, string(cluster))
+		if err != nil || l.o.Client.Endpoint() == through {
+			return observed, through, err
+		}
+	}
+	return nil, "", errors.New("one traffic manager after the other ceases to answer while it is read")
 }
 
 // observe reads the traffic manager anew. It reports whether that succeeded; else
 // there is trouble.
-func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot, term int) bool {
-	observed, err := Observe(ctx, l.o.Client, l.o.Settings.ControllerID, string(snapshot.ClusterUID))
+func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot, permit Permit) bool {
+	l.goThrough(permit)
+	observed, through, err := l.readWhole(ctx, snapshot.ClusterUID)
 	if err != nil {
 		if ctx.Err() == nil {
 			l.enterTrouble(err)
@@ -415,11 +509,22 @@ func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot, term int) b
 		l.o.Log.Warn("the traffic manager can be used again", "endpoint", l.o.Client.Endpoint())
 		l.trouble = nil
 	}
+	var known map[vtm.ID]*vtm.Resource
+	if l.term == permit.Term {
+		known = maps.Clone(l.settled)
+	}
 	l.use(observed, snapshot)
-	if term != l.servedTerm {
-		l.served, l.servedTerm = servedOf(observed), term
+	l.through = through
+	if permit.Term != l.servedTerm {
+		l.served, l.servedTerm = servedOf(observed), permit.Term
 	}
 	l.readReplication(ctx)
+	l.takeOver.looked(through, l.now(), l.glances.replication.Ends(), known)
+	if l.takeOver.waiting() {
+		l.before = nil // what differs is not somebody else's doing
+		l.o.Log.Warn("goes on through another traffic manager than the one that was written through last: until that must have been replicated, only what is new is written",
+			"endpoint", through, "last", l.takeOver.through, "until", l.takeOver.until.UTC().Format(time.TimeOnly))
+	}
 	if l.glances.at.IsZero() {
 		l.glances.at = l.now().Add(afterReplication)
 	}

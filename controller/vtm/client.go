@@ -28,6 +28,8 @@ const (
 	DefaultTimeout = 10 * time.Second
 	// maxAnswer bounds an answer's body in bytes.
 	maxAnswer = 32 << 20
+	// userAgent of requests that change nothing, or are made by hand.
+	userAgent = "vtm-ingress-controller"
 	// hungAfter is after how many requests in a row without an answer a member that
 	// accepts connections is taken for dead.
 	hungAfter = 3
@@ -122,6 +124,40 @@ func (c *Client) Endpoint() string {
 	return c.endpoints[c.current]
 }
 
+// Use goes on with the member of that REST URL, as Endpoint tells it, until it does
+// not answer. It reports whether that is one of the endpoints.
+func (c *Client) Use(endpoint string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.Index(c.endpoints, endpoint)
+	if i >= 0 && i != c.current {
+		c.current, c.unanswered = i, 0
+	}
+	return i >= 0
+}
+
+// Through is for requests to one member alone.
+type Through struct {
+	c               *Client
+	endpoint, agent string
+}
+
+// Through is for requests through the member of that REST URL alone: they fail with
+// ErrElsewhere once another one is in use, since that one may lack what was written
+// through this one. agent is what the traffic manager is told who asks, as
+// User-Agent.
+func (c *Client) Through(endpoint, agent string) *Through { return &Through{c, endpoint, agent} }
+
+// ErrElsewhere is what errors.Is finds when a request was not sent since its member is
+// not the one in use any more.
+var ErrElsewhere = errors.New("another traffic manager is in use by now")
+
+// Put is Client.Put through this member.
+func (t *Through) Put(ctx context.Context, r *Resource) (*Resource, error) { return t.c.put(ctx, t, r) }
+
+// Delete is Client.Delete through this member.
+func (t *Through) Delete(ctx context.Context, id ID) error { return t.c.delete(ctx, t, id) }
+
 // Each calls do for each id, several at a time, and returns when all calls have.
 // Which calls run one after another, and in which order, depends on the ids
 // alone. do must make its requests for its id only.
@@ -199,7 +235,7 @@ func (c *Client) children(ctx context.Context, folder string) ([]string, error) 
 // Get reads one resource, without the keys at their default (Resource.Value).
 // Without one the error is ErrNotFound.
 func (c *Client) Get(ctx context.Context, id ID) (*Resource, error) {
-	a, err := c.do(ctx, http.MethodGet, configPath(id), string(id.Type), nil, false)
+	a, err := c.do(ctx, nil, http.MethodGet, configPath(id), string(id.Type), nil, false)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +244,9 @@ func (c *Client) Get(ctx context.Context, id ID) (*Resource, error) {
 
 // Put creates a resource, or sets those keys of it that r names and leaves the
 // others. It returns the resource as the traffic manager stores it now, as Get does.
-func (c *Client) Put(ctx context.Context, r *Resource) (*Resource, error) {
+func (c *Client) Put(ctx context.Context, r *Resource) (*Resource, error) { return c.put(ctx, nil, r) }
+
+func (c *Client) put(ctx context.Context, through *Through, r *Resource) (*Resource, error) {
 	body := r.Content
 	if !r.Type.IsFile() {
 		var err error
@@ -218,7 +256,7 @@ func (c *Client) Put(ctx context.Context, r *Resource) (*Resource, error) {
 	} else if body == nil {
 		body = []byte{}
 	}
-	a, err := c.do(ctx, http.MethodPut, configPath(r.ID), string(r.Type), body, r.Type.IsFile())
+	a, err := c.do(ctx, through, http.MethodPut, configPath(r.ID), string(r.Type), body, r.Type.IsFile())
 	if err != nil {
 		return nil, err
 	}
@@ -229,8 +267,10 @@ func (c *Client) Put(ctx context.Context, r *Resource) (*Resource, error) {
 }
 
 // Delete removes a resource. One that is missing already is a success.
-func (c *Client) Delete(ctx context.Context, id ID) error {
-	_, err := c.do(ctx, http.MethodDelete, configPath(id), string(id.Type), nil, false)
+func (c *Client) Delete(ctx context.Context, id ID) error { return c.delete(ctx, nil, id) }
+
+func (c *Client) delete(ctx context.Context, through *Through, id ID) error {
+	_, err := c.do(ctx, through, http.MethodDelete, configPath(id), string(id.Type), nil, false)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -248,11 +288,18 @@ type Information struct {
 
 // Information reads version and identity of the member in use.
 func (c *Client) Information(ctx context.Context) (Information, error) {
-	const path = "status/local_tm/information"
+	return c.InformationOf(ctx, "local_tm")
+}
+
+// InformationOf reads, through the member in use, version and identity of the member of
+// that name.
+func (c *Client) InformationOf(ctx context.Context, member string) (Information, error) {
+	const resource = "status/information"
+	path := "status/" + url.PathEscape(member) + "/information"
 	var answer struct {
 		Information *Information `json:"information"`
 	}
-	a, err := c.read(ctx, path, path, &answer)
+	a, err := c.read(ctx, path, resource, &answer)
 	if err != nil {
 		return Information{}, err
 	}
@@ -266,7 +313,7 @@ func (c *Client) Information(ctx context.Context) (Information, error) {
 // read gets one resource's JSON into a value. The answer is for what else it tells,
 // and to say what was wrong with it.
 func (c *Client) read(ctx context.Context, path, resource string, into any) (*answer, error) {
-	a, err := c.do(ctx, http.MethodGet, path, resource, nil, false)
+	a, err := c.do(ctx, nil, http.MethodGet, path, resource, nil, false)
 	if err != nil {
 		return nil, err
 	}
@@ -276,26 +323,47 @@ func (c *Client) read(ctx context.Context, path, resource string, into any) (*an
 	return a, nil
 }
 
-// Replication reads after which pause in requests, and at latest when, a member
-// tells the others of a change (vtm/rest.md §5).
-func (c *Client) Replication(ctx context.Context) (lull, absolute time.Duration, err error) {
+// Replication is when a member tells the others of a change (vtm/rest.md §5).
+type Replication struct {
+	// Lull is the pause in requests that it waits for, Absolute after what time from
+	// the change it waits no longer, Timeout how long it then tries.
+	Lull, Absolute, Timeout time.Duration
+}
+
+// UsualReplication is a traffic manager's default.
+var UsualReplication = Replication{Lull: 5 * time.Second, Absolute: 20 * time.Second, Timeout: 10 * time.Second}
+
+// Ends is how long after a change all members that can be reached have it, whatever
+// requests come meanwhile.
+func (r Replication) Ends() time.Duration {
+	if r.Lull == 0 {
+		return r.Timeout // it begins at once
+	}
+	return r.Absolute + r.Timeout
+}
+
+// Replication reads when a member tells the others of a change.
+func (c *Client) Replication(ctx context.Context) (Replication, error) {
 	const path = "global_settings"
 	var answer struct {
 		Properties struct {
 			API *struct {
 				Lull     int64 `json:"replicate_lull"`
 				Absolute int64 `json:"replicate_absolute"`
+				Timeout  int64 `json:"replicate_timeout"`
 			} `json:"rest_api"`
 		} `json:"properties"`
 	}
 	a, err := c.read(ctx, "config/active/"+path, path, &answer)
 	if err != nil {
-		return 0, 0, err
+		return Replication{}, err
 	}
-	if answer.Properties.API == nil {
-		return 0, 0, a.garbage(`no "rest_api" in it`)
+	api := answer.Properties.API
+	if api == nil {
+		return Replication{}, a.garbage(`no "rest_api" in it`)
 	}
-	return time.Duration(answer.Properties.API.Lull) * time.Second, time.Duration(answer.Properties.API.Absolute) * time.Second, nil
+	seconds := func(n int64) time.Duration { return time.Duration(n) * time.Second }
+	return Replication{seconds(api.Lull), seconds(api.Absolute), seconds(api.Timeout)}, nil
 }
 
 // answer is one successful answer.
@@ -328,9 +396,9 @@ func (a *answer) garbage(why string) error {
 }
 
 // do sends one request to the endpoint in use, and to the next ones while no
-// connection can be made. resource is what Observe and errors about secrets know
-// it by.
-func (c *Client) do(ctx context.Context, method, path, resource string, body []byte, file bool) (*answer, error) {
+// connection can be made; with through, to its member or not at all. resource is what
+// Observe and errors about secrets know it by.
+func (c *Client) do(ctx context.Context, through *Through, method, path, resource string, body []byte, file bool) (*answer, error) {
 	l := c.lanes[c.laneOf(path)]
 	select {
 	case <-l.token:
@@ -343,8 +411,14 @@ func (c *Client) do(ctx context.Context, method, path, resource string, body []b
 		c.mu.Lock()
 		current := c.current
 		c.mu.Unlock()
+		agent := userAgent
+		if through != nil {
+			if agent = through.agent; c.endpoints[current] != through.endpoint {
+				return nil, &Error{Kind: Unreachable, Request: method + " " + path, Endpoint: through.endpoint, Cause: ErrElsewhere}
+			}
+		}
 		var a *answer
-		a, err = c.send(ctx, l, current, method, path, resource, body, file)
+		a, err = c.send(ctx, l, current, agent, method, path, resource, body, file)
 		if c.options.Observe != nil {
 			status := 0
 			var e *Error
@@ -359,7 +433,7 @@ func (c *Client) do(ctx context.Context, method, path, resource string, body []b
 		if err == nil {
 			return a, nil
 		}
-		if KindOf(err) != Unreachable || ctx.Err() != nil {
+		if KindOf(err) != Unreachable || ctx.Err() != nil || through != nil {
 			return nil, err
 		}
 	}
@@ -392,7 +466,7 @@ func (c *Client) note(used int, err error) {
 		"endpoint", c.endpoints[used], "next", c.endpoints[c.current], "error", err)
 }
 
-func (c *Client) send(ctx context.Context, l *lane, endpoint int, method, path, resource string, body []byte, file bool) (*answer, error) {
+func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent, method, path, resource string, body []byte, file bool) (*answer, error) {
 	e := &Error{
 		Request:  method + " " + strings.TrimPrefix(path, "config/active/"),
 		Endpoint: c.endpoints[endpoint],
@@ -409,6 +483,7 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, method, path, 
 		e.Cause = err
 		return nil, e
 	}
+	request.Header.Set("User-Agent", agent)
 	request.SetBasicAuth(c.options.Username, c.options.Password)
 	if body != nil {
 		contentType := "application/json"

@@ -131,6 +131,13 @@ func (l *lease) Permit() (reconcile.Permit, bool) {
 
 func (l *lease) Changed() <-chan struct{} { return l.changed }
 
+func (l *lease) Announce(context.Context, string) error { return nil }
+
+func (l *lease) Begin(string) (p reconcile.Permit, end func(), ok bool) {
+	p, ok = l.Permit()
+	return p, func() {}, ok
+}
+
 func (l *lease) set(term, permits int) {
 	l.mu.Lock()
 	l.term, l.permits = term, permits
