@@ -18,8 +18,11 @@ import (
 // made beside a controller that runs.
 const becomeWriter = 10 * time.Second
 
+// writing makes one change through the traffic manager in use.
+type writing func(ctx context.Context, change func(context.Context, *vtm.Through) error) error
+
 // asWriter does something while it holds the Lease.
-func asWriter(ctx context.Context, o Options, do func(ctx context.Context, may func() bool) error) error {
+func asWriter(ctx context.Context, o Options, do func(ctx context.Context, write writing) error) error {
 	client, err := kubeclient.New(o.World, o.Actor+"/lease", o.Kubernetes)
 	if err != nil {
 		return err
@@ -46,8 +49,10 @@ func asWriter(ctx context.Context, o Options, do func(ctx context.Context, may f
 	// One that died without giving the Lease up has held it for at most that long.
 	patience := o.World.Clock().NewTimer(s.LeaseDuration + s.RetryPeriod + becomeWriter)
 	defer patience.Stop()
+	var permit reconcile.Permit
 	for {
-		if _, ok := writer.Permit(); ok {
+		var ok bool
+		if permit, ok = writer.Permit(); ok {
 			break
 		}
 		select {
@@ -58,7 +63,20 @@ func asWriter(ctx context.Context, o Options, do func(ctx context.Context, may f
 			return fmt.Errorf("a controller holds the Lease %s/%s and writes: stop it first", s.LeaseNamespace, s.LeaseName)
 		}
 	}
-	return do(ctx, func() bool { _, ok := writer.Permit(); return ok })
+	return do(ctx, func(ctx context.Context, change func(context.Context, *vtm.Through) error) error {
+		through := o.Client.Endpoint()
+		if err := writer.Announce(ctx, permit.Term, through); err != nil {
+			return fmt.Errorf("%w (%w)", errLeaseLost, err)
+		}
+		permit, end, ok := writer.Begin(permit.Term, through)
+		if !ok {
+			return errLeaseLost
+		}
+		defer end()
+		ctx, cancel := context.WithTimeout(ctx, permit.Until.Sub(o.World.Clock().Now()))
+		defer cancel()
+		return change(ctx, o.Client.Through(through, permit.Agent))
+	})
 }
 
 var errLeaseLost = errors.New("the Lease was lost: run it again")
@@ -67,7 +85,7 @@ var errLeaseLost = errors.New("the Lease was lost: run it again")
 // what that is. It tells on out what it does. What Ingresses have in their status
 // stays.
 func Cleanup(ctx context.Context, o Options, really bool, out io.Writer) error {
-	remove := func(ctx context.Context, may func() bool) error {
+	remove := func(ctx context.Context, write writing) error {
 		view, err := Look(ctx, o)
 		if err != nil {
 			return err
@@ -79,10 +97,7 @@ func Cleanup(ctx context.Context, o Options, really bool, out io.Writer) error {
 		for i := range plan.Steps {
 			id := plan.Steps[i].ID
 			if really {
-				if !may() {
-					return errLeaseLost
-				}
-				if err := o.Client.Delete(ctx, id); err != nil {
+				if err := write(ctx, func(ctx context.Context, to *vtm.Through) error { return to.Delete(ctx, id) }); err != nil {
 					return err
 				}
 			}
@@ -110,7 +125,7 @@ func Adopt(ctx context.Context, o Options, really bool, out io.Writer) error {
 	case !errors.As(err, &foreign):
 		return err
 	}
-	adopt := func(ctx context.Context, may func() bool) error {
+	adopt := func(ctx context.Context, write writing) error {
 		n := 0
 		for _, t := range vtm.Types {
 			names, err := o.Client.List(ctx, t)
@@ -137,10 +152,10 @@ func Adopt(ctx context.Context, o Options, really bool, out io.Writer) error {
 				if !really {
 					continue
 				}
-				if !may() {
-					return errLeaseLost
-				}
-				if _, err := o.Client.Put(ctx, remarked(r, mark, foreign.Own)); err != nil {
+				if err := write(ctx, func(ctx context.Context, to *vtm.Through) error {
+					_, err := to.Put(ctx, remarked(r, mark, foreign.Own))
+					return err
+				}); err != nil {
 					return err
 				}
 			}

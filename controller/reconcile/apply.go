@@ -201,7 +201,7 @@ const grace = 700 * time.Millisecond
 // bounds its time.
 func (a *applying) request(ctx context.Context, do func(context.Context, *vtm.Through) error) error {
 	l := a.l
-	permit, end, ok := l.o.Lease.Begin(l.through)
+	permit, end, ok := l.o.Lease.Begin(l.term, l.through)
 	if !ok {
 		return errNoPermit
 	}

@@ -61,10 +61,10 @@ func (g *gate) permit(now time.Time) (until time.Time, ok bool) {
 	return g.proof.Add(g.leaseDuration), true
 }
 
-// begin starts a write through a member, if it may; who did calls end.
-func (g *gate) begin(now time.Time, through string) (until time.Time, ok bool) {
+// begin starts a write of a term through a member, if it may; who did calls end.
+func (g *gate) begin(now time.Time, term int, through string) (until time.Time, ok bool) {
 	until, ok = g.permit(now)
-	if ok = ok && g.through == through; !ok {
+	if ok = ok && g.term == term && g.through == through; !ok {
 		return time.Time{}, false
 	}
 	g.under++

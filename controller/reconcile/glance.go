@@ -89,14 +89,13 @@ func (l *Loop) glance(ctx context.Context) {
 		l.wakeAt(g.at)
 		return
 	}
-	g.at = now.Add(glanceEvery)
+	g.at, g.first = now.Add(glanceEvery), time.Time{} // what was written is replicated
 	defer func() { l.wakeAt(g.at) }()
 	state, err := l.o.Client.State(ctx)
 	if err != nil {
 		l.o.Log.Debug("the traffic manager's state can't be read", "error", err)
 		return
 	}
-	g.first = time.Time{}
 	l.diagnose(state)
 	if len(g.sick) > 0 {
 		g.at = now.Add(sickEvery)
@@ -110,11 +109,17 @@ func (l *Loop) glance(ctx context.Context) {
 	if !own.IsZero() && g.through != l.o.Client.Endpoint() {
 		own = own.Add(g.replication.Absolute) // this member learned of it late
 	}
-	changed := l.now().Add(-since)
-	if changed.After(own.Add(clockSlack)) && changed.After(l.observedAt.Add(clockSlack)) {
+	if changedByOthers(l.now().Add(-since), own, l.observedAt) {
 		l.o.Log.Debug("somebody else changed the traffic manager's configuration: all is read anew")
 		l.observed = nil
 	}
+}
+
+// changedByOthers says whether the last change that a traffic manager tells of was
+// neither ours nor there when all was read. One that came within clockSlack of either
+// is found when all is read anew.
+func changedByOthers(changed, own, observed time.Time) bool {
+	return changed.After(own.Add(clockSlack)) && changed.After(observed.Add(clockSlack))
 }
 
 // Says are a traffic manager's own words about what is wrong, by the resource of

@@ -28,11 +28,12 @@ type Lease interface {
 	Permit() (Permit, bool)
 	// Changed signals that Permit may answer differently.
 	Changed() <-chan struct{}
-	// Announce is called before the first write through a member, by its REST URL.
-	Announce(ctx context.Context, through string) error
-	// Begin starts a write through that member, if it may start; end is called when it
-	// has ended.
-	Begin(through string) (p Permit, end func(), ok bool)
+	// Announce is called before the first write of a term through a member, by its REST
+	// URL.
+	Announce(ctx context.Context, term int, through string) error
+	// Begin starts a write of that term through that member, if it may start; end is
+	// called when it has ended.
+	Begin(term int, through string) (p Permit, end func(), ok bool)
 }
 
 // Options for New.
@@ -285,7 +286,7 @@ func (l *Loop) round(ctx context.Context) {
 		return
 	}
 	if len(plan.Steps) > 0 {
-		if err := l.o.Lease.Announce(ctx, l.through); err != nil {
+		if err := l.o.Lease.Announce(ctx, l.term, l.through); err != nil {
 			l.o.Log.Debug("nothing is written before the Lease names the traffic manager that it goes through", "error", err)
 			l.wakeAt(l.now().Add(l.o.Settings.RetryPeriod))
 			return
@@ -356,7 +357,8 @@ func (l *Loop) tellAlone(ctx context.Context) {
 	if !l.observe(ctx, snapshot, permit) {
 		return
 	}
-	if err := l.o.Lease.Announce(ctx, l.through); err != nil {
+	l.term = permit.Term
+	if err := l.o.Lease.Announce(ctx, l.term, l.through); err != nil {
 		return
 	}
 	result := l.translate(snapshot)

@@ -141,13 +141,13 @@ func (w *Writer) permitted(until time.Time) Permit {
 	return Permit{Term: w.gate.term, Until: until, Agent: attribution(w.identity, w.gate.term), Inherited: w.inherited}
 }
 
-// Begin starts a write through the member of that REST URL, if it may start: the
-// Lease names that member by then (Announce). Whoever began calls end when the
+// Begin starts a write of a term through the member of that REST URL, if it may start:
+// the Lease names that member by then (Announce). Whoever began calls end when the
 // request has ended: before that, the Lease is not given up.
-func (w *Writer) Begin(through string) (p Permit, end func(), ok bool) {
+func (w *Writer) Begin(term int, through string) (p Permit, end func(), ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	until, ok := w.gate.begin(w.o.World.Clock().Now(), through)
+	until, ok := w.gate.begin(w.o.World.Clock().Now(), term, through)
 	if !ok {
 		return Permit{}, nil, false
 	}
@@ -162,17 +162,17 @@ func (w *Writer) endWrite() {
 }
 
 // Announce has the Lease name the member of that REST URL as the one that this
-// instance writes through in its present term. An error says that it is not known
-// whether it does.
-func (w *Writer) Announce(ctx context.Context, through string) error {
+// instance writes through in a term, which must be the present one. An error says that
+// it is not known whether it does.
+func (w *Writer) Announce(ctx context.Context, term int, through string) error {
 	w.mu.Lock()
-	term, leading, named := w.gate.term, w.gate.leading, w.gate.through
+	present, named := w.gate.leading && w.gate.term == term, w.gate.through
 	w.mu.Unlock()
-	if leading && named == through {
-		return nil
-	}
-	if !leading {
+	switch {
+	case !present:
 		return errNoPermit
+	case named == through:
+		return nil
 	}
 	return w.lock.announce(ctx, term, through)
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,6 +188,40 @@ func TestNextEndpointIsUsedWhenOneIsAwayAndThenKept(t *testing.T) {
 	}
 	if c.Endpoint() != s.URL {
 		t.Errorf("endpoint in use is %s, want %s", c.Endpoint(), s.URL)
+	}
+}
+
+func TestWhatIsBoundToAMemberGoesToNoOther(t *testing.T) {
+	var agents []string
+	good := func(w http.ResponseWriter, r *http.Request) {
+		agents = append(agents, r.UserAgent())
+		io.WriteString(w, `{"properties":{}}`)
+	}
+	one, two := serve(t, good), serve(t, good)
+	c := newClient(t, nil, one.URL, two.URL)
+	id := ID{Type: Pools, Name: "p"}
+	through := c.Through(one.URL, "me; term 1")
+	if _, err := through.Put(t.Context(), New(Pools, "p", Properties{})); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(agents, []string{"me; term 1"}) {
+		t.Errorf("the traffic manager was told %q", agents)
+	}
+	one.Close()
+	if err := through.Delete(t.Context(), id); KindOf(err) != Unreachable || errors.Is(err, ErrElsewhere) {
+		t.Errorf("the member is away: %v", err)
+	}
+	if c.Endpoint() != two.URL {
+		t.Fatal("the next member is not in use")
+	}
+	if err := through.Delete(t.Context(), id); !errors.Is(err, ErrElsewhere) || KindOf(err) != Unreachable {
+		t.Errorf("another member is in use: %v", err)
+	}
+	if len(agents) != 1 {
+		t.Errorf("the other member was asked by %q", agents)
+	}
+	if c.Use("http://elsewhere") || c.Endpoint() != two.URL || !c.Use(one.URL) || c.Endpoint() != one.URL {
+		t.Error("a member can't be chosen, or a stranger can")
 	}
 }
 

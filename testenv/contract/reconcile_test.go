@@ -131,9 +131,9 @@ func (l *lease) Permit() (reconcile.Permit, bool) {
 
 func (l *lease) Changed() <-chan struct{} { return l.changed }
 
-func (l *lease) Announce(context.Context, string) error { return nil }
+func (l *lease) Announce(context.Context, int, string) error { return nil }
 
-func (l *lease) Begin(string) (p reconcile.Permit, end func(), ok bool) {
+func (l *lease) Begin(int, string) (p reconcile.Permit, end func(), ok bool) {
 	p, ok = l.Permit()
 	return p, func() {}, ok
 }

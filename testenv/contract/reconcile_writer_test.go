@@ -169,16 +169,19 @@ func TestTheLeaseTellsTheSuccessorWhereAndWhenWasWritten(t *testing.T) {
 	inBubble(t, "", func(t *testing.T, c *cluster) {
 		a := c.candidate("controller/a")
 		settle(time.Second)
-		if _, _, ok := a.Begin("https://one"); ok {
+		if _, _, ok := a.Begin(1, "https://one"); ok {
 			t.Error("a write began before the Lease names its traffic manager")
 		}
-		if err := a.Announce(t.Context(), "https://one"); err != nil {
+		if err := a.Announce(t.Context(), 1, "https://one"); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, ok := a.Begin("https://two"); ok {
+		if _, _, ok := a.Begin(1, "https://two"); ok {
 			t.Error("a write began through another traffic manager than the Lease names")
 		}
-		permit, end, ok := a.Begin("https://one")
+		if _, _, ok := a.Begin(2, "https://one"); ok {
+			t.Error("a write of another term began")
+		}
+		permit, end, ok := a.Begin(1, "https://one")
 		if !ok || permit.Term != 1 || !strings.Contains(permit.Agent, a.Identity()+"; term 1") {
 			t.Fatalf("may begin %v with %+v", ok, permit)
 		}
@@ -186,10 +189,10 @@ func TestTheLeaseTellsTheSuccessorWhereAndWhenWasWritten(t *testing.T) {
 		end()
 		c.net.Cut("controller/a/", "")
 		for range 100 { // no request is needed for any of them
-			if err := a.Announce(t.Context(), "https://one"); err != nil {
+			if err := a.Announce(t.Context(), 1, "https://one"); err != nil {
 				t.Fatal(err)
 			}
-			_, end, _ := a.Begin("https://one")
+			_, end, _ := a.Begin(1, "https://one")
 			end()
 		}
 		c.net.Heal("controller/a/", "")
@@ -227,16 +230,16 @@ func TestTheLeaseIsNotGivenUpWhileAWriteIsUnderWay(t *testing.T) {
 		b := c.candidate("controller/b")
 		defer b.stop()
 		settle(20 * time.Second)
-		if err := a.Announce(t.Context(), "https://one"); err != nil {
+		if err := a.Announce(t.Context(), 1, "https://one"); err != nil {
 			t.Fatal(err)
 		}
-		_, end, ok := a.Begin("https://one")
+		_, end, ok := a.Begin(1, "https://one")
 		if !ok {
 			t.Fatal("no write may begin")
 		}
 		a.Judge(false) // it is to give way
 		settle(3 * time.Second)
-		if _, _, ok := a.Begin("https://one"); ok || b.writes() {
+		if _, _, ok := a.Begin(1, "https://one"); ok || b.writes() {
 			t.Errorf("while the last write is under way another one may begin: %v, and the other instance writes: %v", ok, b.writes())
 		}
 		end()
