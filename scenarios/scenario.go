@@ -28,6 +28,7 @@ type scenario struct {
 	load         *load             // steady requests, if any
 	noted        *x509.Certificate // when "I note the certificate" was said
 	requests     int               // made so far: each has an actor of its own
+	available    availability
 }
 
 // register says which words features may use.
@@ -113,6 +114,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 	}
 	s.addSteps(steps)
 	s.addCertificateSteps(steps)
+	s.addAvailabilitySteps(steps)
 	for _, expression := range slices.Sorted(keys(steps)) {
 		sc.Step(expression, steps[expression])
 	}

@@ -204,6 +204,12 @@ const (
 	loadIdle  = time.Second
 )
 
+// failed is a steady request that failed.
+type failed struct {
+	address, text string
+	at            time.Time // when it began
+}
+
 // load are clients that go on asking, two for each URL.
 type load struct {
 	running context.Context // until cancel
@@ -211,11 +217,11 @@ type load struct {
 	clients int
 	done    sync.WaitGroup
 
-	mu       sync.Mutex
-	total    int
-	failures []string // at most 10
-	written  int      // writes seen by who looks for them
-	looking  bool     // somebody does
+	mu      sync.Mutex
+	total   int
+	failed  []failed // all
+	written int      // writes seen by who looks for them
+	looking bool     // somebody does
 	// verified are the serial numbers that each client that verifies saw, one after the
 	// other.
 	verified [][]string
@@ -319,6 +325,7 @@ func (s *scenario) loadOn(ctx context.Context, target, address string, pause fun
 		s.load.done.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				actor := fmt.Sprintf("load/%d/%d", client, n)
+				began := s.env.World().Clock().Now()
 				a, err := s.get(ctx, actor, address, target)
 				if ctx.Err() != nil {
 					return
@@ -328,8 +335,8 @@ func (s *scenario) loadOn(ctx context.Context, target, address string, pause fun
 				if err == nil {
 					err = check(a, i)
 				}
-				if err != nil && len(s.load.failures) < 10 {
-					s.load.failures = append(s.load.failures, fmt.Sprintf("request %d to %s: %v", n, target, err))
+				if err != nil {
+					s.load.failed = append(s.load.failed, failed{address, fmt.Sprintf("request %d to %s: %v", n, target, err), began})
 				}
 				s.load.mu.Unlock()
 				pause(ctx, actor)
@@ -353,8 +360,12 @@ func (s *scenario) noRequestHasFailed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(s.load.failures) > 0 {
-		return fmt.Errorf("of %d requests failed: %s", s.load.total, strings.Join(s.load.failures, "; "))
+	if n := len(s.load.failed); n > 0 {
+		var texts []string
+		for _, f := range s.load.failed[:min(n, 10)] {
+			texts = append(texts, f.text)
+		}
+		return fmt.Errorf("of %d requests %d failed: %s", s.load.total, n, strings.Join(texts, "; "))
 	}
 	return nil
 }

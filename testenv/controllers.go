@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
@@ -40,6 +43,8 @@ type running struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	status *controller.Status
+	actor  string
+	links  *links      // nil: Surroundings.Cut
 	dead   atomic.Bool // it was killed
 }
 
@@ -56,61 +61,159 @@ func (s *system) StartControllers(ctx context.Context, n int) error {
 	if len(s.controllers) > 0 {
 		return errors.New("the controller runs already")
 	}
-	files := map[string][]byte{}
-	if s.sandbox.Certificates != nil {
-		files[authorityFile] = s.sandbox.Certificates.TrustPEM()
-	}
 	members := s.sandbox.RESTEndpoints()
-	var all []config.Sources
 	for i := range n {
-		settings := s.Settings
+		member := ""
 		if n > 1 {
-			settings = func() map[string]string {
-				own := s.Settings()
-				own["vtm_member"] = members[i%len(members)]
-				return own
-			}
+			member = members[i%len(members)]
 		}
-		sources := MemorySettings(settings, files)
-		if _, err := config.Load(sources); err != nil {
+		if err := s.launch(ctx, string(rune('a'+i)), member); err != nil {
 			return err
 		}
-		all = append(all, sources)
-	}
-	for i, sources := range all {
-		s.starts++
-		actor := fmt.Sprintf("controller/%c%d", 'a'+i, s.starts)
-		// The controller outlives the step that starts it, and ends with StopController.
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		r := &running{system: s, cancel: cancel, done: make(chan struct{}), status: &controller.Status{}}
-		log := slog.New(slog.NewTextHandler(&s.log, nil))
-		if n > 1 {
-			log = log.With("instance", actor)
-		}
-		go func() {
-			defer close(r.done)
-			err := controller.Serve(ctx, controller.Options{
-				World: mortalWorld{s.world, r}, Log: log,
-				KubernetesConfig: s.sandbox.KubernetesConfig("vtm-ingress"),
-				Actor:            actor, Status: r.status,
-			}, sources)
-			if err != nil {
-				log.Error("controller ended", "error", err)
-			}
-		}()
-		s.controllers = append(s.controllers, r)
 	}
 	return nil
 }
 
+func (s *system) StartInstance(ctx context.Context, name, trafficManager string) error {
+	at := slices.Index(s.TrafficManagers(), trafficManager)
+	if at < 0 {
+		return fmt.Errorf("there is no traffic manager %s", trafficManager)
+	}
+	return s.launch(ctx, name, s.sandbox.RESTEndpoints()[at])
+}
+
+// launch starts a controller, whose own traffic manager has that REST URL; "" is the
+// first.
+func (s *system) launch(ctx context.Context, name, member string) error {
+	if s.controllers[name] != nil {
+		return fmt.Errorf("controller %s runs already", name)
+	}
+	files := map[string][]byte{}
+	if s.sandbox.Certificates != nil {
+		files[authorityFile] = s.sandbox.Certificates.TrustPEM()
+	}
+	sources := MemorySettings(func() map[string]string {
+		settings := s.Settings()
+		if member != "" {
+			settings["vtm_member"] = member
+		}
+		return settings
+	}, files)
+	if _, err := config.Load(sources); err != nil {
+		return err
+	}
+	s.starts[name]++
+	r := &running{system: s, done: make(chan struct{}), status: &controller.Status{}, actor: fmt.Sprintf("controller/%s%d", name, s.starts[name])}
+	var world outside.World = s.world
+	if s.around.Cut == nil {
+		r.links = newLinks(world)
+		world = r.links
+	}
+	// The controller outlives the step that starts it, and ends with StopInstance.
+	ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	log := slog.New(slog.NewTextHandler(&s.log, nil))
+	if member != "" {
+		log = log.With("instance", r.actor)
+	}
+	go func() {
+		defer close(r.done)
+		err := controller.Serve(ctx, controller.Options{
+			World: mortalWorld{world, r}, Log: log,
+			KubernetesConfig: s.sandbox.KubernetesConfig("vtm-ingress"),
+			Actor:            r.actor, Status: r.status,
+		}, sources)
+		if err != nil {
+			log.Error("controller ended", "error", err)
+		}
+	}()
+	s.controllers[name] = r
+	return nil
+}
+
 func (s *system) StopController() {
-	for _, r := range s.controllers {
+	names := slices.Sorted(maps.Keys(s.controllers))
+	for _, name := range names {
+		s.controllers[name].cancel()
+	}
+	for _, name := range names {
+		<-s.controllers[name].done
+	}
+	clear(s.controllers)
+	s.killed.Wait()
+}
+
+func (s *system) StopInstance(name string) {
+	if r := s.controllers[name]; r != nil {
 		r.cancel()
-	}
-	for _, r := range s.controllers {
 		<-r.done
+		delete(s.controllers, name)
 	}
-	s.controllers = nil
+}
+
+func (s *system) KillInstance(name string) {
+	r := s.controllers[name]
+	if r == nil {
+		return
+	}
+	if r.links != nil {
+		r.links.kill()
+	} else {
+		s.around.Cut(r.actor+"/", "")
+	}
+	// What is left of it can reach nobody.
+	r.dead.Store(true)
+	r.cancel()
+	s.killed.Go(func() { <-r.done })
+	delete(s.controllers, name)
+}
+
+func (s *system) Cut(name, party string, cut bool) {
+	r := s.controllers[name]
+	if r == nil {
+		return
+	}
+	var hosts []string
+	for i, member := range s.TrafficManagers() {
+		if party == "vtm" || party == member {
+			u, err := url.Parse(s.sandbox.RESTEndpoints()[i])
+			if err == nil {
+				hosts = append(hosts, u.Hostname())
+			}
+		}
+	}
+	switch party {
+	case "everything":
+		hosts = []string{""}
+	case "kubernetes":
+		hosts = []string{s.around.Addresses.APIServer.Addr().String()}
+	}
+	for _, host := range hosts {
+		switch {
+		case r.links != nil:
+			r.links.set(host, cut)
+		case cut:
+			s.around.Cut(r.actor+"/", host)
+		default:
+			s.around.Heal(r.actor+"/", host)
+		}
+	}
+}
+
+func (s *system) KubernetesAway(away bool) { s.sandbox.Kubernetes.Unavailable(away) }
+
+func (s *system) TrafficManagers() []string { return s.sandbox.TrafficManagers.Names() }
+
+func (s *system) Raised(trafficManager string) []string {
+	for _, m := range s.sandbox.TrafficManagers.Info() {
+		if m.Name == trafficManager {
+			return m.Raised
+		}
+	}
+	return nil
+}
+
+func (s *system) LeaseTimes() (duration, retry time.Duration) {
+	return s.around.LeaseDuration, s.around.RetryPeriod
 }
 
 func (s *system) ControllerReady() bool {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,11 @@ type Surroundings struct {
 	PollEvery, GiveUpAfter time.Duration
 	// Settings that differ from the defaults in this lane.
 	Settings map[string]string
+	// Cut breaks the link between the actors whose name begins with actor and host ("" is
+	// every host), Heal mends it; nil: controllers get connections that can be broken.
+	Cut, Heal func(actor, host string)
+	// LeaseDuration and RetryPeriod are the controllers', as Settings or the defaults say.
+	LeaseDuration, RetryPeriod time.Duration
 	// Release is called at the end of Close; may be nil.
 	Release func()
 }
@@ -49,8 +55,9 @@ type system struct {
 
 	world leapingWorld // of controllers, certificate authority and scenario
 
-	controllers []*running
-	starts      int
+	controllers map[string]*running // those that run, by name
+	starts      map[string]int
+	killed      sync.WaitGroup // controllers that were killed and have not ended yet
 	trap        atomic.Pointer[trap]
 }
 
@@ -62,7 +69,7 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 	if o.TrafficManagers == 0 {
 		o.TrafficManagers = 1
 	}
-	s := &system{around: around, settings: map[string]string{}, world: leapingWorld{around.World, newLeapingClock(around.World.Clock())}}
+	s := &system{around: around, settings: map[string]string{}, controllers: map[string]*running{}, starts: map[string]int{}, world: leapingWorld{around.World, newLeapingClock(around.World.Clock())}}
 	if o.ACME != nil {
 		authority := *o.ACME
 		authority.World = s.world
@@ -70,7 +77,7 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 	}
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: around.World, Log: slog.New(slog.DiscardHandler), Addresses: around.Addresses,
-		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes, TrafficManagers: o.TrafficManagers,
+		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes, TrafficManagers: o.TrafficManagers, ReplicateLate: o.ReplicateLate,
 		Strict: !o.Lenient, Simulated: around.Simulated, ACME: o.ACME,
 	})
 	if err != nil {
@@ -119,13 +126,21 @@ func (s *system) Dial(ctx context.Context, actor string, address netip.AddrPort)
 }
 
 func (s *system) REST(ctx context.Context, method, path string, body []byte) (int, []byte, error) {
+	return s.RESTOf(ctx, s.TrafficManagers()[0], method, path, body)
+}
+
+func (s *system) RESTOf(ctx context.Context, trafficManager, method, path string, body []byte) (int, []byte, error) {
+	at := slices.Index(s.TrafficManagers(), trafficManager)
+	if at < 0 {
+		return 0, nil, fmt.Errorf("there is no traffic manager %s", trafficManager)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var reader io.Reader
 	if len(body) > 0 {
 		reader = bytes.NewReader(body)
 	}
-	url := s.sandbox.RESTEndpoints()[0] + "/api/tm/8.3/config/active/" + path
+	url := s.sandbox.RESTEndpoints()[at] + "/api/tm/8.3/config/active/" + path
 	request, err := http.NewRequestWithContext(ctx, method, url, reader)
 	if err != nil {
 		return 0, nil, err
@@ -149,7 +164,7 @@ func (s *system) Writes() []Write {
 	var list []Write
 	for _, w := range s.sandbox.TrafficManagers.Writes() {
 		if w.User == sandbox.ControllerUser {
-			list = append(list, Write{Method: w.Method, Path: w.Path})
+			list = append(list, Write{Method: w.Method, Path: w.Path, Agent: w.Agent, Member: w.Member})
 		}
 	}
 	return list

@@ -50,6 +50,8 @@ type Options struct {
 	Nodes int
 	// TrafficManagers of the cluster in front of it; 0 means 1.
 	TrafficManagers int
+	// ReplicateLate: they tell each other of changes seconds later, as real ones do.
+	ReplicateLate bool
 	// Lenient traffic managers accept, as real ones do, what cannot work; others refuse
 	// it, so that no write in the wrong order passes unseen.
 	Lenient bool
@@ -89,6 +91,8 @@ type Env interface {
 	// the controller. path begins below /api/tm/8.3/config/active/. An empty body is
 	// sent as none, one that is no JSON as a file.
 	REST(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error)
+	// RESTOf is the same of another traffic manager, by its name.
+	RESTOf(ctx context.Context, trafficManager, method, path string, body []byte) (status int, answer []byte, err error)
 	// Writes are the configuration changes that the controller made so far.
 	Writes() []Write
 	// Fault makes the REST API of all traffic managers misbehave until the next Fault.
@@ -114,6 +118,25 @@ type Env interface {
 	StartController(ctx context.Context) error
 	StartControllers(ctx context.Context, n int) error
 	StopController()
+	// StartInstance starts one more controller, by a name of small letters; its own traffic
+	// manager is the one of that name. StopInstance ends it in an orderly way and waits;
+	// KillInstance ends it as a process that is killed: nothing leaves it from then on.
+	StartInstance(ctx context.Context, name, trafficManager string) error
+	StopInstance(name string)
+	KillInstance(name string)
+	// Cut keeps that controller from reaching "kubernetes", a traffic manager by its name,
+	// "vtm" (all of them) or "everything", or heals that. What is under way waits.
+	Cut(name, party string, cut bool)
+	// KubernetesAway takes the API server away, or brings it back.
+	KubernetesAway(away bool)
+	// TrafficManagers are the members' names, in their order; Raised are the addresses
+	// that one of them serves now.
+	TrafficManagers() []string
+	Raised(trafficManager string) []string
+	// LeaseTimes are those of the controllers: how long a dead writer holds the Lease, and
+	// the pause between two attempts at it.
+	LeaseTimes() (duration, retry time.Duration)
+
 	// KillBefore kills the first instance that is about to send a request which
 	// matches, as a process is killed: neither that request nor another one leaves it.
 	// What it sent before arrives. matches may be called from several goroutines.
@@ -145,6 +168,8 @@ type Env interface {
 type Write struct {
 	Method string // PUT or DELETE
 	Path   string // below /api/tm/8.3/config/active/, e.g. "pools/web"
+	Agent  string // who made it, as it says itself
+	Member string // the traffic manager that it was made through
 }
 
 // Fault is a way in which a traffic manager's REST API misbehaves.

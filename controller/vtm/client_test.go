@@ -208,11 +208,11 @@ func TestWhatIsBoundToAMemberGoesToNoOther(t *testing.T) {
 		t.Errorf("the traffic manager was told %q", agents)
 	}
 	one.Close()
-	if err := through.Delete(t.Context(), id); KindOf(err) != Unreachable || errors.Is(err, ErrElsewhere) {
-		t.Errorf("the member is away: %v", err)
-	}
-	if c.Endpoint() != two.URL {
-		t.Fatal("the next member is not in use")
+	for n := 0; c.Endpoint() != two.URL; n++ {
+		// The first requests may meet a connection that breaks.
+		if err := through.Delete(t.Context(), id); err == nil || errors.Is(err, ErrElsewhere) || n > hungAfter {
+			t.Fatalf("the member is away: %v", err)
+		}
 	}
 	if err := through.Delete(t.Context(), id); !errors.Is(err, ErrElsewhere) || KindOf(err) != Unreachable {
 		t.Errorf("another member is in use: %v", err)

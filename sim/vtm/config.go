@@ -213,7 +213,7 @@ func (t *TrafficManager) changeHere(ctx context.Context, r *request, decide func
 	if err := t.commit(written); err != nil {
 		return errDisk(err)
 	}
-	w := Write{Time: now, User: r.user, Method: r.Method, Path: written.id()}
+	w := Write{Time: now, User: r.user, Method: r.Method, Path: written.id(), Agent: shortAgent(r.UserAgent()), Member: t.o.Name}
 	switch {
 	case next == nil, old != nil && next.kind.class == files:
 		w.Status = http.StatusNoContent

@@ -85,7 +85,11 @@ type Write struct {
 	Method string // PUT or DELETE
 	Path   string // below config/active, unescaped: "pools/web"
 	Status int    // 200, 201 or 204
+	Agent  string // the request's User-Agent, at most 200 bytes
+	Member string // that was asked
 }
+
+func shortAgent(agent string) string { return strings.Clone(agent[:min(len(agent), 200)]) }
 
 // The record keeps the newest lines and writes; older ones are forgotten.
 const (

@@ -63,7 +63,8 @@ func (l Lane) Start(ctx context.Context, o testenv.Options) (testenv.Env, error)
 	return testenv.StartSystem(ctx, testenv.Surroundings{
 		World: n.World(), Addresses: sandbox.DefaultAddresses(), Simulated: true,
 		PollEvery: 100*time.Millisecond + 13*time.Nanosecond, GiveUpAfter: 5 * time.Minute,
-		Settings: Settings(),
+		Settings: Settings(), LeaseDuration: 15 * time.Second, RetryPeriod: 2 * time.Second,
+		Cut: n.Cut, Heal: n.Heal,
 		Release: func() {
 			n.Close()
 			// Dials and unread bodies keep goroutines of net/http for up to 90 s.
