@@ -88,18 +88,6 @@ Feature: High availability
     And no request has failed
     And each write names the controller that made it and its term
 
-  @needs-fake-time
-  Scenario: The API server is away for an hour
-    When I count the writes from now on
-    And Kubernetes' API server goes away
-    And 60 minutes go by
-    Then no write was made
-    When Kubernetes' API server is back
-    And a controller is the writer
-    And I apply an Ingress "late" for host "late.example" to Service "web" at 10.0.2.224
-    Then "http://late.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
-    And no request has failed
-
   @needs-real-sockets
   Scenario: The API server is away for longer than a Lease lasts
     When I count the writes from now on

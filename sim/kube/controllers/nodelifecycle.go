@@ -91,8 +91,10 @@ func (c *nodeLifecycle) sync(ctx context.Context, name string) error {
 		if node, err = c.lose(ctx, node); err != nil {
 			return err
 		}
-		if now.Before(heard.Add(graceOfPods)) {
-			c.queue.queue.AddAfter(name, heard.Add(graceOfPods).Sub(now))
+		// From when it was found lost, as a toleration counts from its taint: nobody was
+		// heard of while the API server was away.
+		if due := lostSince(node).Add(graceOfPods - graceOfNode); now.Before(due) {
+			c.queue.queue.AddAfter(name, due.Sub(now))
 		} else if err := c.evict(ctx, name); err != nil {
 			return err
 		}
@@ -101,6 +103,16 @@ func (c *nodeLifecycle) sync(ctx context.Context, name string) error {
 	// when it would have ended.
 	c.queue.queue.AddAfter(name, max(heard.Add(graceOfNode).Sub(now), 5*time.Second))
 	return c.taint(ctx, node, lost)
+}
+
+// lostSince is when a node that lose has written was found lost.
+func lostSince(node *corev1.Node) time.Time {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.LastTransitionTime.Time
+		}
+	}
+	return time.Time{}
 }
 
 // lose writes that a node is not heard of, and that its pods are not ready. It
