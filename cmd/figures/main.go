@@ -30,6 +30,7 @@ var groups = map[string]group{"certificates": certificatesGroup, "controller": c
 // parts are what can be measured of a group by itself.
 var parts = map[string]group{
 	"controller/growth": growthFigures, "controller/starts": startFigures, "controller/tls": tlsFigures, "controller/late": lateFigures, "controller/writes": writeCounts,
+	"dataplane/rule": ruleFigures, "dataplane/proxy": proxyFigures, "dataplane/idle": idleFigures, "dataplane/change": changeFigures,
 }
 
 // figure is one number and what it must reach.

@@ -64,9 +64,10 @@
 // an expired licence.
 //
 // HTTP: httpconn.go and framing.go what a request may look like, transaction.go its
-// life, watchdog.go its time-out, body.go bodies that can be sent again, forward.go
-// the tries on nodes, failure.go what went wrong, errorpage.go, location.go,
-// cookies.go and gzip.go the response, cache.go the web cache.
+// life, watchdog.go its time-out, body.go bodies that can be sent again, pass.go what
+// passes from one side to the other, forward.go the tries on nodes, failure.go what
+// went wrong, errorpage.go, location.go, cookies.go and gzip.go the response, cache.go
+// the web cache.
 //
 // Other protocols: stream.go connections, udp.go datagrams, udpanswers.go who may
 // answer them, sslsession.go the sessions

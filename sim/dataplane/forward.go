@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -384,18 +383,21 @@ func (t *transaction) answeredBy(n *node, p *pool, code int, began time.Time) {
 }
 
 // rewrite makes the request that nodes get of the client's.
-func (t *transaction) rewrite(p *httputil.ProxyRequest) {
-	in, out := p.In.Header, p.Out.Header
-	p.Out.URL.Scheme = "http"
-	p.Out.URL.RawQuery = p.In.URL.RawQuery
-	// The proxy took these away; whether a client may set them is decided below.
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host"} {
-		if values, ok := in[name]; ok {
+func (t *transaction) rewrite(in, sent *http.Request) {
+	out := sent.Header
+	sent.URL.Scheme = "http"
+	sent.URL.RawQuery = in.URL.RawQuery
+	// The standard library's proxy takes these away; whether a client may set them is
+	// decided here.
+	for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host"} {
+		if values, ok := in.Header[name]; ok {
 			out[name] = values
 		}
 	}
-	if values, ok := in["X-Forwarded-Proto"]; ok && !t.conf.StripXForwardedProto {
+	if values, ok := in.Header["X-Forwarded-Proto"]; ok && !t.conf.StripXForwardedProto {
 		out["X-Forwarded-Proto"] = values
+	} else {
+		delete(out, "X-Forwarded-Proto")
 	}
 	ip := addrPort(t.client.RemoteAddr()).Addr().String()
 	if t.script != nil && t.script.SourceIP.IsValid() {
@@ -406,17 +408,13 @@ func (t *transaction) rewrite(p *httputil.ProxyRequest) {
 		out["X-Cluster-Client-Ip"] = []string{ip}
 	}
 	if t.conf.AddXForwardedFor {
-		out["X-Forwarded-For"] = []string{appendForwarded(in["X-Forwarded-For"], ip)}
+		out["X-Forwarded-For"] = []string{appendForwarded(in.Header["X-Forwarded-For"], ip)}
 	}
 	if t.conf.AddXForwardedProto {
 		out["X-Forwarded-Proto"] = []string{t.scheme()}
 	}
 	t.addSSLHeaders(out)
 	t.unwrapETags(out)
-	if !t.upgrades(in) {
-		out.Del("Upgrade")
-		out.Del("Connection")
-	}
 }
 
 func appendForwarded(before []string, ip string) string {

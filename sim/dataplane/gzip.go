@@ -159,9 +159,11 @@ func (t *transaction) unwrapETags(out http.Header) {
 
 // rewrapETag makes a 304 fit what the client has: the tag it asked with.
 func (t *transaction) rewrapETag(res *http.Response) {
-	tag := res.Header.Get("Etag")
-	inner, ok := strings.CutSuffix(tag, `"`)
-	if res.StatusCode != http.StatusNotModified || !ok || !t.conf.Gzip.Enabled {
+	if res.StatusCode != http.StatusNotModified || !t.conf.Gzip.Enabled {
+		return
+	}
+	inner, ok := strings.CutSuffix(res.Header.Get("Etag"), `"`)
+	if !ok {
 		return
 	}
 	if wrapped := inner + etagSuffix + `"`; strings.Contains(strings.Join(t.r.Header["If-None-Match"], ","), wrapped) {

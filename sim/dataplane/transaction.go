@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync"
@@ -40,7 +39,7 @@ type transaction struct {
 	// answered is the response that the response rules see.
 	answered *http.Response
 	decoded  io.Reader // its body, once a rule streams it
-	proxy    httputil.ReverseProxy
+	passing  passing
 
 	route   *route
 	own     route  // what route points to, of HTTP
@@ -380,7 +379,7 @@ func (t *transaction) errorPage(code int) {
 }
 
 // proxyError answers a request that no node answered.
-func (t *transaction) proxyError(_ http.ResponseWriter, _ *http.Request, err error) {
+func (t *transaction) proxyError(err error) {
 	if t.client.hijacked.Load() {
 		return // an upgraded connection that ended
 	}
@@ -432,16 +431,3 @@ func (b *buffers) Get() []byte {
 }
 
 func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
-
-// forward sends the request to a node and the response to the client.
-func (t *transaction) forward() {
-	t.proxy = httputil.ReverseProxy{
-		Rewrite:        t.rewrite,
-		Transport:      t,
-		ModifyResponse: t.modify,
-		ErrorHandler:   t.proxyError,
-		BufferPool:     &t.v.d.buffers,
-		ErrorLog:       t.v.d.proxyLog,
-	}
-	t.proxy.ServeHTTP(t.w, t.r)
-}
