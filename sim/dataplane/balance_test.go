@@ -102,7 +102,7 @@ func TestEveryAlgorithmSharesRequestsItsWay(t *testing.T) {
 	const a, b, c = "10.8.0.1:80", "10.8.0.2:80", "10.8.0.3:80"
 	took := map[string]time.Duration{a: 10 * time.Millisecond, b: 10 * time.Millisecond, c: 80 * time.Millisecond}
 	const clients, each = 6, 200
-	for algorithm, want := range map[string]func(share map[string]float64) bool{
+	algorithms := map[string]func(share map[string]float64) bool{
 		"round_robin": func(s map[string]float64) bool {
 			return between(s[a], .32, .35) && between(s[b], .32, .35) && between(s[c], .32, .35)
 		},
@@ -121,7 +121,9 @@ func TestEveryAlgorithmSharesRequestsItsWay(t *testing.T) {
 		"weighted_least_connections": func(s map[string]float64) bool { return s[b] > s[a]*1.5 && s[c] < s[b] },
 		"fastest_response_time":      func(s map[string]float64) bool { return s[c] < .05 && s[c] > 0 && s[a]+s[b] > .95 },
 		"perceptive":                 func(s map[string]float64) bool { return s[c] < .1 && s[c] > 0 && between(s[a]/s[b], .8, 1.25) },
-	} {
+	}
+	wantAll(t, algorithms, "pools", "load_balancing", "algorithm")
+	for algorithm, want := range algorithms {
 		t.Run(algorithm, func(t *testing.T) {
 			inBubble(t, func(d *bubble) {
 				counts := make(map[string]*atomic.Int64)
@@ -164,6 +166,57 @@ func TestEveryAlgorithmSharesRequestsItsWay(t *testing.T) {
 					t.Errorf("shares: %v", share)
 				}
 			})
+		})
+	}
+}
+
+// The same algorithms on real sockets: one node holds a request while 40 others come.
+// How fast nodes are is not up to the test here.
+func TestEveryAlgorithmServesRealConnections(t *testing.T) {
+	// holder and other are how many of the 40 the two nodes got.
+	algorithms := map[string]func(holder, other int) bool{
+		"round_robin":                func(holder, other int) bool { return holder == 20 && other == 20 },
+		"weighted_round_robin":       func(holder, other int) bool { return min(holder, other) == 10 && max(holder, other) == 30 },
+		"random":                     func(holder, other int) bool { return holder > 0 && other > 0 },
+		"least_connections":          func(holder, other int) bool { return holder == 0 && other == 40 },
+		"weighted_least_connections": func(holder, other int) bool { return holder+other == 40 },
+		"fastest_response_time":      func(holder, other int) bool { return holder+other == 40 },
+		"perceptive":                 func(holder, other int) bool { return other > 0 },
+	}
+	wantAll(t, algorithms, "pools", "load_balancing", "algorithm")
+	for algorithm, want := range algorithms {
+		t.Run(algorithm, func(t *testing.T) {
+			held, release := make(chan string, 1), make(chan struct{})
+			node := func(name string) string {
+				return addr(backend(t, name, func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/hold" {
+						held <- name
+						<-release
+					}
+					fmt.Fprint(w, name)
+				}))
+			}
+			p := newPlane(t)
+			port := freePort(t)
+			p.Apply(Update{
+				Pools: map[string]*Pool{"app": with(aPool(node("one"), node("three")), func(p *Pool) {
+					p.Algorithm, p.Nodes[1].Weight = algorithm, 3
+				})},
+				VirtualServers: map[string]*VirtualServer{"web": aServer(port, "app")},
+			})
+			var holding sync.WaitGroup
+			holding.Go(func() { p.want(testClient(t), at(port, "/hold"), 200, "") })
+			holder := <-held
+			client, of := testClient(t), make(map[string]int)
+			for range 40 {
+				_, name := get(client, at(port, "/"))
+				of[name]++
+			}
+			close(release)
+			holding.Wait()
+			if got, other := of[holder], of["one"]+of["three"]-of[holder]; got+other != 40 || !want(got, other) {
+				t.Errorf("%s held a request: %v", holder, of)
+			}
 		})
 	}
 }

@@ -27,6 +27,7 @@ const maxRuleBody = 16 << 20
 type bodySource struct {
 	src  io.Reader
 	turn chan struct{}
+	came func() // called whenever something of src came; nil: nobody asks
 
 	spilled atomic.Bool // more than limit was read: the beginning is lost
 	broken  atomic.Bool // src failed before its end
@@ -65,6 +66,9 @@ func (s *bodySource) replayable() bool { return s == nil || !s.spilled.Load() }
 func (s *bodySource) read(b []byte) (int, error) {
 	n, err := s.src.Read(b)
 	s.total += int64(n)
+	if n > 0 && s.came != nil {
+		s.came()
+	}
 	if err != nil {
 		s.err = err
 		if err != io.EOF {

@@ -95,7 +95,7 @@ func (v *vserver) serve(at netip.AddrPort, conn net.Conn) {
 		}
 		c.gen = g
 		c.opened()
-		if tcp, ok := conn.(*net.TCPConn); ok && conf.Nagle {
+		if tcp, ok := conn.(interface{ SetNoDelay(bool) error }); ok && conf.Nagle {
 			_ = tcp.SetNoDelay(false)
 		}
 		if g.http1 != nil && !g.timings.tls && !g.timings.proxy {
@@ -274,7 +274,7 @@ func (c *client) Write(b []byte) (int, error) {
 
 // Close ends the connection, by a reset where the virtual server wants that.
 func (c *client) Close() error {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok && c.server.conf.Load().CloseWithRST {
+	if tcp, ok := c.Conn.(interface{ SetLinger(int) error }); ok && c.server.conf.Load().CloseWithRST {
 		_ = tcp.SetLinger(0)
 	}
 	return c.Conn.Close()

@@ -156,13 +156,16 @@ esac
 		MonitorScripts: map[string]*File{"check": {Content: script}},
 		Monitors:       make(map[string]*Monitor), Pools: make(map[string]*Pool), VirtualServers: make(map[string]*VirtualServer),
 	}
+	tried := map[string]bool{"rtsp": true, "sip": true} // not carried out: below
 	for _, c := range cases {
+		tried[c.m.Type] = true
 		m := c.m
 		m.Delay, m.Timeout, m.Failures, m.Verbose = time.Second, 2*time.Second, 1, true
 		u.Monitors[c.name] = &m
 		u.Pools[c.name] = with(aPool(c.node), func(p *Pool) { p.Monitors, p.PassiveMonitoring = []string{c.name}, false })
 		u.VirtualServers[c.name] = aServer(freePort(t), c.name)
 	}
+	wantAll(t, tried, "monitors", "basic", "type")
 	p.Apply(u)
 	for _, c := range cases {
 		e := p.await("monitortest", "monitors/"+c.name+" monitortest", 1)

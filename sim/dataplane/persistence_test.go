@@ -116,8 +116,10 @@ var persistences = []persistent{
 }
 
 func TestSessionsStayOnTheirNodeUntilItIsGone(t *testing.T) {
+	tried := map[string]bool{"ssl": true} // of passed-through TLS: below
 	for _, kind := range persistences {
-		for _, mode := range []string{"new_node", "close", "url"} {
+		tried[kind.class.Type] = true
+		for _, mode := range valuesOf(t, "persistence", "basic", "failure_mode") {
 			t.Run(kind.name+"/"+mode, func(t *testing.T) {
 				p := newPlane(t)
 				var nodes []string
@@ -203,6 +205,7 @@ func TestSessionsStayOnTheirNodeUntilItIsGone(t *testing.T) {
 			})
 		}
 	}
+	wantAll(t, tried, "persistence", "basic", "type")
 }
 
 func TestASessionIsKeptWhenItsClassDoesNotDelete(t *testing.T) {
@@ -544,16 +547,22 @@ func TestSessionsOfPassedThroughTLSEndAsTheirClassSays(t *testing.T) {
 }
 
 func FuzzHelloSession(f *testing.F) {
-	f.Add([]byte("\x16\x03\x01\x00\x50\x01\x00\x00\x4c\x03\x03" + strings.Repeat("r", 32) + "\x04abcd"))
-	f.Add([]byte("GET / HTTP/1.1\r\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, kind := range []byte{1, 2} {
-			id, ok := helloSession(kind, b)
-			if !ok && (id != "" || len(b) > 100) {
-				t.Errorf("%q: waits for more after %d bytes", b, len(b))
-			}
+	for _, hello := range hellos {
+		f.Add([]byte(hello))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { checkHelloSession(t, b) })
+}
+
+var hellos = []string{"\x16\x03\x01\x00\x50\x01\x00\x00\x4c\x03\x03" + strings.Repeat("r", 32) + "\x04abcd", "GET / HTTP/1.1\r\n"}
+
+func checkHelloSession(t *testing.T, b []byte) {
+	t.Helper()
+	for _, kind := range []byte{1, 2} {
+		id, ok := helloSession(kind, b)
+		if !ok && (id != "" || len(b) > 100) {
+			t.Errorf("%q: waits for more after %d bytes", b, len(b))
 		}
-	})
+	}
 }
 
 func TestAQueuedSessionWaitsForItsOwnNode(t *testing.T) {

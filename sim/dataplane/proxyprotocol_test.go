@@ -92,23 +92,26 @@ func FuzzProxyHeader(f *testing.F) {
 	for _, c := range proxyHeaders {
 		f.Add([]byte(c.header))
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		h, size, more := parseProxyHeader(b)
-		if size < 0 || size > len(b) || size > 0 && more || size == 0 && h != (proxyHeader{}) {
-			t.Fatalf("%q: size %d, more %v, %v", b, size, more, h)
+	f.Fuzz(func(t *testing.T, b []byte) { checkProxyHeader(t, b) })
+}
+
+func checkProxyHeader(t *testing.T, b []byte) {
+	t.Helper()
+	h, size, more := parseProxyHeader(b)
+	if size < 0 || size > len(b) || size > 0 && more || size == 0 && h != (proxyHeader{}) {
+		t.Fatalf("%q: size %d, more %v, %v", b, size, more, h)
+	}
+	if size == 0 {
+		if more && len(b) > maxProxyBinary {
+			t.Fatalf("%q asks for more and more", b)
 		}
-		if size == 0 {
-			if more && len(b) > maxProxyBinary {
-				t.Fatalf("%q asks for more and more", b)
-			}
-			return
-		}
-		again, size2, _ := parseProxyHeader(append(b[:size:size], "GET /"...))
-		if again != h || size2 != size {
-			t.Fatalf("%q: %v then %v", b, h, again)
-		}
-		if h.source.IsValid() && (h.source == netip.AddrPort{}) {
-			t.Fatalf("%q: %v", b, h)
-		}
-	})
+		return
+	}
+	again, size2, _ := parseProxyHeader(append(b[:size:size], "GET /"...))
+	if again != h || size2 != size {
+		t.Fatalf("%q: %v then %v", b, h, again)
+	}
+	if h.source.IsValid() && (h.source == netip.AddrPort{}) {
+		t.Fatalf("%q: %v", b, h)
+	}
 }

@@ -100,6 +100,7 @@ func (v *vserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer t.end()
 	if r.ContentLength != 0 {
 		t.body = newBodySource(r.Body, t.conf.clientBuffer())
+		t.body.came = func() { t.moved() }
 		// A node may answer before it has the whole body. HTTP/2 always can.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		t.watch()

@@ -24,8 +24,7 @@ type watchdog struct {
 // server's time-out. Exchanges that are over at once are not watched: what waits
 // for a reply is bounded by the pool.
 func (t *transaction) watch() {
-	now := t.v.d.now()
-	t.activity.Store(now.UnixNano())
+	now := t.moved()
 	limit := t.conf.Timeout
 	if t.watched || limit <= 0 {
 		return
@@ -41,6 +40,13 @@ func (t *transaction) watch() {
 	if due := now.Add(limit); w.due.IsZero() || due.Before(w.due) {
 		w.wake(t.client, due, limit)
 	}
+}
+
+// moved notes that data flows now, and returns that time. Any goroutine may call it.
+func (t *transaction) moved() time.Time {
+	now := t.v.d.now()
+	t.activity.Store(now.UnixNano())
+	return now
 }
 
 // unwatch lets go of a transaction. When it returns, nothing aborts it any more.

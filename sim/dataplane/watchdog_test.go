@@ -70,3 +70,33 @@ func TestTheTimeOutOfATransactionBeginsWithItsOwnData(t *testing.T) {
 		}
 	})
 }
+
+// What comes of a request's body is data, too: an upload may take any time.
+func TestASlowBodyIsNoStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWeb(t)
+		defer w.close()
+		w.node("10.8.0.1:80", func(rw http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			fmt.Fprintf(rw, "%s %v", body, err)
+		})
+		w.d.Apply(Update{
+			Pools:          map[string]*Pool{"app": aPool("10.8.0.1:80")},
+			VirtualServers: map[string]*VirtualServer{"web": aServer(80, "app", func(v *VirtualServer) { v.Timeout = 20 * time.Second })},
+		})
+		conn := w.dial("10.9.0.1:80")
+		defer conn.Close()
+		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n")
+		for _, piece := range []string{"1", "2", "3", "4"} {
+			time.Sleep(15 * time.Second)
+			fmt.Fprint(conn, piece)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(res.Body); res.StatusCode != 200 || string(body) != "1234 <nil>" {
+			t.Errorf("got %s %q, %v", res.Status, body, err)
+		}
+	})
+}

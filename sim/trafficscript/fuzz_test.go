@@ -156,20 +156,42 @@ func checkTransaction(t *testing.T, tx *ts.Transaction) {
 
 // FuzzNormalizePath: the result is normal, and never leaves the root.
 func FuzzNormalizePath(f *testing.F) {
-	for _, s := range []string{"/", "/a/../b", "//", "/..", "/a/./", "a/..", "/a\x00", "/.../x", "/a//../.."} {
+	for _, s := range paths {
 		f.Add(s)
 	}
-	rule := compile(f, `$n = http.normalizePath(http.getHeader("P")); http.setHeader("N", $n); http.setHeader("NN", http.normalizePath($n));`)
-	f.Fuzz(func(t *testing.T, path string) {
-		h := newHost()
-		h.tx.Request.Header["P"] = []string{path}
-		rule.Run(context.Background(), h, ts.Limits{})
-		got, again := h.tx.Request.Header.Get("N"), h.tx.Request.Header.Get("Nn")
-		if got != again {
-			t.Errorf("%q: %q is not normal: %q", path, got, again)
+	rule := compile(f, normalizes)
+	f.Fuzz(func(t *testing.T, path string) { checkNormalPath(t, rule, path) })
+}
+
+// TestManyMutilatedPaths looks for the same on paths made of the seeds.
+func TestManyMutilatedPaths(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	rule := compile(t, normalizes)
+	for range 3000 {
+		path := paths[random.IntN(len(paths))]
+		for range 1 + random.IntN(4) {
+			path = mutilate(random, path, paths[random.IntN(len(paths))])
 		}
-		if strings.Contains(got, "//") || strings.Contains("/"+got+"/", "/../") || strings.Contains("/"+got+"/", "/./") {
-			t.Errorf("%q: %q", path, got)
+		if checkNormalPath(t, rule, path); t.Failed() {
+			return
 		}
-	})
+	}
+}
+
+var paths = []string{"/", "/a/../b", "//", "/..", "/a/./", "a/..", "/a\x00", "/.../x", "/a//../.."}
+
+const normalizes = `$n = http.normalizePath(http.getHeader("P")); http.setHeader("N", $n); http.setHeader("NN", http.normalizePath($n));`
+
+func checkNormalPath(t *testing.T, rule *ts.Rule, path string) {
+	t.Helper()
+	h := newHost()
+	h.tx.Request.Header["P"] = []string{path}
+	rule.Run(context.Background(), h, ts.Limits{})
+	got, again := h.tx.Request.Header.Get("N"), h.tx.Request.Header.Get("Nn")
+	if got != again {
+		t.Errorf("%q: %q is not normal: %q", path, got, again)
+	}
+	if strings.Contains(got, "//") || strings.Contains("/"+got+"/", "/../") || strings.Contains("/"+got+"/", "/./") {
+		t.Errorf("%q: %q", path, got)
+	}
 }

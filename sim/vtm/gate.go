@@ -113,6 +113,14 @@ func (c *gatedConn) SetLinger(seconds int) error {
 	return nil
 }
 
+// SetNoDelay passes on whether small pieces are sent at once.
+func (c *gatedConn) SetNoDelay(at bool) error {
+	if tcp, ok := c.Conn.(interface{ SetNoDelay(bool) error }); ok {
+		return tcp.SetNoDelay(at)
+	}
+	return nil
+}
+
 // gatedListener is for a listener that one member has for itself.
 type gatedListener struct {
 	net.Listener
