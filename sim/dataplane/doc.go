@@ -34,6 +34,7 @@
 //     nothing moves for udp!timeout. Each is a request that the rules see; of
 //     udpstreaming the first alone.
 //   - A rule that is aborted ends alone; the next one runs.
+//   - Each use of a rule runs every time: the REST API's lists tell no frequency.
 //   - Rate classes let their number through at once, and then one each time a
 //     period's n-th part has passed. A service level class counts the responses of
 //     the last ten seconds. Bandwidth classes and DSCP slow and mark nothing.
