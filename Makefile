@@ -20,7 +20,7 @@ export KUBECTL      ?= $(CURDIR)/bin/kubectl
 export KUBECTL_1_20 ?= $(CURDIR)/bin/kubectl-1.20
 
 .DEFAULT_GOAL := help
-.PHONY: help build image image-files test lint figures fuzz sim simulate kubectl docs
+.PHONY: help build image image-files test lint figures fuzz sim simulate mutations kubectl docs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,7 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) vet -tags hashedrand ./...
 	$(GO) tool staticcheck -tags hashedrand ./...
 
-figures: build ## the figures that the project promises (RUN=skeleton: those of one group)
+figures: build bin-simulation ## the figures that the project promises (RUN=skeleton: those of one group)
 	@exec bin/figures $(if $(RUN),--run $(RUN))
 
 fuzz: ## coverage-guided fuzzing of everything hostile, FUZZTIME each
@@ -58,13 +58,20 @@ fuzz: ## coverage-guided fuzzing of everything hostile, FUZZTIME each
 		done; \
 	done
 
-simulate: ## the whole system with everything failing, on new seeds for BUDGET (10m); or SEED=s [STEPS=n]
-	$(GO) test -c $(TESTFLAGS) -o bin/simulation ./testenv/simulation
+.PHONY: bin-simulation
+bin-simulation:
+	$(GO) test -c -tags hashedrand -ldflags=-checklinkname=0 -o bin/simulation ./testenv/simulation
+
+simulate: bin-simulation ## the whole system with everything failing, on new seeds for BUDGET (10m); or SEED=s [STEPS=n]
 ifdef SEED
 	cd testenv/simulation && GOMAXPROCS=1 ../../bin/simulation -test.v -test.run '^TestSeed$$' -seed $(SEED) $(if $(STEPS),-steps $(STEPS))
 else
 	cd testenv/simulation && ../../bin/simulation -test.v -test.timeout 0 -test.run '^TestSimulate$$' -budget $(BUDGET) $(if $(STEPS),-steps $(STEPS))
 endif
+
+mutations: ## which deliberate faults of the controller the simulation finds, into docs/mutations.md (ONLY=regexp)
+	$(GO) test -c -tags "hashedrand mutations" -ldflags=-checklinkname=0 -o bin/mutations ./testenv/simulation
+	cd testenv/simulation && ../../bin/mutations -test.v -test.timeout 0 -test.run '^TestMutations$$' $(if $(ONLY),-only '$(ONLY)')
 
 docs: ## what is made from code and data in docs/ and deploy/
 	$(GO) test ./internal/facts -run SettingsPage -update

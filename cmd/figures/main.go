@@ -25,7 +25,7 @@ import (
 // group measures some figures and reports each.
 type group func(ctx context.Context, report func(figure)) error
 
-var groups = map[string]group{"certificates": certificatesGroup, "controller": controllerGroup, "dataplane": dataplaneGroup, "skeleton": skeleton, "vtm": vtmGroup}
+var groups = map[string]group{"certificates": certificatesGroup, "controller": controllerGroup, "dataplane": dataplaneGroup, "simulation": simulationGroup, "skeleton": skeleton, "vtm": vtmGroup}
 
 // parts are what can be measured of a group by itself.
 var parts = map[string]group{

@@ -9,6 +9,7 @@ import (
 
 	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/mutation"
 )
 
 const (
@@ -175,6 +176,9 @@ func (a *applying) hindered(s *Step) (reason string) {
 		}
 		return ""
 	}
+	if mutation.On(mutation.FailureHindersNothing) || mutation.On(mutation.ServersFirst) {
+		return ""
+	}
 	eachReference(s.After, func(to vtm.ID) {
 		if reason == "" && a.missing[to] && a.l.observed.Owned[to] == nil {
 			reason = fmt.Sprintf("waits for %s", to)
@@ -206,6 +210,9 @@ func (a *applying) request(ctx context.Context, do func(context.Context, *vtm.Th
 		return errNoPermit
 	}
 	defer end()
+	if mutation.On(mutation.WriteUnbounded) {
+		return do(context.WithoutCancel(ctx), l.o.Client.Through(l.through, permit.Agent))
+	}
 	// The clock's distance, not the instant: contexts count real time.
 	write, cancel := context.WithTimeout(context.WithoutCancel(ctx), permit.Until.Sub(l.now()))
 	defer cancel()
@@ -243,6 +250,9 @@ func (a *applying) send(ctx context.Context, s *Step) (stored *vtm.Resource, err
 		if send = compare(s.After, before); send == nil {
 			return before, nil
 		}
+	}
+	if mutation.On(mutation.KeyLogged) && s.ID.Type == vtm.ServerKeys {
+		a.l.o.Log.Info("sending a server key", "private", fmt.Sprint(send.Value("basic", "private")))
 	}
 	err = a.request(ctx, func(ctx context.Context, to *vtm.Through) error {
 		stored, err = to.Put(ctx, send)
@@ -372,6 +382,9 @@ func (l *Loop) fail(id vtm.ID, desired *vtm.Resource, err error) {
 	f.unsure = f.unsure || vtm.Ambiguous(err)
 	f.attempts++
 	f.next = l.now().Add(l.backoff(id.String(), f.attempts, 500*time.Millisecond, time.Minute))
+	if mutation.On(mutation.RetryDropped) {
+		f.next = f.next.Add(24 * time.Hour)
+	}
 }
 
 // backoff grows from least to most, doubling, with jitter of up to a half more.

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"vtm-ingress/internal/mutation"
 )
 
 // brakeFrom is how many Ingresses must cease to be served at once before the
@@ -45,7 +47,7 @@ func Ceasing(p *Plan, observed *Observed) []types.UID {
 // returns the plan to apply and whom it held.
 func Brake(p *Plan, observed *Observed, confirmed []types.UID) (*Plan, []types.UID) {
 	ceasing := Ceasing(p, observed)
-	if len(ceasing) < brakeFrom || 2*len(ceasing) <= len(observed.serving) {
+	if mutation.On(mutation.BrakeOff) || len(ceasing) < brakeFrom || 2*len(ceasing) <= len(observed.serving) {
 		return p, nil
 	}
 	unconfirmed := slices.DeleteFunc(slices.Clone(ceasing), func(uid types.UID) bool {

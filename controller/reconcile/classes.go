@@ -11,6 +11,7 @@ import (
 
 	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/translate"
+	"vtm-ingress/internal/mutation"
 )
 
 // classGrace is how long the Ingresses of an IngressClass that is gone stay as they
@@ -73,7 +74,7 @@ func (l *Loop) keepClasses(snapshot *kube.Snapshot) *kube.Snapshot {
 		}
 	}
 	for name, g := range c.gone {
-		if snapshot.Classes[name] != nil || !l.now().Before(g.until) {
+		if snapshot.Classes[name] != nil || mutation.On(mutation.ClassGraceOff) || !l.now().Before(g.until) {
 			delete(c.gone, name)
 			changed = true
 			continue

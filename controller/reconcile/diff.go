@@ -10,6 +10,7 @@ import (
 
 	"vtm-ingress/controller/translate"
 	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/mutation"
 )
 
 // Diff says what has to be done so that the traffic manager, which holds
@@ -38,7 +39,7 @@ func diff(ids iter.Seq[vtm.ID], desired map[vtm.ID]*vtm.Resource, observed *Obse
 	for id := range ids {
 		want, have := desired[id], observed.Owned[id]
 		if want == nil {
-			if have == nil {
+			if have == nil || mutation.On(mutation.OrphansLeft) {
 				continue
 			}
 			if server := usedByForeign(id, observed); server != "" {
@@ -108,6 +109,9 @@ func compare(want, have *vtm.Resource) *vtm.Resource {
 				set(section, key, normal)
 			}
 		}
+	}
+	if len(send) == 0 && mutation.On(mutation.RewritesAll) {
+		return want
 	}
 	if len(send) == 0 {
 		return nil
@@ -181,6 +185,12 @@ func stageOf(s *Step, referred bool) Stage {
 		stage = stageGroups
 	default:
 		stage = stageServers
+		if mutation.On(mutation.ServersFirst) && s.Action != Delete {
+			stage = stageKeys
+		}
+	}
+	if s.Action == Delete && mutation.On(mutation.DeletesFirst) {
+		return stageNodes
 	}
 	if s.Action == Delete {
 		return stageDeleteKeys - (stage - stageKeys)

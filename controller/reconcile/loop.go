@@ -16,6 +16,7 @@ import (
 	"vtm-ingress/controller/report"
 	"vtm-ingress/controller/translate"
 	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/mutation"
 	"vtm-ingress/internal/outside"
 )
 
@@ -250,6 +251,9 @@ func (l *Loop) round(ctx context.Context) {
 	}
 	if l.observed != nil && l.trouble == nil && l.term == permit.Term {
 		l.glance(ctx)
+	}
+	if mutation.On(mutation.TakeoverBlind) && l.observed != nil {
+		l.term = permit.Term
 	}
 	if l.observed == nil || l.trouble != nil || l.term != permit.Term || l.cluster != snapshot.ClusterUID || l.moved() || !began.Before(l.readAgain()) {
 		l.takeOver.over(began)
@@ -535,7 +539,9 @@ func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot, permit Perm
 
 func (l *Loop) use(observed *Observed, snapshot *kube.Snapshot) {
 	l.observed, l.observedAt, l.cluster = observed, l.now(), snapshot.ClusterUID
-	l.before, l.settled = l.settled, map[vtm.ID]*vtm.Resource{}
+	if !mutation.On(mutation.DriftIgnored) {
+		l.before, l.settled = l.settled, map[vtm.ID]*vtm.Resource{}
+	}
 	clear(l.tables) // what all are told of now must not wait
 	l.lookAtAll()
 	l.retell = true

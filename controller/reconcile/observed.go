@@ -14,6 +14,7 @@ import (
 
 	"vtm-ingress/controller/translate"
 	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/mutation"
 )
 
 // Observed is what the traffic manager holds, as far as it concerns one
@@ -197,7 +198,7 @@ func Observe(ctx context.Context, client *vtm.Client, id, cluster string) (*Obse
 		named := strings.HasPrefix(id2.Name, vtm.Prefix(id))
 		mark, marked := r.Mark()
 		switch {
-		case named && marked && mark.ID == id && mark.Cluster == cluster:
+		case named && marked && mark.ID == id && mark.Cluster == cluster, named && mutation.On(mutation.ForeignTaken):
 			o.put(r)
 			continue
 		case named && marked && mark.ID == id:

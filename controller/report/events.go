@@ -21,6 +21,7 @@ import (
 
 	"vtm-ingress/controller/translate"
 	"vtm-ingress/internal/kubeclient"
+	"vtm-ingress/internal/mutation"
 )
 
 const (
@@ -111,6 +112,9 @@ func (r *Reporter) log(name types.NamespacedName, t told) {
 // its pauses at random. And since the name is made here, the same Event is not
 // told again after a restart: it exists already.
 func (r *Reporter) writeEvent(ctx context.Context, client *kubeclient.Client, ingress *networkingv1.Ingress, e pendingEvent) error {
+	if mutation.On(mutation.EventsSilent) {
+		return nil
+	}
 	kind := corev1.EventTypeNormal
 	if e.warning {
 		kind = corev1.EventTypeWarning

@@ -15,6 +15,7 @@ import (
 
 	"vtm-ingress/controller/translate"
 	"vtm-ingress/internal/kubeclient"
+	"vtm-ingress/internal/mutation"
 )
 
 // problemDomain begins what a port's error in the status is.
@@ -24,6 +25,9 @@ type points = []networkingv1.IngressLoadBalancerIngress
 
 // writeStatus brings the status of an Ingress to entry, if it differs.
 func (r *Reporter) writeStatus(ctx context.Context, client *kubeclient.Client, rec *record, entry Entry) error {
+	if mutation.On(mutation.StatusSilent) {
+		return nil
+	}
 	ingress := r.o.Current(rec.name)
 	if ingress == nil || ingress.UID != entry.Ingress.UID {
 		return errDrop
@@ -66,6 +70,8 @@ func wanted(entry Entry, now points, ours map[string]bool) points {
 		return slices.DeleteFunc(slices.Clone(now), func(p networkingv1.IngressLoadBalancerIngress) bool {
 			return p.Hostname == "" && (ours[p.IP] || entry.Left[p.IP])
 		})
+	case entry.Verdict.Outcome == translate.Rejected && mutation.On(mutation.StatusStays):
+		return now
 	case entry.Verdict.Outcome == translate.Rejected:
 		return nil
 	case entry.Live:

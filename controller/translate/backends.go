@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"vtm-ingress/controller/kube"
+	"vtm-ingress/internal/mutation"
 )
 
 // resolution is what became of one backend.
@@ -83,7 +84,7 @@ func (r *resolution) chooseNodes(what string, service *corev1.Service, port *cor
 		lost := false
 		if len(ready) == 0 {
 			for _, name := range unready {
-				if n, ok := nodes.byName[name]; ok && !n.ready && n.addr.IsValid() {
+				if n, ok := nodes.byName[name]; ok && !n.ready && !mutation.On(mutation.UnreadyNodesDropped) && n.addr.IsValid() {
 					addrs, lost = append(addrs, n.addr), true
 				}
 			}

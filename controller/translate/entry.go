@@ -14,6 +14,7 @@ import (
 	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/translate/model"
 	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/mutation"
 )
 
 // entry is what a Translator remembers of one Ingress of ours. Each part says
@@ -108,7 +109,7 @@ func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedNam
 		b := &e.backends[i]
 		key := e.service(i)
 		service, eps := in.Snapshot.Services[key], in.Snapshot.Endpoints[key]
-		if b.pool == nil || b.service != service || b.endpoints != eps {
+		if b.pool == nil || b.service != service || b.endpoints != eps && !mutation.On(mutation.StaleEndpoints) {
 			b.service, b.endpoints = service, eps
 			b.resolution = resolve(b.ref, "Service "+key.String(), service, eps, env.nodes, &e.wish.extras)
 			b.pool = intern(env.pool(model.Backend{Owner: e.wish.share.Owner, Name: b.ref.name, Nodes: b.nodes}, &e.wish.extras))

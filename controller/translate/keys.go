@@ -10,6 +10,7 @@ import (
 
 	"vtm-ingress/controller/translate/model"
 	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/mutation"
 )
 
 // serverKey is what a Secret of type kubernetes.io/tls becomes. Immutable.
@@ -71,6 +72,9 @@ func (env *environment) serverKey(secret *corev1.Secret) *serverKey {
 // one that changed.
 func (t *Translator) readSecrets(secrets map[types.NamespacedName]*corev1.Secret, fresh bool) {
 	read := func(name types.NamespacedName) {
+		if mutation.On(mutation.RenewalIgnored) && t.keys[name] != nil && secrets[name] != nil {
+			return
+		}
 		t.dueKeys[name] = true
 		for e := range t.secretUsers[name] {
 			t.due[e] = true

@@ -7,6 +7,7 @@ import (
 
 	"vtm-ingress/controller/translate/model"
 	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/mutation"
 )
 
 // listener is what listens at one place: those to whom it is granted, and what it
@@ -53,9 +54,11 @@ func (l *listener) holder() model.Owner { return l.shares[0].granted.Owner }
 // restShare is the share whose default backend is used, nil if there is none.
 func (l *listener) restShare() *model.Share {
 	switch {
+	case !l.exclusive && len(l.index.defaults) > 0 && mutation.On(mutation.YoungestDefault):
+		return l.index.defaults[len(l.index.defaults)-1].granted
 	case !l.exclusive && len(l.index.defaults) > 0:
 		return l.index.defaults[0].granted
-	case l.exclusive && l.shares[0].granted.Default != "":
+	case l.exclusive && !mutation.On(mutation.DefaultLost) && l.shares[0].granted.Default != "":
 		return l.shares[0].granted
 	}
 	return nil
@@ -393,6 +396,9 @@ func certificateRows(shares []*entry) []any {
 	byHost := map[string]string{}
 	for _, e := range shares {
 		for host, name := range e.granted.Certificates {
+			if mutation.On(mutation.OneCertificate) && len(byHost) > 0 {
+				continue
+			}
 			byHost[host] = name // the same for all (model.Allot)
 		}
 	}

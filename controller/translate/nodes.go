@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"vtm-ingress/internal/mutation"
 )
 
 // nodeSet is what translation needs to know of the Nodes. Immutable.
@@ -66,7 +68,7 @@ func gatherNodes(all map[string]*corev1.Node, addressType corev1.NodeAddressType
 	}
 	s.anyReady = len(ready) > 0
 	s.balanced = ready
-	if !s.anyReady {
+	if !s.anyReady && !mutation.On(mutation.UnreadyNodesDropped) {
 		s.balanced = unready
 	}
 	slices.SortFunc(s.balanced, netip.Addr.Compare)

@@ -6,6 +6,7 @@ import (
 
 	"vtm-ingress/controller/translate/model"
 	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/mutation"
 )
 
 // connectMonitor is the built-in monitor that tries a TCP connection
@@ -29,12 +30,15 @@ func (env *environment) pool(b model.Backend, x *extras) *vtm.Resource {
 	for i, node := range b.Nodes {
 		nodes[i] = map[string]any{"node": node}
 	}
+	deleted := "drain" // a removed node finishes what it does: one write instead of two
+	if mutation.On(mutation.DrainMissing) {
+		deleted = "immediate"
+	}
 	return vtm.New(vtm.Pools, env.names.pool(b.Owner, b.Name), env.customize(b.Owner, x, vtm.Properties{
 		"basic": {
-			"note":     env.mark(b.Owner).Format(),
-			"monitors": []any{connectMonitor},
-			// A removed node finishes what it does: one write instead of two.
-			"node_delete_behavior": "drain",
+			"note":                 env.mark(b.Owner).Format(),
+			"monitors":             []any{connectMonitor},
+			"node_delete_behavior": deleted,
 			"nodes_table":          nodes,
 		},
 	}))
@@ -62,6 +66,9 @@ func (env *environment) server(l *listener, routing []*vtm.Resource, standard st
 		}
 	case l.kind.tls:
 		tls = decrypting(standard, l.rows)
+		if mutation.On(mutation.TenantsDefault) {
+			tls = decrypting(holder.certificates.standard, l.rows)
+		}
 	}
 	mark := env.mark(l.holder())
 	rules := []any{}
@@ -137,6 +144,9 @@ func (env *environment) group(site model.Site, holder model.Owner) *vtm.Resource
 	machines := make([]any, len(env.appliance.Members))
 	for i, member := range env.appliance.Members {
 		machines[i] = member
+	}
+	if mutation.On(mutation.OneMachine) && len(machines) > 1 {
+		machines = machines[:1]
 	}
 	return vtm.New(vtm.TrafficIPGroups, env.names.group(site), vtm.Properties{
 		"basic": {

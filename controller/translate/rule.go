@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"vtm-ingress/controller/translate/model"
+	"vtm-ingress/internal/mutation"
 )
 
 // badPath matches request targets whose path means something else decoded than
@@ -62,7 +63,13 @@ if ($path == "" || string.regexmatch(http.getRawURL(), '` + badPath + `', "i")) 
 // in lower case without port, and, where a route needs it, $domain to the host
 // without its first label: what a wildcard of one label covers.
 func emitPreamble(b *strings.Builder, l *listener) {
-	emitChecks(b)
+	if mutation.On(mutation.PathAsSent) {
+		b.WriteString("$path = http.getPath();\n")
+	} else if mutation.On(mutation.SlashEncoded) {
+		b.WriteString("$path = http.normalizePath(http.getPath());\n")
+	} else {
+		emitChecks(b)
+	}
 	hosts, wildcards := false, false
 	for _, e := range l.shares {
 		share := e.granted
@@ -102,7 +109,11 @@ func emitShare(b *strings.Builder, share *model.Share, names namer) {
 			if domain, ok := host.Wildcard(); ok {
 				subject, value = "$domain", domain
 			}
-			fmt.Fprintf(b, "if (%s == %s) {\n", subject, Quote(value))
+			if _, ok := host.Wildcard(); ok && mutation.On(mutation.WildcardTakesMore) {
+				fmt.Fprintf(b, "if (string.endsWith($host, %s)) {\n", Quote(value))
+			} else {
+				fmt.Fprintf(b, "if (%s == %s) {\n", subject, Quote(value))
+			}
 			indent = "    "
 		}
 		for _, route := range routes[:n] {
@@ -122,6 +133,12 @@ func emitShare(b *strings.Builder, share *model.Share, names namer) {
 // condition is an expression that says whether $path matches. Comparisons are of
 // strings on both sides, hence never numeric (vtm/trafficscript.md, Types).
 func condition(p model.Path) string {
+	switch {
+	case p.Kind == model.Prefix && mutation.On(mutation.PrefixByText):
+		return "string.startsWith($path, " + Quote(p.Text) + ")"
+	case mutation.On(mutation.PathIgnoresCase):
+		return "string.startsWith(string.lowercase($path), " + Quote(p.Text) + ")"
+	}
 	switch p.Kind {
 	case model.Exact:
 		return "$path == " + Quote(p.Text)
@@ -141,6 +158,9 @@ func emitRedirect(port uint16, challenges []Challenge, mark string) []byte {
 	}
 	if port != tlsPort {
 		at = fmt.Sprintf(" . \":%d\"", port)
+	}
+	if mutation.On(mutation.RedirectElsewhere) {
+		at += " . \".elsewhere\""
 	}
 	return []byte(mark + `# Redirects to HTTPS. Written by vtm-ingress-controller, which undoes changes.
 

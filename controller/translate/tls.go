@@ -15,6 +15,7 @@ import (
 	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/translate/model"
 	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/mutation"
 )
 
 // plainPort and tlsPort are where virtual servers listen unless an annotation says
@@ -141,7 +142,7 @@ type certificates struct {
 func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serverKey, programmed Programmed, acme *ACME, disputed map[string]model.Owner, found *findings) (c *certificates, lost bool) {
 	c = &certificates{byHost: map[string]string{}, kept: map[types.NamespacedName]*vtm.Resource{}}
 	owner := w.share.Owner
-	serves := programmed.Owners[types.UID(owner.UID)]
+	serves := !mutation.On(mutation.SecretLossEnds) && programmed.Owners[types.UID(owner.UID)]
 	if len(w.transport.tls) == 0 {
 		return nil, false
 	}
@@ -149,6 +150,13 @@ func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serve
 	for _, ref := range w.transport.tls {
 		name := types.NamespacedName{Namespace: owner.Namespace, Name: ref.secret}
 		key := keys[name]
+		if mutation.On(mutation.OtherNamespace) {
+			for other, same := range keys {
+				if other.Name == name.Name && other.Namespace != name.Namespace {
+					key = same
+				}
+			}
+		}
 		hosts := ref.hosts
 		resource := (*vtm.Resource)(nil)
 		switch state := acme.state(name); {

@@ -13,6 +13,7 @@ import (
 
 	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/translate/model"
+	"vtm-ingress/internal/mutation"
 )
 
 // wish is what an Ingress asks for by its own fields alone.
@@ -75,6 +76,9 @@ func ownerOf(ingress *networkingv1.Ingress) model.Owner {
 	owner := model.Owner{Namespace: ingress.Namespace, Name: ingress.Name, UID: string(ingress.UID)}
 	if t := ingress.CreationTimestamp; !t.IsZero() {
 		owner.Created = t.Unix()
+		if mutation.On(mutation.RankReversed) {
+			owner.Created = -owner.Created
+		}
 	}
 	return owner
 }

@@ -37,6 +37,7 @@ type api struct {
 	identity  *identity
 	logs      LogsFunc
 	openapi   http.Handler
+	faults    faults
 
 	// seed makes UIDs and generated names of one server differ from those of
 	// another. They are functions of it and of revisions.

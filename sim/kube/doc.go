@@ -19,7 +19,7 @@
 // in package variables, so that in simulation equal requests in equal order give
 // equal answers.
 //
-// The files: server.go (start, stop, faults), api.go (what all parts share),
+// The files: server.go (start, stop), faults.go (what it is told to do wrong), api.go (what all parts share),
 // version.go, identity.go (certificates, tokens), dispatch.go (from path to
 // endpoint), endpoints.go (what each path can do), discovery.go, resource.go (one
 // kind's storage), read.go, watch.go, write.go, admission.go, delete.go, expire.go,

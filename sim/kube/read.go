@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,15 @@ func (r *resource) Get(ctx context.Context, name string, options *metav1.GetOpti
 		}
 	}
 	obj := r.table.Get(r.key(ctx, name))
+	if rules, since := r.befallen(ctx, "stale"); len(rules) > 0 {
+		items, err := r.table.At(r.key(ctx, name), since[0])
+		if at := slices.IndexFunc(items, func(i store.Item) bool { return i.Key == r.key(ctx, name) }); err == nil {
+			obj = nil
+			if at >= 0 {
+				obj = items[at].Object
+			}
+		}
+	}
 	if obj == nil {
 		return nil, r.notFound(name)
 	}
@@ -84,7 +94,7 @@ func (r *resource) List(ctx context.Context, options *internalversion.ListOption
 
 func (r *resource) page(ctx context.Context, options *internalversion.ListOptions) (page, error) {
 	prefix := r.prefix(ctx)
-	items, revision, from, err := r.snapshot(prefix, options)
+	items, revision, from, err := r.snapshot(ctx, prefix, options)
 	if err != nil {
 		return page{}, err
 	}
@@ -115,7 +125,7 @@ func (r *resource) page(ctx context.Context, options *internalversion.ListOption
 
 // snapshot returns the objects as the options want to see them, the revision
 // they are of, and the first key that is asked for.
-func (r *resource) snapshot(prefix string, options *internalversion.ListOptions) (items []store.Item, revision uint64, from string, err error) {
+func (r *resource) snapshot(ctx context.Context, prefix string, options *internalversion.ListOptions) (items []store.Item, revision uint64, from string, err error) {
 	if options.Continue != "" {
 		return r.resume(prefix, options)
 	}
@@ -128,7 +138,7 @@ func (r *resource) snapshot(prefix string, options *internalversion.ListOptions)
 	exact := options.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
 		options.ResourceVersionMatch == "" && options.Limit > 0
 	if !exact || revision == 0 {
-		items, revision = r.table.Latest(prefix)
+		items, revision = r.latest(ctx, prefix)
 		return items, revision, "", nil
 	}
 	items, err = r.table.At(prefix, revision)

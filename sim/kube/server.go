@@ -15,7 +15,6 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -199,10 +198,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
 	if s.closed || s.unavailable {
 		s.mu.Unlock()
-		status := apierrors.NewServiceUnavailable("the server is currently unable to handle the request").ErrStatus
-		w.Header().Set("Content-Type", runtime.ContentTypeJSON)
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_ = s.api.codecs.LegacyCodec(schema.GroupVersion{Version: "v1"}).Encode(&status, w)
+		s.answerStatus(w, http.StatusServiceUnavailable)
 		return
 	}
 	s.requests.Add(1)
@@ -212,7 +208,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	ctx, cancel := context.WithCancel(req.Context())
 	defer cancel()
 	defer context.AfterFunc(era, cancel)()
-	s.dispatch.ServeHTTP(w, req.WithContext(ctx))
+	if req = req.WithContext(ctx); !s.befall(w, req, s.dispatch) {
+		s.dispatch.ServeHTTP(w, req)
+	}
 }
 
 // Unavailable, while true, lets every request be answered 503 and cuts the open

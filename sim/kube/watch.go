@@ -62,7 +62,7 @@ func (r *resource) Watch(ctx context.Context, options *internalversion.ListOptio
 	var initial []store.Item
 	switch {
 	case legacy, options.SendInitialEvents != nil && *options.SendInitialEvents:
-		initial, from = r.table.Latest(w.prefix)
+		initial, from = r.latest(ctx, w.prefix)
 	case from == 0:
 		from = r.store.Revision()
 	}
@@ -109,6 +109,20 @@ func (w *watching) send(ctx context.Context, e watch.Event) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// wait is for how long faults hold back an event; false if the watch has ended.
+func (w *watching) wait(ctx context.Context) bool {
+	rules, _ := w.resource.befallen(ctx, "delay")
+	for _, rule := range rules {
+		d, _ := time.ParseDuration(rule.Arg)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-w.resource.clock.After(d):
+		}
+	}
+	return true
 }
 
 func (w *watching) sendInitial(ctx context.Context, items []store.Item) bool {
@@ -160,7 +174,11 @@ func (w *watching) follow(ctx context.Context, revision uint64) {
 		}
 		revision = now
 		for _, e := range events {
-			if out, any := w.event(e); any && !w.send(ctx, out) {
+			out, any := w.event(e)
+			if !any {
+				continue
+			}
+			if !w.wait(ctx) || !w.send(ctx, out) {
 				return
 			}
 		}

@@ -2,18 +2,18 @@ package simulation
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
-	networkingv1 "k8s.io/api/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // clients ask once a second each.
@@ -24,15 +24,13 @@ const clients = 5
 // a node that was out of reach backs off, so that it takes its time to see it again.
 func (f Fault) excuse() time.Duration {
 	switch {
+	case f.Node != "":
+		return 10 * time.Second
 	case f.VTM.Kind == "isolate", f.VTM.Kind == "cut" && f.VTM.Arg == "nodes":
-		return 90 * time.Second
+		return 2 * time.Minute
 	}
 	return 30 * time.Second
 }
-
-// forget is for how long after a change the answer of before is still right: a
-// controller may be cut off, and a successor must first get the Lease.
-const forget = 3 * time.Minute
 
 // asking are all clients at work.
 type asking struct {
@@ -65,75 +63,126 @@ func (r *run) startClients(ctx context.Context) *asking {
 	return a
 }
 
-// ask sends one request to a site, which it picks by chance: of two one is steady.
+// Where clients ask, and what for. Some of it no Ingress ever names.
+var (
+	askedHosts = []string{
+		"host-0.example", "host-1.example", "host-2.example", "host-3.example", "host-4.example", "host-5.example", "host-6.example", "host-7.example",
+		"secret-0.example", "secret-1.example", "secret-2.example", "secret-3.example",
+		"a.wild.example", "b.wild.example", "a.b.wild.example", "wild.example", "nobody.example",
+	}
+	askedPaths = []string{
+		"/", "/app", "/app/", "/app/one", "/app/one/two", "/apple", "/APP", "/file", "/file/x", "/p/x/end", "/p/x", "/x/../app", "//app//one", "/app%2fone",
+	}
+)
+
+// steadyQuestions are those that an Ingress of the namespace which nobody touches
+// answers, whatever happens.
+var steadyQuestions = []question{
+	{"10.1.0.1", 80, false, "one.steady.example", "/"},
+	{"10.1.0.2", 80, false, "two.steady.example", "/app/x"},
+	{"10.2.0.1", 80, false, "three.steady.example", "/"},
+	{"10.2.0.1", 443, true, "four.steady.example", "/"},
+	{"10.2.0.3", 443, true, "five.steady.example", "/"},
+	{"10.2.0.3", 80, false, "five.steady.example", "/a?b=c"},
+	{"10.2.0.2", 443, true, "c.wild.example", "/"},
+	{"10.1.0.3", 80, false, "a.six.steady.example", "/app/one"},
+	{"10.1.0.3", 80, false, "a.b.six.steady.example", "/app/one"},
+	{"10.1.0.3", 80, false, "other.example", "/apple"},
+	{"10.2.0.1", 80, false, "many-0.steady.example", "/"},
+	{"10.2.0.1", 80, false, "many-4.steady.example", "/x/y"},
+}
+
+// question is what a client asks next: in two of three times what is steady.
+func (r *run) question(actor string, tick int) question {
+	pick := func(count int, what string) int { return r.below(count, actor+"/"+what, tick) }
+	if pick(3, "steady") > 0 {
+		return steadyQuestions[pick(len(steadyQuestions), "question")]
+	}
+	addresses := append(slices.Clone(sharedAddresses), sharedAddresses...)
+	addresses = append(addresses, fmt.Sprintf("10.1.1.%d", 1+pick(ingresses, "dedicated")))
+	q := question{
+		address: addresses[pick(len(addresses), "address")], port: []int{80, 80, 443, 443, 8080}[pick(5, "port")],
+		host: askedHosts[pick(len(askedHosts), "host")], path: askedPaths[pick(len(askedPaths), "path")],
+	}
+	worlds := r.since(r.now())
+	if l := worlds[len(worlds)-1].site(q.address, asServed).ports[q.port]; l != nil {
+		q.tls = l.tls
+	} else {
+		q.tls = q.port == 443
+	}
+	return q
+}
+
+// ask sends one request.
 func (r *run) ask(ctx context.Context, actor string, tick int) {
-	if r.below(2, actor+"/steady", tick) == 0 {
-		s := steadySites[r.below(len(steadySites), actor+"/site", tick)]
-		sent := r.now()
-		pod, err := r.get(ctx, fmt.Sprintf("%s/%d", actor, tick), s.address, s.port, s.host)
-		if err == nil && !strings.HasPrefix(pod, steady+"/"+s.deployment+"-") {
-			r.violate(3, "a request to %s at %s was answered by pod %s", s.host, s.address, pod)
+	q := r.question(actor, tick)
+	sent := r.now()
+	got := r.get(ctx, fmt.Sprintf("%s/%d", actor, tick), q)
+	if ctx.Err() == nil {
+		if r.stepping.Load() {
+			r.learn() // what a user changes may be in effect before the user knows
 		}
-		if ctx.Err() == nil {
-			r.count(err != nil, sent, fmt.Sprintf("a request to %s at %s, sent at %s, failed: %v", s.host, s.address, clock(sent), err))
-		}
-		return
-	}
-	host := fmt.Sprintf("host-%d.example", r.below(ingresses, actor+"/host", tick))
-	addresses := []string{"10.2.0.1", "10.2.0.2", fmt.Sprintf("10.1.1.%d", 1+r.below(ingresses, actor+"/dedicated", tick))}
-	address := addresses[r.below(len(addresses), actor+"/address", tick)]
-	port := []int{80, 80, 80, 8080}[r.below(4, actor+"/port", tick)]
-	pod, err := r.get(ctx, fmt.Sprintf("%s/%d", actor, tick), address, port, host)
-	if ctx.Err() != nil || err != nil {
-		return // whether somebody is there at all changes all the time
-	}
-	namespace, name, _ := strings.Cut(pod, "/")
-	may := namespace == shop && r.mayAnswer(host, name)
-	if !may && namespace == shop {
-		r.learn() // an Ingress may have come since
-		may = r.mayAnswer(host, name)
-	}
-	if !may {
-		r.violate(3, "a request to %s at %s:%d was answered by pod %s", host, address, port, pod)
+		r.judge(q, got, sent)
 	}
 }
 
-// get asks for / and tells which pod answered.
-func (r *run) get(ctx context.Context, actor, address string, port int, host string) (pod string, err error) {
+// get asks as a client does.
+func (r *run) get(ctx context.Context, actor string, q question) (got response) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second+7*time.Nanosecond)
 	defer cancel()
+	scheme, host := "http", q.host
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return r.system.box.Dial(ctx, actor, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port)))
+			return r.system.box.Dial(ctx, actor, netip.AddrPortFrom(netip.MustParseAddr(q.address), uint16(q.port)))
 		},
 	}
 	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/", nil)
+	if q.tls {
+		scheme = "https"
+		// Which certificate must come is judged by itself.
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(state tls.ConnectionState) error {
+			got.certificate = fingerprint(state.PeerCertificates[0].Raw)
+			return nil
+		}}
+	}
+	if q.port != 80 && q.port != 443 {
+		host += fmt.Sprintf(":%d", q.port)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+host+q.path, nil)
 	if err != nil {
-		return "", err
+		got.err = err
+		return got
 	}
-	response, err := transport.RoundTrip(request)
+	answer, err := transport.RoundTrip(request)
 	if err != nil {
-		return "", err
+		got.err = err
+		return got
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 	if err != nil {
-		return "", err
+		got.err = err
+		return got
 	}
-	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("status %d: %.200s", response.StatusCode, body)
-	}
+	got.status, got.location = answer.StatusCode, answer.Header.Get("Location")
 	var echo struct{ Namespace, Pod string }
-	if json.Unmarshal(body, &echo) != nil || echo.Pod == "" {
-		return "", errors.New("no pod answered")
+	if answer.StatusCode == http.StatusOK && json.Unmarshal(body, &echo) == nil && echo.Pod != "" {
+		got.pod = echo.Namespace + "/" + echo.Pod
+		got.never = r.neverReady(echo.Namespace, echo.Pod)
 	}
-	return echo.Namespace + "/" + echo.Pod, nil
+	return got
+}
+
+// neverReady says whether a Pod is one that can't become ready.
+func (r *run) neverReady(namespace, name string) bool {
+	var pod corev1.Pod
+	status, err := r.system.get("/api/v1/namespaces/"+namespace+"/pods/"+name, &pod)
+	return err == nil && status == http.StatusOK && pod.Annotations[neverReady] != ""
 }
 
 // count is invariant 2: what serves keeps serving.
-func (r *run) count(failed bool, sent time.Duration, text string) {
+func (r *run) count(failed bool, q question, sent time.Duration, text string) {
 	r.mu.Lock()
 	r.result.Requests++
 	excused := false
@@ -142,6 +191,10 @@ func (r *run) count(failed bool, sent time.Duration, text string) {
 		for _, a := range r.active {
 			if a.from <= r.now() && (a.to == 0 || sent <= a.to+a.fault.excuse()) {
 				excused = true
+				r.result.LongestLoss = max(r.result.LongestLoss, sent-a.from)
+				if a.raised != nil && !slices.Contains(a.raised, q.address) {
+					r.result.Elsewhere++
+				}
 			}
 		}
 		if excused {
@@ -150,80 +203,59 @@ func (r *run) count(failed bool, sent time.Duration, text string) {
 	}
 	r.mu.Unlock()
 	if failed && !excused {
-		r.violate(2, "%s", text)
+		r.violate(2, "%s (sent at %s)", text, clock(sent))
 	}
 }
 
-// learn notes which Services' pods may answer for a host from now on, and until
-// some time after the last Ingress that says so is gone.
-func (r *run) learn() {
-	var list networkingv1.IngressList
-	if status, err := r.system.get("/apis/networking.k8s.io/v1/namespaces/"+shop+"/ingresses", &list); err != nil || status != http.StatusOK {
-		return // away: it can't change
-	}
-	now := r.now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.backends == nil {
-		r.backends = map[string]map[string]time.Duration{}
-	}
-	for _, i := range list.Items {
-		for _, rule := range i.Spec.Rules {
-			if rule.HTTP == nil {
-				continue
-			}
-			if r.backends[rule.Host] == nil {
-				r.backends[rule.Host] = map[string]time.Duration{}
-			}
-			for _, p := range rule.HTTP.Paths {
-				r.backends[rule.Host][p.Backend.Service.Name] = now
-			}
-		}
-	}
-}
+// How a writer ended.
+const (
+	killed  = "killed"
+	stopped = "stopped"
+)
 
-// mayAnswer says whether a pod may answer for a host.
-func (r *run) mayAnswer(host, pod string) bool {
-	now := r.now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for service, seen := range r.backends[host] {
-		if strings.HasPrefix(pod, service+"-") && now-seen < forget {
-			return true
-		}
-	}
-	return false
-}
-
-// killedWriter notes that the writer was killed at this moment.
-func (r *run) killedWriter() {
+// writerEnds notes that the writer ends at this moment, if nothing else hinders its
+// successor.
+func (r *run) writerEnds(c *instance, how string) {
 	lease := r.system.currentLease()
+	others := false
+	for _, other := range r.system.controllers {
+		others = others || other != c && other.done != nil && other.status.Ready()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.killedAt == 0 && lease != nil {
-		r.killedAt, r.killed = r.now(), *lease.Spec.HolderIdentity
+	if r.endedHow == "" && lease != nil && others && len(r.underWay) == 1 {
+		r.endedAt, r.ended, r.endedHow = r.now(), *lease.Spec.HolderIdentity, how
 	}
 }
 
-// watchTakeOvers sees when another instance has the Lease of one that was killed.
+// watchTakeOvers sees when another instance has the Lease of one that ended. Of those
+// during which something else began to fail nothing is noted.
 func (r *run) watchTakeOvers(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(100*time.Millisecond + 3*time.Nanosecond):
+		case <-time.After(20*time.Millisecond + 3*time.Nanosecond):
 		}
 		r.mu.Lock()
-		waiting := r.killedAt != 0
+		waiting := r.endedHow != ""
 		r.mu.Unlock()
 		if !waiting {
 			continue
 		}
 		lease := r.system.currentLease()
 		r.mu.Lock()
-		if lease != nil && lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != r.killed && *lease.Spec.HolderIdentity != "" {
-			r.result.TakeOvers = append(r.result.TakeOvers, r.now()-r.killedAt)
-			r.killedAt = 0
+		holder := ""
+		if lease != nil && lease.Spec.HolderIdentity != nil {
+			holder = *lease.Spec.HolderIdentity
+		}
+		switch took := r.now() - r.endedAt; {
+		case len(r.underWay) > 1:
+			r.endedHow = ""
+		case holder != "" && holder != r.ended && r.endedHow == killed:
+			r.result.TakeOvers, r.endedHow = append(r.result.TakeOvers, took), ""
+		case holder != "" && holder != r.ended:
+			r.result.HandOvers, r.endedHow = append(r.result.HandOvers, took), ""
 		}
 		r.mu.Unlock()
 	}

@@ -1,25 +1,41 @@
 package simulation
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"vtm-ingress/sim/kube"
 	"vtm-ingress/sim/vtm"
 )
 
 // Fault is one thing that fails for a while. As text, which ParseFault reads and
-// String prints, it begins with who: "vtm" and a fault of `vtm-sim faults`;
-// "kubernetes away", or "kubernetes forgets" what it would tell resumed watches;
-// "controller NAME killed", or "controller NAME cut PARTY", where PARTY is
-// "kubernetes", a traffic manager, "vtm" for all of these, or "everything".
+// String prints, it begins with who:
+//
+//	vtm FAULT                  one of `vtm-sim faults`
+//	kubernetes away            the API server answers 503, and cuts its watches
+//	kubernetes forgets         watches can't be resumed: 410
+//	kubernetes FAULT           one of kube.FaultRule
+//	kubernetes without KIND NAME  somebody deletes an object, and makes it again
+//	controller NAME killed     it ends at once, and is started again
+//	controller NAME stopped    it ends in an orderly way, and is started again
+//	controller NAME frozen     it stands still, and goes on
+//	controller NAME cut PARTY  PARTY is kubernetes, a traffic manager, vtm for all of
+//	                           these, or everything
+//	node NAME cut kubernetes   NAME is that of a node, or "all"
 type Fault struct {
 	VTM        *vtm.FaultRule
-	Kubernetes string // away, forgets
+	Rule       *kube.FaultRule
+	Kubernetes string // away, forgets, without
+	Kind, Name string // of what it is without
+	Node       string
 	Controller string // a, b and so on
-	What       string // of a controller: killed, cut
+	What       string // of a controller: killed, stopped, frozen, cut
 	Party      string // from which it is cut
 
 	lasts  time.Duration
@@ -30,14 +46,15 @@ type Fault struct {
 func ParseFault(text string) (Fault, error) {
 	words := strings.Fields(text)
 	wrong := func() (Fault, error) {
-		return Fault{}, fmt.Errorf("fault %q: write vtm FAULT, kubernetes away|forgets, controller NAME killed, or controller NAME cut PARTY", text)
+		return Fault{}, fmt.Errorf("fault %q: write vtm FAULT, kubernetes away|forgets|FAULT, kubernetes without KIND NAME, controller NAME killed|stopped|frozen, controller NAME cut PARTY, or node NAME cut kubernetes", text)
 	}
 	if len(words) < 2 {
 		return wrong()
 	}
+	rest := strings.Join(words[1:], " ")
 	switch words[0] {
 	case "vtm":
-		rules, err := vtm.ParseFaults(strings.Join(words[1:], " "))
+		rules, err := vtm.ParseFaults(rest)
 		if err != nil {
 			return Fault{}, err
 		}
@@ -46,15 +63,30 @@ func ParseFault(text string) (Fault, error) {
 		}
 		return Fault{VTM: &rules[0]}, nil
 	case "kubernetes":
-		if len(words) != 2 || words[1] != "away" && words[1] != "forgets" {
+		switch {
+		case rest == "away", rest == "forgets":
+			return Fault{Kubernetes: rest}, nil
+		case words[1] == "without":
+			if len(words) != 4 || paths[words[2]] == "" {
+				return wrong()
+			}
+			return Fault{Kubernetes: "without", Kind: words[2], Name: words[3]}, nil
+		}
+		rule, err := kube.ParseFault(rest)
+		if err != nil {
+			return Fault{}, err
+		}
+		return Fault{Rule: &rule}, nil
+	case "node":
+		if len(words) != 4 || words[2] != "cut" || words[3] != "kubernetes" {
 			return wrong()
 		}
-		return Fault{Kubernetes: words[1]}, nil
+		return Fault{Node: words[1]}, nil
 	case "controller":
 		f := Fault{Controller: words[1]}
 		switch {
-		case len(words) == 3 && words[2] == "killed":
-			f.What = "killed"
+		case len(words) == 3 && slices.Contains([]string{"killed", "stopped", "frozen"}, words[2]):
+			f.What = words[2]
 		case len(words) == 4 && words[2] == "cut":
 			f.What, f.Party = "cut", words[3]
 		default:
@@ -69,12 +101,18 @@ func (f Fault) String() string {
 	switch {
 	case f.VTM != nil:
 		return "vtm " + f.VTM.String()
+	case f.Rule != nil:
+		return "kubernetes " + f.Rule.String()
+	case f.Kubernetes == "without":
+		return "kubernetes without " + f.Kind + " " + f.Name
 	case f.Kubernetes != "":
 		return "kubernetes " + f.Kubernetes
-	case f.What == "killed":
-		return "controller " + f.Controller + " killed"
+	case f.Node != "":
+		return "node " + f.Node + " cut kubernetes"
+	case f.What == "cut":
+		return "controller " + f.Controller + " cut " + f.Party
 	}
-	return "controller " + f.Controller + " cut " + f.Party
+	return "controller " + f.Controller + " " + f.What
 }
 
 // dataPath reports whether the fault may make clients' requests fail by itself.
@@ -100,23 +138,44 @@ func (r *run) draw(n int) Fault {
 		"controller " + who + " killed", "controller " + who + " killed",
 		"controller " + who + " cut kubernetes", "controller " + who + " cut vtm",
 		"controller " + who + " cut everything", "controller " + who + " cut " + member,
+		"controller " + who + " stopped", "controller " + who + " frozen", "controller " + who + " frozen",
+		"kubernetes status 409 user=" + controllerUser + " method=PUT chance=0.5", "kubernetes status 429 user=" + controllerUser + " chance=0.3",
+		"kubernetes status 500 user=" + controllerUser + " chance=0.3", "kubernetes drop before user=" + controllerUser + " chance=0.3",
+		"kubernetes drop after user=" + controllerUser + " chance=0.3", "kubernetes latency 1700ms user=" + controllerUser + " chance=0.3",
+		"kubernetes delay 2300ms user=" + controllerUser, "kubernetes stale user=" + controllerUser, "kubernetes empty user=" + controllerUser,
+		"kubernetes empty user=" + controllerUser, "kubernetes without IngressClass vtm", "kubernetes without Secret steady/five",
+		fmt.Sprintf("node node-%d cut kubernetes", 1+pick(2, "node")), "node all cut kubernetes",
 		"vtm status 503 chance=0.5", "vtm status 500 method=PUT chance=0.3", "vtm drop before chance=0.3", "vtm drop after chance=0.3",
 		"vtm latency 2300ms chance=0.3 member=" + member, "vtm garbage chance=0.3", "vtm truncate chance=0.3", "vtm slow 50ms chance=0.3",
 		"vtm unauthorised chance=0.2", "vtm disk-full member=" + member, "vtm down member=" + member, "vtm hold member=" + member,
 		"vtm stop member=" + member, "vtm freeze member=" + member, "vtm isolate member=" + member, "vtm restart member=" + member,
-		"vtm cut nodes member=" + member,
+		"vtm cut nodes member=" + member, "vtm cut clients member=" + member,
 	}
 	if len(members) > 1 {
 		other := members[(pick(len(members), "member")+1+pick(len(members)-1, "other"))%len(members)]
 		texts = append(texts, "vtm cut "+other+" member="+member)
+	}
+	switch r.Only {
+	case Writers:
+		texts = []string{"controller " + who + " killed", "controller " + who + " stopped"}
+	case Members:
+		texts = []string{"vtm stop member=" + member}
 	}
 	f, err := ParseFault(texts[pick(len(texts), "kind")])
 	if err != nil {
 		panic(err) // a mistake in the list above
 	}
 	f.lasts, f.number = r.between(2*time.Second, 40*time.Second, "fault/lasts", n), n
-	if f.Kubernetes == "away" {
+	switch {
+	case f.Kubernetes == "away":
 		f.lasts = r.between(time.Second, 25*time.Second, "fault/lasts", n)
+	case f.Kubernetes == "without":
+		// A class is back within a minute, even if the API server is away meanwhile.
+		f.lasts = r.between(time.Second, 15*time.Second, "fault/lasts", n)
+	case f.Rule != nil && f.Rule.Kind == "empty":
+		f.lasts = r.between(time.Second, 4*time.Second, "fault/lasts", n) // no second list agrees
+	case f.Node != "":
+		f.lasts = r.between(50*time.Second, 100*time.Second, "fault/lasts", n) // 40 s until it is not ready
 	}
 	return f
 }
@@ -126,6 +185,8 @@ type activeFault struct {
 	fault Fault
 	from  time.Duration
 	to    time.Duration // 0: it lasts
+	// raised are the addresses that the member had which stops; nil: it does not.
+	raised []string
 }
 
 // inject begins a fault.
@@ -133,8 +194,17 @@ func (r *run) inject(f Fault) {
 	r.note("fault %d begins: %s, for %s", f.number, f, f.lasts.Round(time.Millisecond))
 	r.mu.Lock()
 	r.result.Faults++
+	r.underWay[f.number] = f
 	if f.dataPath() {
-		r.active = append(r.active, activeFault{fault: f, from: r.now()})
+		a := activeFault{fault: f, from: r.now()}
+		if f.VTM.Kind == "stop" {
+			for _, member := range r.system.box.TrafficManagers.Info() {
+				if member.Name == f.VTM.Member {
+					a.raised = member.Raised
+				}
+			}
+		}
+		r.active = append(r.active, a)
 	}
 	r.mu.Unlock()
 	s := r.system
@@ -146,12 +216,29 @@ func (r *run) inject(f Fault) {
 		s.setAway(true)
 	case f.Kubernetes == "forgets":
 		s.box.Kubernetes.ForgetHistory()
+	case f.Rule != nil:
+		s.box.Kubernetes.SetFaults(append(s.box.Kubernetes.Faults(), *f.Rule)...)
+		if f.Rule.Kind == "empty" {
+			s.listAgain()
+		}
+	case f.Kubernetes == "without":
+		r.takeAway(f)
+	case f.Node != "":
+		s.network.Cut(f.node(), s.apiHost())
 	case f.What == "killed":
 		c := s.controller(f.Controller)
 		if c == s.writer() {
-			r.killedWriter()
+			r.writerEnds(c, killed)
 		}
 		s.kill(c)
+	case f.What == "stopped":
+		c := s.controller(f.Controller)
+		if c == s.writer() {
+			r.writerEnds(c, stopped)
+		}
+		s.stop(c)
+	case f.What == "frozen":
+		s.freeze(s.controller(f.Controller), true)
 	default:
 		r.cut(s.controller(f.Controller), f.Party, s.network.Cut)
 	}
@@ -179,7 +266,22 @@ func (r *run) undo(f Fault) {
 		err = s.box.TrafficManagers.SetFaults(rest)
 	case f.Kubernetes == "away":
 		s.setAway(false)
-	case f.What == "killed":
+	case f.Rule != nil:
+		rules := s.box.Kubernetes.Faults()
+		if at := slices.Index(rules, *f.Rule); at >= 0 {
+			rules = slices.Delete(rules, at, at+1)
+		}
+		s.box.Kubernetes.SetFaults(rules...)
+		if f.Rule.Kind == "empty" {
+			s.listAgain()
+		}
+	case f.Kubernetes == "without":
+		r.giveBack(f)
+	case f.Node != "":
+		s.network.Heal(f.node(), s.apiHost())
+	case f.What == "frozen":
+		s.freeze(s.controller(f.Controller), false)
+	case f.What == "killed", f.What == "stopped":
 		if c := s.controller(f.Controller); c.done == nil {
 			s.launch(c)
 		}
@@ -190,12 +292,65 @@ func (r *run) undo(f Fault) {
 		r.violate(0, "fault %s ends: %v", f, err)
 	}
 	r.mu.Lock()
+	delete(r.underWay, f.number)
+	if f.Node != "" {
+		// While it lasts, pools keep their nodes. Then nodes are ready before the
+		// endpoints on them are, and the pools are empty for that moment.
+		r.active = append(r.active, activeFault{fault: f, from: r.now(), to: r.now()})
+	}
 	for i := range r.active {
 		if r.active[i].to == 0 && r.active[i].fault.number == f.number {
 			r.active[i].to = r.now()
 		}
 	}
 	r.mu.Unlock()
+}
+
+// node is the beginning of the actors' names.
+func (f Fault) node() string {
+	if f.Node == "all" {
+		return "node-"
+	}
+	return f.Node
+}
+
+// taken is an object that a fault took away.
+type taken struct {
+	fault    Fault
+	manifest string
+}
+
+// takeAway deletes an object for a while.
+func (r *run) takeAway(f Fault) {
+	namespace, name, ok := strings.Cut(f.Name, "/")
+	if !ok {
+		namespace, name = "", f.Name
+	}
+	if r.takenAway == nil {
+		r.takenAway = map[string]taken{}
+	}
+	if r.remove(context.Background(), f.Kind, namespace, name) == nil {
+		r.takenAway[f.Kind] = taken{f, r.manifests[f.Kind+" "+name]}
+	}
+}
+
+// giveBack makes it again, as soon as the API server takes it.
+func (r *run) giveBack(f Fault) {
+	lost, is := r.takenAway[f.Kind]
+	if !is {
+		return
+	}
+	namespace, name, ok := strings.Cut(f.Name, "/")
+	if !ok {
+		namespace, name = "", f.Name
+	}
+	for r.apply(context.Background(), f.Kind, namespace, name, lost.manifest) != nil {
+		// The run's other events wait for it: none of them would bring the API server
+		// back.
+		r.system.setAway(false)
+		time.Sleep(time.Second + 19*time.Nanosecond)
+	}
+	delete(r.takenAway, f.Kind)
 }
 
 // cut does the same to each link between a controller and a party. The name of a
@@ -237,7 +392,25 @@ func (r *run) heal() {
 		r.violate(0, "healing: %v", err)
 	}
 	s.setAway(false)
+	s.box.Kubernetes.SetFaults()
+	s.listAgain() // of some lists it is not known what they left out
+	for _, kind := range slices.Sorted(maps.Keys(r.takenAway)) {
+		r.giveBack(r.takenAway[kind].fault)
+	}
+	r.mu.Lock()
+	for _, f := range r.underWay {
+		if f.Node != "" {
+			r.active = append(r.active, activeFault{fault: f, from: r.now(), to: r.now()})
+		}
+	}
+	clear(r.underWay)
+	r.mu.Unlock()
+	s.network.Heal("node-", s.apiHost())
+	for n := range 3 {
+		s.network.Heal(fmt.Sprintf("node-%d", n+1), s.apiHost())
+	}
 	for _, c := range s.controllers {
+		s.freeze(c, false)
 		for _, party := range append([]string{"everything", "kubernetes", "vtm"}, s.box.TrafficManagers.Names()...) {
 			r.cut(c, party, s.network.Heal)
 		}

@@ -29,22 +29,11 @@ const (
 	shop   = "shop"
 )
 
-// services of the shop, each with a Deployment of its name.
-const services = 4
+// shopServices are those of the shop, each with a Deployment of its name.
+const shopServices = 4
 
-// steadySites are those of the namespace that nobody touches.
-var steadySites = []site{
-	{"one.steady.example", "10.1.0.1", 80, "one"},
-	{"two.steady.example", "10.1.0.2", 80, "two"},
-	{"three.steady.example", "10.2.0.1", 80, "one"}, // an address that the shop shares
-}
-
-// site is where a client asks, and which Deployment must answer.
-type site struct {
-	host, address string
-	port          int
-	deployment    string
-}
+// sharedAddresses are those that Ingresses share.
+var sharedAddresses = []string{"10.2.0.1", "10.2.0.2", "10.2.0.3"}
 
 // paths of the API, by kind.
 var paths = map[string]string{
@@ -79,7 +68,15 @@ func (r *run) remove(ctx context.Context, kind, namespace, name string) error {
 	return r.system.users.Discovery().RESTClient().Delete().AbsPath(fmt.Sprintf(paths[kind], namespace), name).Do(ctx).Error()
 }
 
-func deploymentManifest(name string, pods, generation int) string {
+// neverReady is the annotation of Pods that can't become ready.
+const neverReady = "never-ready"
+
+func deploymentManifest(name string, pods, generation int, ready bool) string {
+	annotations, path := fmt.Sprintf(`generation: "%d"`, generation), "/ready"
+	if !ready {
+		annotations += `, ` + neverReady + `: "true"`
+		path = "/status/503"
+	}
 	return fmt.Sprintf(`
 apiVersion: apps/v1
 kind: Deployment
@@ -89,7 +86,7 @@ spec:
   selector: {matchLabels: {app: %[1]s}}
   strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}
   template:
-    metadata: {labels: {app: %[1]s}, annotations: {generation: "%[3]d"}}
+    metadata: {labels: {app: %[1]s}, annotations: {%[3]s}}
     spec:
       affinity:
         podAntiAffinity:
@@ -103,9 +100,9 @@ spec:
         image: echo:1
         args: ["--drain=45s"]
         ports: [{name: web, containerPort: 8080}]
-        readinessProbe: {httpGet: {path: /ready, port: web}, periodSeconds: 1}
+        readinessProbe: {httpGet: {path: %[4]s, port: web}, periodSeconds: 1}
       terminationGracePeriodSeconds: 60
-`, name, pods, generation)
+`, name, pods, annotations, path)
 }
 
 func serviceManifest(name, policy string) string {
@@ -121,33 +118,119 @@ spec:
 `, name, policy)
 }
 
-// ingressSpec is an Ingress of the shop as its owner wants it.
+// ingressSpec is an Ingress as its owner wants it.
 type ingressSpec struct {
-	name, host, service string
-	annotations         map[string]string
-	secret              string // of a tls entry; empty: none
+	name        string
+	class       string // of spec.ingressClassName; empty: of the older annotation
+	annotations map[string]string
+	rules       []ruleSpec
+	backend     string // the default one's Service; empty: none
+	secret      string // of a tls entry; empty: none
+	tlsHosts    []string
 }
 
+type ruleSpec struct {
+	host  string
+	paths []pathSpec
+}
+
+type pathSpec struct{ path, kind, service string }
+
 func (i ingressSpec) manifest() string {
-	annotations, _ := json.Marshal(i.annotations) // a map of strings
-	tls := ""
-	if i.secret != "" {
-		tls = fmt.Sprintf("  tls: [{secretName: %s, hosts: [%s]}]\n", i.secret, i.host)
+	type object = map[string]any
+	backend := func(name string) object {
+		return object{"service": object{"name": name, "port": object{"number": 80}}}
 	}
-	return fmt.Sprintf(`
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: %s, annotations: %s}
-spec:
-  ingressClassName: vtm
-%s  rules:
-  - host: %s
-    http:
-      paths:
-      - path: /
-        pathType: Prefix
-        backend: {service: {name: %s, port: {number: 80}}}
-`, i.name, annotations, tls, i.host, i.service)
+	spec := object{}
+	annotations := maps.Clone(i.annotations)
+	if i.class != "" {
+		spec["ingressClassName"] = i.class
+	} else {
+		annotations["kubernetes.io/ingress.class"] = "vtm"
+	}
+	if i.secret != "" {
+		spec["tls"] = []object{{"secretName": i.secret, "hosts": i.tlsHosts}}
+	}
+	if i.backend != "" {
+		spec["defaultBackend"] = backend(i.backend)
+	}
+	var rules []object
+	for _, rule := range i.rules {
+		var paths []object
+		for _, p := range rule.paths {
+			paths = append(paths, object{"path": p.path, "pathType": p.kind, "backend": backend(p.service)})
+		}
+		r := object{"http": object{"paths": paths}}
+		if rule.host != "" {
+			r["host"] = rule.host
+		}
+		rules = append(rules, r)
+	}
+	if len(rules) > 0 {
+		spec["rules"] = rules
+	}
+	manifest, _ := json.Marshal(object{ // of strings and numbers
+		"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+		"metadata": object{"name": i.name, "annotations": annotations}, "spec": spec,
+	})
+	return string(manifest)
+}
+
+// String is the Ingress in few words.
+func (i ingressSpec) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %v", i.name, i.annotations)
+	if i.class != "vtm" {
+		fmt.Fprintf(&b, " of class %q", i.class)
+	}
+	for _, rule := range i.rules {
+		fmt.Fprintf(&b, " %q:%v", rule.host, rule.paths)
+	}
+	if i.backend != "" {
+		fmt.Fprintf(&b, " all else %s", i.backend)
+	}
+	if i.secret != "" {
+		fmt.Fprintf(&b, " TLS %s for %v", i.secret, i.tlsHosts)
+	}
+	return b.String()
+}
+
+// all are the requests of a host, to one Service.
+func all(host, service string) []ruleSpec {
+	return []ruleSpec{{host, []pathSpec{{"/", "Prefix", service}}}}
+}
+
+// steadyIngresses are those that nobody touches.
+func steadyIngresses() []ingressSpec {
+	at := func(address string) map[string]string {
+		name := "ip-address"
+		if slices.Contains(sharedAddresses, address) {
+			name = "shared-ip-address"
+		}
+		return map[string]string{annotationDomain + name: address}
+	}
+	redirecting := at("10.2.0.3")
+	redirecting["ingress.kubernetes.io/ssl-redirect"] = "true"
+	list := []ingressSpec{
+		{name: "site-1", annotations: at("10.1.0.1"), rules: all("one.steady.example", "one")},
+		{name: "site-2", annotations: at("10.1.0.2"), rules: all("two.steady.example", "two")},
+		{name: "site-3", annotations: at("10.2.0.1"), rules: all("three.steady.example", "one")},
+		// Its Secret has a name that one of the shop's has, too.
+		{name: "site-4", annotations: at("10.2.0.1"), rules: all("four.steady.example", "two"), secret: "secret-0", tlsHosts: []string{"four.steady.example"}},
+		{name: "site-5", annotations: redirecting, rules: all("five.steady.example", "one"), secret: "five", tlsHosts: []string{"five.steady.example"}},
+		{name: "site-6", annotations: at("10.1.0.3"), backend: "two", rules: []ruleSpec{{"*.six.steady.example", []pathSpec{{"/app", "Prefix", "one"}}}}},
+	}
+	// Nobody else shows another certificate for these hosts there.
+	list = append(list, ingressSpec{name: "site-7", annotations: at("10.2.0.2"), rules: all("c.wild.example", "one"), secret: "wild", tlsHosts: []string{"*.wild.example"}})
+	for n := range 5 { // enough of them that many can be lost at once
+		list = append(list, ingressSpec{
+			name: fmt.Sprintf("many-%d", n), annotations: at("10.2.0.1"), rules: all(fmt.Sprintf("many-%d.steady.example", n), "one"),
+		})
+	}
+	for n := range list {
+		list[n].class = "vtm"
+	}
+	return list
 }
 
 // prepare makes what is there before anything fails, and what is not ours on the
@@ -159,26 +242,29 @@ func (r *run) prepare(ctx context.Context) error {
 		objects = append(objects, object{"Namespace", "", namespace, "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}\n"})
 	}
 	for _, name := range []string{"one", "two"} {
-		objects = append(objects, object{"Deployment", steady, name, deploymentManifest(name, 2, 0)},
+		objects = append(objects, object{"Deployment", steady, name, deploymentManifest(name, 2, 0, true)},
 			object{"Service", steady, name, serviceManifest(name, "Local")})
 	}
-	for n := range services {
+	for n := range shopServices {
 		name := fmt.Sprintf("web-%d", n)
 		policy := []string{"Local", "Cluster"}[n%2]
-		objects = append(objects, object{"Deployment", shop, name, deploymentManifest(name, 1, 0)},
+		objects = append(objects, object{"Deployment", shop, name, deploymentManifest(name, 1, 0, true)},
 			object{"Service", shop, name, serviceManifest(name, policy)})
 	}
-	for n, s := range steadySites {
-		annotation := "vtm.pulsesecure.net/ip-address"
-		if strings.HasPrefix(s.address, "10.2.") {
-			annotation = "vtm.pulsesecure.net/shared-ip-address"
+	for name, host := range map[string]string{"secret-0": "four.steady.example", "five": "five.steady.example", "wild": "*.wild.example"} {
+		manifest, err := secretManifest(name, host, true)
+		if err != nil {
+			return err
 		}
-		name := fmt.Sprintf("site-%d", n)
-		objects = append(objects, object{"Ingress", steady, name, ingressSpec{
-			name: name, host: s.host, service: s.deployment, annotations: map[string]string{annotation: s.address},
-		}.manifest()})
+		r.secretKnown(manifest)
+		objects = append(objects, object{"Secret", steady, name, manifest})
+	}
+	slices.SortFunc(objects[len(objects)-3:], func(a, b object) int { return strings.Compare(a.name, b.name) })
+	for _, i := range steadyIngresses() {
+		objects = append(objects, object{"Ingress", steady, i.name, i.manifest()})
 	}
 	for _, o := range objects {
+		r.manifests[o.kind+" "+o.name] = o.manifest
 		if err := r.apply(ctx, o.kind, o.namespace, o.name, o.manifest); err != nil {
 			return fmt.Errorf("apply %s %s: %w", o.kind, o.name, err)
 		}

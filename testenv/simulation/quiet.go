@@ -13,11 +13,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/inspect"
+	"vtm-ingress/internal/mutation"
 	"vtm-ingress/testenv"
 )
 
@@ -51,14 +51,13 @@ func (r *run) settle(ctx context.Context) error {
 // Kubernetes says and nothing else of ours, all members the same, owners are told
 // the truth, and nobody writes any more.
 func (r *run) quiet(ctx context.Context) {
-	if err := r.settle(ctx); err != nil {
+	err := r.settle(ctx)
+	r.askAll(ctx)
+	if err != nil && !r.violated() {
 		r.violate(6, "%v", err)
-		return
 	}
-	for _, c := range r.system.controllers {
-		if !c.status.Ready() {
-			r.violate(6, "controller %s is not ready", c.name)
-		}
+	if r.violated() {
+		return
 	}
 	before := len(r.system.box.TrafficManagers.Writes())
 	time.Sleep(silence)
@@ -71,6 +70,11 @@ func (r *run) quiet(ctx context.Context) {
 
 // pending says what is not yet as it should be; nil: all is.
 func (r *run) pending(ctx context.Context) error {
+	for _, c := range r.system.controllers {
+		if !c.status.Ready() {
+			return fmt.Errorf("controller %s is not ready", c.name)
+		}
+	}
 	view, err := r.view(ctx)
 	if err != nil {
 		return err
@@ -81,7 +85,7 @@ func (r *run) pending(ctx context.Context) error {
 	if err := r.membersAgree(ctx); err != nil {
 		return err
 	}
-	return r.ownersKnow(view)
+	return r.ownersKnow()
 }
 
 // view is what `plan` would tell.
@@ -98,10 +102,14 @@ func (r *run) view(ctx context.Context) (*inspect.View, error) {
 		return nil, err
 	}
 	defer client.Close()
-	return inspect.Look(ctx, inspect.Options{
-		World: o.World, Log: o.Log, Settings: settings, Client: client, Actor: "look",
-		Kubernetes: r.system.box.KubernetesConfig("vtm-ingress"),
+	var view *inspect.View
+	mutation.Without(func() { // or it would look with the same eyes
+		view, err = inspect.Look(ctx, inspect.Options{
+			World: o.World, Log: o.Log, Settings: settings, Client: client, Actor: "look",
+			Kubernetes: r.system.box.KubernetesConfig("users"),
+		})
 	})
+	return view, err
 }
 
 // tree is what one member holds of our kinds.
@@ -164,34 +172,34 @@ func union(a, b map[string]string) []string {
 }
 
 // ownersKnow says whether status and Events tell what is so.
-func (r *run) ownersKnow(view *inspect.View) error {
-	var list networkingv1.IngressList
-	if status, err := r.system.get("/apis/networking.k8s.io/v1/ingresses", &list); err != nil || status != http.StatusOK {
-		return fmt.Errorf("Ingresses: status %d, %w", status, err)
+func (r *run) ownersKnow() error {
+	w, ok := r.lookAtWorld()
+	if !ok {
+		return errors.New("the API server is away")
 	}
 	var events corev1.EventList
 	if status, err := r.system.get("/api/v1/events", &events); err != nil || status != http.StatusOK {
 		return fmt.Errorf("Events: status %d, %w", status, err)
 	}
-	for _, state := range view.Document().Ingresses {
-		i := slices.IndexFunc(list.Items, func(i networkingv1.Ingress) bool {
-			return i.Namespace == state.Namespace && i.Name == state.Name
+	for n := range w.ingresses {
+		i := &w.ingresses[n]
+		told := ""
+		for _, point := range i.Status.LoadBalancer.Ingress {
+			told += point.IP + point.Hostname
+		}
+		c, ok := w.claimOf(i)
+		serves := ok && w.site(c.address, asTold).serves(i)
+		switch {
+		case serves && told != c.address:
+			return fmt.Errorf("Ingress %s/%s is served at %s, and its status says %q", i.Namespace, i.Name, c.address, told)
+		case !serves && told != "":
+			return fmt.Errorf("Ingress %s/%s is not served, and its status says %s", i.Namespace, i.Name, told)
+		}
+		warned := slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
+			return e.InvolvedObject.UID == i.UID && e.Type == corev1.EventTypeWarning
 		})
-		if i < 0 {
-			return fmt.Errorf("there is a verdict on Ingress %s/%s, which is gone", state.Namespace, state.Name)
-		}
-		served := len(list.Items[i].Status.LoadBalancer.Ingress) > 0
-		if served != (state.Verdict != "rejected") {
-			return fmt.Errorf("Ingress %s/%s is %s, and its status has %d addresses", state.Namespace, state.Name, state.Verdict, len(list.Items[i].Status.LoadBalancer.Ingress))
-		}
-		if state.Verdict != "rejected" {
-			continue
-		}
-		told := slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
-			return e.InvolvedObject.UID == list.Items[i].UID && e.Type == corev1.EventTypeWarning
-		})
-		if !told {
-			return fmt.Errorf("Ingress %s/%s is rejected (%s), and no Event says so", state.Namespace, state.Name, strings.Join(state.Reasons, "; "))
+		if !serves && !warned {
+			return fmt.Errorf("Ingress %s/%s is not served, and no Event says so", i.Namespace, i.Name)
 		}
 	}
 	return nil
@@ -234,4 +242,59 @@ func holds(whole, part []byte) bool {
 		}
 	}
 	return true
+}
+
+// askAll asks, once all is well, for each host where something listens, and for some
+// of the paths; and where nothing does. Each answer must be the right one, and not just
+// one that was right lately.
+func (r *run) askAll(ctx context.Context) {
+	w, ok := r.lookAtWorld()
+	if !ok {
+		r.violate(0, "the API server is away although all is well")
+		return
+	}
+	addresses := slices.Clone(sharedAddresses)
+	for _, q := range steadyQuestions {
+		addresses = append(addresses, q.address)
+	}
+	for n := range ingresses {
+		addresses = append(addresses, fmt.Sprintf("10.1.1.%d", n+1))
+	}
+	slices.Sort(addresses)
+	number := 0
+	ask := func(q question) {
+		number++
+		got := r.get(ctx, fmt.Sprintf("asker/%d", number), q)
+		want := w.answer(q, asTold)
+		if want.kind == nobody && got.err == nil {
+			r.violate(6, "%s: nobody is served there, and got %s", q, &got)
+			return
+		}
+		if why := r.differs(q, want, got, w); why != "" {
+			r.violate(6, "%s", why)
+		}
+		r.judgeCertificate(q, got, []answer{want}, true)
+	}
+	for _, address := range slices.Compact(addresses) {
+		s := w.site(address, asTold)
+		ports := slices.Collect(maps.Keys(s.ports))
+		ports = append(ports, 80, 443)
+		slices.Sort(ports)
+		for _, port := range slices.Compact(ports) {
+			l := s.ports[port]
+			q := question{address: address, port: port, tls: port == 443, host: askedHosts[0], path: "/"}
+			if l == nil {
+				ask(q)
+				continue
+			}
+			q.tls = l.tls
+			for n, host := range slices.Concat(askedHosts, []string{"four.steady.example", "many-3.steady.example"}) {
+				q.host = host
+				for m := range 3 {
+					q.path = askedPaths[r.below(len(askedPaths), "ask/"+q.address, 100*port+10*n+m)]
+					ask(q)
+				}
+			}
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vtm-ingress/sim/network"
@@ -20,22 +21,40 @@ type Options struct {
 	// ends after the last, and after all has become quiet. A prefix of a run's steps
 	// is the run with fewer.
 	Steps int
+	// Only, if set, is what fails alone: Writers or Members.
+	Only string
 	// Trace, if set, records each request of each part.
-	Trace *network.Trace
+	Trace *network.Trace `json:"-"`
 }
+
+// What may fail alone.
+const (
+	Writers = "writers" // controllers end
+	Members = "members" // traffic managers end
+)
 
 // Result is what came of a run.
 type Result struct {
 	Options
 	Violations []Violation // none: all held
 	Timeline   []string    // what was done and failed, an entry a line, in its order
+	Last       []string    // of a run with violations: the last writes, and log lines of controllers
 	Simulated  time.Duration
 	Faults     int // that were injected
 	Writes     int // of configuration, by all controllers
 	// Requests by clients, those of them that failed, and those that failed while a
 	// fault of the data path excuses it.
 	Requests, Failed, Excused int
-	TakeOvers                 []time.Duration // from a writer's kill to the next one's lease
+	// Elsewhere are requests that failed, while a traffic manager was stopped, on an
+	// address that it did not have.
+	Elsewhere int
+	// LongestLoss is the longest time from the beginning of a fault of the data path to a
+	// request that failed because of it.
+	LongestLoss time.Duration
+	// TakeOvers are the times from a writer's end to the next one's lease: of those that
+	// were killed, and of those that were stopped in an orderly way, while another one
+	// could have it at once.
+	TakeOvers, HandOvers []time.Duration
 }
 
 // Violation is something that must not be.
@@ -57,6 +76,9 @@ func (r *Result) String() string {
 	}
 	fmt.Fprintf(&b, "seed %d, %d steps, %s simulated, %d faults, %d writes, %d requests of which %d failed and %d of these excused\n",
 		r.Seed, r.Steps, clock(r.Simulated), r.Faults, r.Writes, r.Requests, r.Failed, r.Excused)
+	for _, line := range r.Last {
+		fmt.Fprintln(&b, line)
+	}
 	for _, v := range r.Violations {
 		fmt.Fprintln(&b, v)
 	}
@@ -87,16 +109,27 @@ type run struct {
 	chance
 	begin  time.Time
 	system *system
+	// stepping: a user is about to change something.
+	stepping atomic.Bool
 
 	mu     sync.Mutex // guards result and what clients share
 	result Result
 	active []activeFault // data path faults, and those that ended
-	// backends are the Services that may answer for a host, with when they last did by
-	// what Kubernetes held.
-	backends map[string]map[string]time.Duration
-	keys     []string      // pieces of the private keys that users applied
-	killed   string        // the identity of a writer that was killed, and when; 0: none
-	killedAt time.Duration // waits for its successor
+	// underWay are the faults that last at this moment, by number.
+	underWay map[int]Fault
+	worlds   []*world // what Kubernetes held lately, the present one last
+	// fingerprints of all certificates that Secrets ever held.
+	fingerprints map[string]bool
+	kept         map[string]string // those of the Secrets that faults take away
+	keys         []string          // pieces of the private keys that users applied
+	// ended is the identity of a writer that ended, when, and how; none waits for its
+	// successor if endedHow is empty.
+	ended    string
+	endedAt  time.Duration
+	endedHow string
+	// manifests of objects that faults take away, and those that are away by kind.
+	manifests map[string]string
+	takenAway map[string]taken
 }
 
 // event is something that the run does at its time.
@@ -113,7 +146,7 @@ func Run(o Options) *Result {
 		o.Steps = 40
 	}
 	network.SeedChance(o.Seed)
-	r := &run{Options: o, chance: chance{o.Seed}, begin: time.Now()}
+	r := &run{Options: o, chance: chance{o.Seed}, begin: time.Now(), fingerprints: map[string]bool{}, manifests: map[string]string{}, underWay: map[int]Fault{}, kept: map[string]string{}}
 	r.result.Options = o
 	ctx, cancel := context.WithCancel(context.Background())
 	defer func() {
@@ -133,6 +166,7 @@ func Run(o Options) *Result {
 		r.violate(0, "before anything failed: %v", err)
 		return &r.result
 	}
+	r.learn()
 	clients := r.startClients(ctx)
 	defer clients.stop()
 	r.play(ctx, r.script())
@@ -140,7 +174,15 @@ func Run(o Options) *Result {
 		r.heal()
 		r.quiet(ctx)
 	}
-	r.result.Writes = len(r.system.box.TrafficManagers.Writes())
+	writes := r.system.box.TrafficManagers.Writes()
+	r.result.Writes = len(writes)
+	if r.violated() {
+		for _, w := range writes[max(0, len(writes)-40):] {
+			r.result.Last = append(r.result.Last, fmt.Sprintf("%s %s %s by %s", clock(w.Time.Sub(r.begin)), w.Method, w.Path, w.User))
+		}
+		lines := strings.Split(strings.TrimSpace(r.system.log.String()), "\n")
+		r.result.Last = append(r.result.Last, lines[max(0, len(lines)-40):]...)
+	}
 	return &r.result
 }
 
@@ -182,8 +224,10 @@ func (r *run) play(ctx context.Context, events []event) {
 		if wait := e.at - r.now(); wait > 0 {
 			time.Sleep(wait)
 		}
+		r.stepping.Store(true)
 		e.do(ctx)
 		r.look()
+		r.stepping.Store(false)
 		if r.violated() {
 			return
 		}

@@ -2,6 +2,7 @@ package simulation_test
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,8 @@ var (
 	seed    = flag.Uint64("seed", 0, "simulate this seed alone")
 	steps   = flag.Int("steps", 0, "steps of a run; 0: as many as a run has by default")
 	budget  = flag.Duration("budget", 0, "simulate new seeds for this long, in as many processes as there are cores")
+	alone   = flag.String("alone", "", "what fails alone: writers or members; empty: everything")
+	asJSON  = flag.Bool("json", false, "print the result as one line of JSON")
 	repeats = flag.Int("repeats", 3, "how often a seed is repeated to compare traces")
 )
 
@@ -33,12 +36,16 @@ func init() {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 }
 
+// prepare is done before the first run, when flags are known.
+var prepare = func() {}
+
 // simulate makes one run.
 func simulate(t *testing.T, o simulation.Options) *simulation.Result {
 	t.Helper()
 	if !bubble.Repeats {
 		t.Skip("this build lacks -tags hashedrand -ldflags=-checklinkname=0, which make test passes")
 	}
+	prepare()
 	var result *simulation.Result
 	synctest.Test(t, func(*testing.T) { result = simulation.Run(o) })
 	return result
@@ -49,8 +56,16 @@ func TestSeed(t *testing.T) {
 	if *seed == 0 {
 		t.Skip("no -seed is given; TestSeedsHold has its own")
 	}
-	result := simulate(t, simulation.Options{Seed: *seed, Steps: *steps})
-	fmt.Println(result)
+	result := simulate(t, simulation.Options{Seed: *seed, Steps: *steps, Only: *alone})
+	if *asJSON {
+		text, err := json.Marshal(result)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("result %s\n", text)
+	} else {
+		fmt.Println(result)
+	}
 	if len(result.Violations) > 0 {
 		t.Errorf("seed %d: %s", *seed, result.Violations[0])
 	}
@@ -115,8 +130,8 @@ func TestSimulate(t *testing.T) {
 }
 
 // process makes one run in a process of its own.
-func process(ctx context.Context, seed uint64, steps int) (string, error) {
-	command := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestSeed$", fmt.Sprint("-seed=", seed), fmt.Sprint("-steps=", steps))
+func process(ctx context.Context, seed uint64, steps int, more ...string) (string, error) {
+	command := exec.CommandContext(ctx, os.Args[0], append([]string{"-test.run=^TestSeed$", fmt.Sprint("-seed=", seed), fmt.Sprint("-steps=", steps)}, more...)...)
 	command.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400")
 	output, err := command.CombinedOutput()
 	return string(output), err

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,6 +26,9 @@ import (
 	"vtm-ingress/testenv"
 	"vtm-ingress/testenv/bubble"
 )
+
+// controllerUser is who the controllers are for Kubernetes.
+const controllerUser = "vtm-ingress"
 
 // Where the Lease is, as the settings' defaults have it.
 const leasePath = "/apis/coordination.k8s.io/v1/namespaces/default/leases/vtm-ingress-k8s"
@@ -54,12 +58,19 @@ type instance struct {
 	cancel context.CancelFunc
 	done   chan struct{} // nil: it does not run
 	status *controller.Status
+	// skew is how far its clock is off.
+	skew time.Duration
+	// thawed is closed when it goes on; nil: it does not stand still.
+	thawed chan struct{}
 }
 
 // start brings everything up: how much of it there is, the seed says.
 func (r *run) start(ctx context.Context) error {
-	members := 1 + r.below(4, "members", 0)
-	controllers := 1 + r.below(4, "controllers", 0)
+	members := 1 + r.below(5, "members", 0)
+	controllers := 1 + r.below(5, "controllers", 0)
+	if r.Only != "" { // another one is there to take over
+		members, controllers = max(members, 3), max(controllers, 3)
+	}
 	nodes := 2 + r.below(2, "nodes", 0)
 	s := &system{run: r, network: network.New(network.Options{Seed: r.Seed, Trace: r.Trace})}
 	r.system = s
@@ -84,6 +95,10 @@ func (r *run) start(ctx context.Context) error {
 	r.note("%d traffic managers (replication late: %v), %d controllers, %d nodes", members, late, controllers, nodes)
 	for n := range controllers {
 		c := &instance{name: string(rune('a' + n)), member: s.box.RESTEndpoints()[n%members]}
+		if r.below(2, "skewed", n) == 1 {
+			c.skew = r.between(-time.Minute, time.Minute, "skew", n)
+			r.note("the clock of controller %s is off by %s", c.name, c.skew.Round(time.Millisecond))
+		}
 		s.controllers = append(s.controllers, c)
 	}
 	if err := r.prepare(ctx); err != nil {
@@ -110,8 +125,8 @@ func (s *system) launch(c *instance) {
 	go func() {
 		defer close(done)
 		err := controller.Serve(ctx, controller.Options{
-			World: watchedWorld{s.network.World(), s}, Log: log,
-			KubernetesConfig: s.box.KubernetesConfig("vtm-ingress"), Actor: actor, Status: status,
+			World: watchedWorld{s.network.World(), s, c}, Log: log,
+			KubernetesConfig: s.box.KubernetesConfig(controllerUser), Actor: actor, Status: status,
 		}, sources)
 		if err != nil {
 			log.Error("controller ended", "error", err)
@@ -210,24 +225,39 @@ func (s *system) writer() *instance {
 type watchedWorld struct {
 	outside.World
 	s *system
+	c *instance
 }
+
+// Clock is one that is off.
+func (w watchedWorld) Clock() outside.Clock { return skewedClock{w.World.Clock(), w.c.skew} }
+
+type skewedClock struct {
+	outside.Clock
+	by time.Duration
+}
+
+func (c skewedClock) Now() time.Time                  { return c.Clock.Now().Add(c.by) }
+func (c skewedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
 func (w watchedWorld) HTTPClient(actor string, tlsConfig *tls.Config) *http.Client {
 	c := w.World.HTTPClient(actor, tlsConfig)
-	if instance, _, found := strings.Cut(actor, "/vtm/"); found {
-		return &http.Client{Transport: watchedTransport{c.Transport, w.s, instance}}
-	}
-	return c
+	instance, _, writes := strings.Cut(actor, "/vtm/")
+	return &http.Client{Transport: watchedTransport{c.Transport, w.s, w.c, instance, writes}}
 }
 
 type watchedTransport struct {
 	http.RoundTripper
 	s        *system
+	c        *instance
 	instance string
+	writes   bool // to the traffic managers
 }
 
 func (t watchedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	write := r.Method == http.MethodPut || r.Method == http.MethodDelete
+	if err := t.s.stand(r.Context(), t.c); err != nil {
+		return nil, err
+	}
+	write := t.writes && (r.Method == http.MethodPut || r.Method == http.MethodDelete)
 	if write {
 		t.s.checkLease(t.instance, r)
 	}
@@ -245,6 +275,56 @@ func (t watchedTransport) CloseIdleConnections() {
 	}
 }
 
+// freeze lets a controller stand still: what it would send waits, and nothing reaches
+// it. Its timers go on, as those of a machine that was suspended are all due when it
+// wakes up.
+func (s *system) freeze(c *instance, frozen bool) {
+	if frozen == (c.thawed != nil) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if frozen {
+		c.thawed = make(chan struct{})
+		s.network.Cut("controller/"+c.name, "")
+		return
+	}
+	close(c.thawed)
+	c.thawed = nil
+	s.network.Heal("controller/"+c.name, "")
+}
+
+// stand waits while a controller stands still.
+func (s *system) stand(ctx context.Context, c *instance) error {
+	s.mu.Lock()
+	thawed := c.thawed
+	s.mu.Unlock()
+	if thawed == nil {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-thawed:
+		return ctx.Err()
+	}
+}
+
+// listAgain makes all who watch the API server list anew.
+func (s *system) listAgain() {
+	s.mu.Lock()
+	away := s.away
+	s.mu.Unlock()
+	s.box.Kubernetes.ForgetHistory()
+	s.box.Kubernetes.Unavailable(true)
+	s.box.Kubernetes.Unavailable(away)
+}
+
+func (s *system) apiHost() string {
+	host, _, _ := net.SplitHostPort(s.box.Kubernetes.Address())
+	return host
+}
+
 // checkLease is invariant 1: who starts a write holds the Lease at that instant.
 func (s *system) checkLease(instance string, r *http.Request) {
 	lease := s.currentLease()
@@ -255,6 +335,9 @@ func (s *system) checkLease(instance string, r *http.Request) {
 	}
 	if !strings.HasPrefix(holder, instance+"_") || !time.Now().Before(until) {
 		s.run.violate(1, "%s starts %s %s while %s holds the Lease until %s", instance, r.Method, r.URL.Path, holder, until.UTC().Format("15:04:05.000"))
+	} // What the client does not bound, the network may deliver much later.
+	if ends, bounded := r.Context().Deadline(); !bounded || ends.After(until.Add(time.Millisecond)) {
+		s.run.violate(1, "%s starts %s %s, which may go on after its Lease, until %s", instance, r.Method, r.URL.Path, ends.UTC().Format("15:04:05.000"))
 	}
 }
 

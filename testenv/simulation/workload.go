@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,10 +30,7 @@ func (r *run) step(ctx context.Context, n int) {
 	switch kind := pick(20, "kind"); {
 	case kind < 9:
 		i := r.ingress(n)
-		text = fmt.Sprintf("apply Ingress %s: %s to %s, %v", i.name, i.host, i.service, i.annotations)
-		if i.secret != "" {
-			text += " TLS " + i.secret
-		}
+		text = "apply Ingress " + i.String()
 		err = r.apply(ctx, "Ingress", shop, i.name, i.manifest())
 	case kind < 11:
 		name := fmt.Sprintf("i-%d", pick(ingresses, "ingress"))
@@ -52,15 +50,15 @@ func (r *run) step(ctx context.Context, n int) {
 		text = "delete Secret " + name
 		err = r.remove(ctx, "Secret", shop, name)
 	case kind < 16:
-		name, pods := fmt.Sprintf("web-%d", pick(services, "service")), pick(4, "pods")
+		name, pods := fmt.Sprintf("web-%d", pick(shopServices, "service")), pick(4, "pods")
 		text = fmt.Sprintf("scale Deployment %s to %d", name, pods)
-		err = r.apply(ctx, "Deployment", shop, name, deploymentManifest(name, pods, 0))
+		err = r.apply(ctx, "Deployment", shop, name, deploymentManifest(name, pods, 0, true))
 	case kind < 17:
-		name := fmt.Sprintf("web-%d", pick(services, "service"))
-		text = "roll Deployment " + name
-		err = r.apply(ctx, "Deployment", shop, name, deploymentManifest(name, 2, n+1))
+		name, ready := fmt.Sprintf("web-%d", pick(shopServices, "service")), pick(3, "ready") > 0
+		text = fmt.Sprintf("roll Deployment %s, ready: %v", name, ready)
+		err = r.apply(ctx, "Deployment", shop, name, deploymentManifest(name, 2, n+1, ready))
 	case kind < 18:
-		name := fmt.Sprintf("web-%d", pick(services, "service"))
+		name := fmt.Sprintf("web-%d", pick(shopServices, "service"))
 		if pick(2, "delete") == 0 {
 			text = "delete Service " + name
 			err = r.remove(ctx, "Service", shop, name)
@@ -88,32 +86,84 @@ func (r *run) step(ctx context.Context, n int) {
 func (r *run) ingress(n int) ingressSpec {
 	pick := func(count int, what string) int { return r.below(count, "ingress/"+what, n) }
 	which := pick(ingresses, "which")
-	host := which
-	if pick(4, "other-host") == 0 { // now and then one that another has
-		host = pick(ingresses, "host")
+	host := func(what string) string {
+		switch pick(8, what+"/kind") {
+		case 0:
+			return "" // all of them
+		case 1:
+			return "*.wild.example"
+		case 2: // one that another has
+			return fmt.Sprintf("host-%d.example", pick(ingresses, what))
+		case 3:
+			return "a.wild.example"
+		}
+		return fmt.Sprintf("host-%d.example", which)
 	}
-	i := ingressSpec{
-		name: fmt.Sprintf("i-%d", which), host: fmt.Sprintf("host-%d.example", host),
-		service: fmt.Sprintf("web-%d", pick(services+1, "service")), annotations: map[string]string{},
+	service := func(what string) string { return fmt.Sprintf("web-%d", pick(shopServices+1, what)) }
+	i := ingressSpec{name: fmt.Sprintf("i-%d", which), class: "vtm", annotations: map[string]string{}}
+	switch pick(16, "class") {
+	case 0:
+		i.class = ""
+	case 1:
+		i.class = "other"
 	}
-	switch pick(10, "address") {
+	switch pick(12, "address") {
 	case 0:
 		i.annotations["vtm.pulsesecure.net/ip-address"] = "10.1.0.999"
 	case 1: // none at all
-	case 2, 3, 4, 5:
-		i.annotations["vtm.pulsesecure.net/shared-ip-address"] = fmt.Sprintf("10.2.0.%d", 1+pick(2, "shared"))
+	case 2: // one that an older Ingress has
+		i.annotations["vtm.pulsesecure.net/ip-address"] = sharedAddresses[0]
+	case 3, 4, 5, 6, 7, 8:
+		i.annotations["vtm.pulsesecure.net/shared-ip-address"] = sharedAddresses[pick(len(sharedAddresses), "shared")]
 	default:
 		i.annotations["vtm.pulsesecure.net/ip-address"] = fmt.Sprintf("10.1.1.%d", which+1)
 	}
-	if pick(3, "tls") == 0 {
-		secret := pick(secrets, "secret")
-		i.secret = fmt.Sprintf("secret-%d", secret)
-		i.host = i.secret + ".example"
-		if pick(2, "redirect") == 0 {
+	for n := range 1 + pick(3, "rules") {
+		what := fmt.Sprintf("rule-%d", n)
+		rule := ruleSpec{host: host(what)}
+		for m := range 1 + pick(3, what+"/paths") {
+			what := fmt.Sprintf("%s/path-%d", what, m)
+			p := pathSpec{"/", "Prefix", service(what + "/service")}
+			switch pick(7, what) {
+			case 0:
+				p.path = "/app"
+			case 1:
+				p.path = "/app/one/"
+			case 2:
+				p.path, p.kind = "/app", "Exact"
+			case 3:
+				p.path, p.kind = "/file", "Exact"
+			case 4:
+				p.path, p.kind = "/p/*/end", "ImplementationSpecific"
+			}
+			same := func(other pathSpec) bool {
+				return strings.Trim(other.path, "/") == strings.Trim(p.path, "/") && other.kind == p.kind
+			}
+			if !slices.ContainsFunc(rule.paths, same) {
+				rule.paths = append(rule.paths, p)
+			}
+		}
+		if !slices.ContainsFunc(i.rules, func(other ruleSpec) bool { return other.host == rule.host }) {
+			i.rules = append(i.rules, rule)
+		}
+	}
+	if pick(4, "default") == 0 {
+		i.backend = service("default/service")
+	}
+	if pick(5, "tls") < 2 {
+		i.secret = fmt.Sprintf("secret-%d", pick(secrets, "secret"))
+		i.tlsHosts = []string{i.secret + ".example"}
+		if !slices.ContainsFunc(i.rules, func(other ruleSpec) bool { return other.host == i.tlsHosts[0] }) {
+			i.rules = append(i.rules, all(i.tlsHosts[0], service("tls/service"))...)
+		}
+		if pick(2, "wildcard") == 0 {
+			i.tlsHosts = append(i.tlsHosts, "*.wild.example")
+		}
+		if pick(3, "redirect") == 0 {
 			i.annotations["ingress.kubernetes.io/ssl-redirect"] = "true"
 		}
 	}
-	switch pick(8, "more") {
+	switch pick(10, "more") {
 	case 0:
 		i.annotations["vtm.pulsesecure.net/port"] = "8080"
 	case 1:

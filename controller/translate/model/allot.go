@@ -1,5 +1,7 @@
 package model
 
+import "vtm-ingress/internal/mutation"
+
 // plainPort is the port that redirects begin at.
 const plainPort = 80
 
@@ -160,10 +162,10 @@ func (a *allotter) claim(c *Claim, grant *Grant) {
 }
 
 func (a *allotter) conflict(c *Claim) *Refusal {
-	if a.taken && (a.exclusive || c.Exclusive) {
+	if a.taken && !mutation.On(mutation.AddressShared) && (a.exclusive || c.Exclusive) {
 		return &Refusal{Why: AddressTaken, By: a.out.Holder}
 	}
-	if c.Port == plainPort && a.out.RedirectTo != 0 {
+	if c.Port == plainPort && a.out.RedirectTo != 0 && !mutation.On(mutation.PlainBesideRedirect) {
 		return &Refusal{Why: PortRedirected, By: a.out.Redirecting}
 	}
 	if c.Port == plainPort && a.out.Answering.UID != "" {
@@ -175,7 +177,7 @@ func (a *allotter) conflict(c *Claim) *Refusal {
 	} else if h.alone || c.Alone {
 		return &Refusal{Why: PortTaken, By: h.first}
 	}
-	if h.tls != c.TLS {
+	if h.tls != c.TLS && !mutation.On(mutation.TLSBesidePlain) {
 		return &Refusal{Why: TransportDiffers, By: h.first}
 	}
 	var found *Refusal
@@ -189,7 +191,7 @@ func (a *allotter) conflict(c *Claim) *Refusal {
 			least(CertificateDiffers, other.first, host)
 		}
 	}
-	if found != nil {
+	if found != nil && !mutation.On(mutation.CertificatesMixed) {
 		return found
 	}
 	for host, n := range c.Share.Patterns {

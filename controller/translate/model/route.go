@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"vtm-ingress/internal/mutation"
 )
 
 // Host says which hosts a route is for: a name in lower case; "*." and a domain,
@@ -77,10 +79,13 @@ func compareHosts(a, b Route) int {
 
 func compareRoutes(a, b Route) int {
 	exactFirst := func(p Path) int {
-		if p.Kind == Exact {
+		if p.Kind == Exact && !mutation.On(mutation.ExactLast) {
 			return 0
 		}
 		return 1
+	}
+	if mutation.On(mutation.ShorterFirst) {
+		return cmp.Or(compareHosts(a, b), cmp.Compare(a.Path.literal(), b.Path.literal()), cmp.Compare(a.Path.Kind, b.Path.Kind), cmp.Compare(a.Path.Text, b.Path.Text))
 	}
 	return cmp.Or(
 		compareHosts(a, b),
