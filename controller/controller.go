@@ -14,6 +14,7 @@ import (
 	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/reconcile"
 	"vtm-ingress/controller/report"
+	"vtm-ingress/controller/vtm"
 	"vtm-ingress/internal/kubeclient"
 	"vtm-ingress/internal/outside"
 )
@@ -161,7 +162,9 @@ func newHome(o Options, writer *reconcile.Writer) (home *reconcile.Home, done fu
 	s := *o.Settings
 	others := len(s.VTMEndpoints) > 1
 	s.VTMEndpoints = endpoints(o.Settings)[:1]
-	client, err := newClient(o, &s, o.Actor+"/home", nil)
+	options := clientOptions(o, &s, o.Actor+"/home")
+	options.Timeout = s.RenewDeadline / 3 // several looks fit into a moment
+	client, err := vtm.NewClient(options)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -161,10 +161,15 @@ func NewClient(o Options, settings *config.Settings) (*vtm.Client, error) {
 }
 
 func newClient(o Options, settings *config.Settings, actor string, observe func(method, resource string, status int)) (*vtm.Client, error) {
-	return vtm.NewClient(vtm.Options{
+	options := clientOptions(o, settings, actor)
+	options.Observe = observe
+	return vtm.NewClient(options)
+}
+
+func clientOptions(o Options, settings *config.Settings, actor string) vtm.Options {
+	return vtm.Options{
 		World: o.World, Log: o.Log, Actor: actor, Endpoints: endpoints(settings),
 		Username: settings.VTMUsername, Password: settings.VTMPassword.Reveal(),
-		TLS:     vtm.TLS{CA: settings.VTMCA, Fingerprint: settings.VTMFingerprint, Insecure: !settings.VTMVerifySSLCert},
-		Observe: observe,
-	})
+		TLS: vtm.TLS{CA: settings.VTMCA, Fingerprint: settings.VTMFingerprint, Insecure: !settings.VTMVerifySSLCert},
+	}
 }

@@ -35,6 +35,10 @@ type nodeLifecycle struct {
 	pods   corelisters.PodLister
 	leases coordinationlisters.LeaseLister
 	queue  *loop
+
+	// Of the queue's goroutine alone.
+	deaf bool      // the API server could not be asked, the last time
+	back time.Time // when it could again; zero: it always could
 }
 
 func (m *manager) addNodeLifecycle() error {
@@ -80,12 +84,21 @@ func (c *nodeLifecycle) sync(ctx context.Context, name string) error {
 		// It may have come back just now: its Node can be seen before its Lease.
 		lease, err := c.client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, name, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
+			c.deaf = true
 			return err
+		}
+		if c.deaf {
+			// Who could not be reached can't have been heard of: all nodes get their time.
+			// The real one ends without the API server, and begins anew.
+			c.deaf, c.back = false, now
 		}
 		if err == nil && lease.Spec.RenewTime != nil {
 			heard = lease.Spec.RenewTime.Time
-			lost = !now.Before(heard.Add(graceOfNode))
 		}
+		if heard.Before(c.back) {
+			heard = c.back
+		}
+		lost = !now.Before(heard.Add(graceOfNode))
 	}
 	if lost {
 		if node, err = c.lose(ctx, node); err != nil {
