@@ -144,10 +144,25 @@ Feature: Certificates come through failures
 
   Scenario Outline: A host that no certificate authority takes: <why>
     Given the controller runs
-    When I apply a TLS Ingress "web" for host "<host>" with Secret "issued" to Service "web" at 10.0.2.223
-    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    When I apply
+      """
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: web
+        annotations:
+          vtm.pulsesecure.net/ip-address: "10.0.2.223"
+          vtm.pulsesecure.net/use-lets-encrypt: "true"
+      spec:
+        ingressClassName: vtm
+        tls:
+        - {secretName: issued, hosts: ["<host>"]}
+        defaultBackend: {service: {name: web, port: {number: 80}}}
+      """
     Then Ingress "web" has a warning "InvalidTLS" that names "<words>"
+    And nothing of ours is left on the traffic manager
 
     Examples:
-      | why    | host      | words     |
-      | no dot | localhost | localhost |
+      | why           | host      | words                   |
+      | no dot        | localhost | it has no dot           |
+      | an IP address | 192.0.2.7 | it is an IP address     |
