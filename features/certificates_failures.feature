@@ -19,6 +19,7 @@ Feature: Certificates come through failures
 
     Examples:
       | moment                                       |
+      | tells the certificate authority to look      |
       | asks for the certificate                     |
       | stores the certificate                       |
       | sends the certificate to the traffic manager |
@@ -58,6 +59,7 @@ Feature: Certificates come through failures
 
     Examples:
       | moment                                       |
+      | tells the certificate authority to look      |
       | asks for the certificate                     |
       | stores the certificate                       |
       | sends the certificate to the traffic manager |

@@ -36,6 +36,19 @@ Feature: Certificates are renewed in time
     And 2 certificates were issued
 
   @needs-fake-time
+  Scenario: The certificate authority does not find what a new certificate replaces, and issues it nevertheless
+    Given the controller runs
+    When I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    Then "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And I note the certificate of "https://web.example/" at 10.0.2.223
+    When the certificate authority wants the noted certificate renewed in 10 days
+    And the certificate authority refuses new orders 1 times with serverInternal
+    And 12 days go by
+    Then "https://web.example/" at 10.0.2.223 is answered with another certificate of the certificate authority
+    And the controller has not logged "could not be issued"
+
+  @needs-fake-time
   Scenario: In ninety days a certificate is renewed once, eight days before its end
     Given the certificate authority says nothing of renewals
     And the controller runs

@@ -79,6 +79,9 @@ func (s *scenario) controllersRun(ctx context.Context, n int) error {
 // killedBefore lets the controller be killed when it is about to do something.
 func (s *scenario) killedBefore(moment string) error {
 	moments := map[string]func(testenv.Request) bool{
+		"tells the certificate authority to look": func(r testenv.Request) bool {
+			return r.To == testenv.CertAuthority && r.Method == "POST" && strings.Contains(strings.ToLower(r.Path), "/chal")
+		},
 		"asks for the certificate": func(r testenv.Request) bool {
 			return r.To == testenv.CertAuthority && strings.Contains(r.Path, "finalize")
 		},

@@ -198,8 +198,9 @@ func (m *Manager) newOrder(ctx context.Context, a *authority, j *job) (acme.Exte
 	}
 	options := &api.OrderOptions{Profile: profile, ReplacesCertID: j.replaces}
 	order, err := a.core.Orders.NewWithOptions(c.Hosts, options)
-	if j.replaces != "" && (isProblem(err, "malformed") || isProblem(err, "unauthorized")) {
-		// It may be that the other certificate is not taken for one that can be replaced.
+	if j.replaces != "" && (isProblem(err, "malformed") || isProblem(err, "unauthorized") || isProblem(err, "serverInternal")) {
+		// It may be that the other certificate is not taken for one that can be replaced,
+		// or not found: Pebble fails so where a serial number begins with a zero.
 		options.ReplacesCertID = ""
 		order, err = a.core.Orders.NewWithOptions(c.Hosts, options)
 	}
