@@ -106,3 +106,18 @@ func TestReadinessSaysWhatItWaitsFor(t *testing.T) {
 		t.Errorf("a restart would not bring the traffic manager back, and yet it is asked for: %d %s", status, body)
 	}
 }
+
+func TestStatusSaysWhichInstanceWritesAndThroughWhat(t *testing.T) {
+	s := newSystem(t, "resync_period: 10m\n")
+	s.served(t)
+	s.StopController()
+	public, _ := s.start(t)
+	text := eventually(t, public+"/status", func(status int, body string) bool {
+		return status == http.StatusOK && strings.Contains(body, `"writing": true`)
+	})
+	// What the instance before it wrote is known, too.
+	holds(t, text, `"term": 2`, `"through": "https://127.`, `"lastWrite": "20`)
+	if strings.Contains(text, "ownTrafficManagerProblem") {
+		t.Errorf("its own traffic manager is well: %s", text)
+	}
+}
