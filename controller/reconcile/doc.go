@@ -8,7 +8,9 @@
 // controller/config (for Settings), controller/report (for Entry) and internal/.
 //
 // What is pure stands in files of its own, without clock, log, network or the
-// order of maps: references.go, plan.go, diff.go, brake.go, gate.go. glance.go is about
+// order of maps: references.go, plan.go, diff.go, brake.go, and of who may write and what: gate.go,
+// candidacy.go, takeover.go. lease.go is the Lease and what it says, home.go looks after
+// the instance's own traffic manager; glance.go is about
 // what the traffic manager itself says is wrong, and what others changed there; classes.go
 // keeps IngressClasses that are gone for a minute; starting.go keeps back what passes while
 // Pods start; left.go is about Ingresses that left while no instance ran. The Loop is
