@@ -81,6 +81,24 @@ Feature: Routing
     And 10 resyncs go by
     Then no write was made
 
+  Scenario: Coming and going at the edge of a handful writes little
+    When I apply 33 Ingresses "crowd" for hosts "crowd<n>.example" to Service "one" at shared address 10.0.5.223
+    Then "http://crowd33.example/" at 10.0.5.223 is answered by a pod of Deployment "one"
+    And Ingress "crowd33" has the address 10.0.5.223 with port 80 in its status
+    When I count the writes from now on
+    And I delete Ingress "crowd33"
+    Then "http://crowd33.example/" at 10.0.5.223 is answered with status 404
+    And at most 2 writes were made, none of them to virtual servers
+    When the controller stops
+    And I count the writes from now on
+    And the controller runs
+    And the controller is ready
+    And 5 resyncs go by
+    Then no write was made
+    When I apply an Ingress "crowd33" for host "crowd33.example" to Service "two" at shared address 10.0.5.223
+    Then "http://crowd33.example/" at 10.0.5.223 is answered by a pod of Deployment "two"
+    And at most 2 writes were made, none of them to virtual servers
+
   Scenario: Growing beyond a handful, and back, no request fails
     When I apply an Ingress "web" for host "web.example" to Service "one" at shared address 10.0.5.223
     And "http://web.example/" at 10.0.5.223 is answered by a pod of Deployment "one"

@@ -34,6 +34,8 @@ type Observed struct {
 	owners, serving map[types.UID]int
 	programmed      map[types.UID]bool       // the keys of owners
 	keys            map[string]*vtm.Resource // our server keys, by name
+	libraries       map[string]int           // how many rule libraries of ours there are, by what they have in common
+	withLibraries   map[string]bool          // the keys of libraries
 }
 
 // NewObserved makes an Observed that holds resources, all with our mark.
@@ -47,6 +49,8 @@ func NewObserved(appliance translate.Appliance, resources ...*vtm.Resource) *Obs
 
 		programmed: map[types.UID]bool{},
 		keys:       map[string]*vtm.Resource{},
+
+		libraries: map[string]int{}, withLibraries: map[string]bool{},
 	}
 	for _, r := range resources {
 		o.put(r)
@@ -56,7 +60,7 @@ func NewObserved(appliance translate.Appliance, resources ...*vtm.Resource) *Obs
 
 // Programmed says what our marks tell is served already. It changes with o.
 func (o *Observed) Programmed() translate.Programmed {
-	return translate.Programmed{Owners: o.programmed, Keys: o.keys}
+	return translate.Programmed{Owners: o.programmed, Keys: o.keys, Libraries: o.withLibraries}
 }
 
 // put notes that the traffic manager holds r now.
@@ -104,6 +108,14 @@ func (o *Observed) count(r *vtm.Resource, by int) {
 			delete(o.keys, r.Name)
 		}
 	}
+	if common, ok := translate.LibrariesOf(r.Name); ok && r.Type == vtm.Rules {
+		add(o.libraries, common, by)
+		if o.libraries[common] > 0 {
+			o.withLibraries[common] = true
+		} else {
+			delete(o.withLibraries, common)
+		}
+	}
 	if r.Type != vtm.Pools && r.Type != vtm.VirtualServers {
 		return
 	}
@@ -122,9 +134,9 @@ func (o *Observed) count(r *vtm.Resource, by int) {
 	}
 }
 
-func add(counts map[types.UID]int, uid types.UID, by int) {
-	if counts[uid] += by; counts[uid] == 0 {
-		delete(counts, uid)
+func add[K comparable](counts map[K]int, key K, by int) {
+	if counts[key] += by; counts[key] == 0 {
+		delete(counts, key)
 	}
 }
 

@@ -36,7 +36,7 @@ func newHistory() *history {
 	h := &history{translate.Input{
 		Snapshot: emptySnapshot(), Settings: issuing(*config.Default()),
 		Appliance:  translate.Appliance{Members: []string{"vtm-1"}},
-		Programmed: translate.Programmed{Owners: map[types.UID]bool{}, Keys: map[string]*vtm.Resource{}},
+		Programmed: translate.Programmed{Owners: map[types.UID]bool{}, Keys: map[string]*vtm.Resource{}, Libraries: map[string]bool{}},
 		SelfSigned: &translate.KeyPair{Certificate: []byte("self-signed"), PrivateKey: []byte("its key")},
 	}}
 	s := h.in.Snapshot
@@ -166,7 +166,7 @@ func (h *history) step(t *rapid.T) {
 	key := rapid.SampledFrom(drawnKeys).Draw(t, "key")
 	service := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"s1", "s2", "s3"}).Draw(t, "of service")}
 	node := rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node")
-	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 14}).Draw(t, "step") {
+	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 14, 15, 15}).Draw(t, "step") {
 	case 0:
 		ingress := drawIngress(t, key)
 		h.change(func(s *kube.Snapshot) { s.Ingresses = with(s.Ingresses, key, ingress) })
@@ -209,6 +209,9 @@ func (h *history) step(t *rapid.T) {
 	case 12:
 		secret := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"cert", "other"}).Draw(t, "of secret")}
 		h.change(func(s *kube.Snapshot) { s.Secrets = without(s.Secrets, secret) })
+	case 15:
+		place := rapid.SampledFrom([]string{"k8s_10.0.0.1_80_routes-", "k8s_10.0.0.1_443_routes-", "k8s_group-front_80_routes-", "k8s_10.0.0.2_81_routes-"}).Draw(t, "libraries of")
+		h.in.Programmed.Libraries = with(h.in.Programmed.Libraries, place, rapid.Bool().Draw(t, "libraries there"))
 	case 14:
 		h.in.ACME = drawACME(t)
 	case 13:
@@ -248,7 +251,7 @@ func TestMemoryChangesNothing(t *testing.T) { memoryChangesNothing(t, translate.
 
 // The same where two Ingresses, or three routes, are more than a handful.
 func TestMemoryOfLibrariesChangesNothing(t *testing.T) {
-	memoryChangesNothing(t, func() *translate.Translator { return translate.NewOfHandful(1, 2) })
+	memoryChangesNothing(t, func() *translate.Translator { return translate.NewOfHandful(2, 3) })
 }
 
 func memoryChangesNothing(t *testing.T, translator func() *translate.Translator) {
@@ -524,6 +527,26 @@ func TestWhatAnotherIngressCoversIsToldWhenItComesAndGoes(t *testing.T) {
 			if got := warned(step.in); got != step.want {
 				t.Errorf("host %q: %d Ingresses are warned of it, want %d", host, got, step.want)
 			}
+		}
+	}
+}
+
+// Routes that stand in libraries on the traffic manager stay there until they are half
+// of a handful; without, one rule holds them until they are more than a handful.
+func TestAListenerAtTheEdgeOfAHandfulStaysAsItIs(t *testing.T) {
+	const place = "k8s_10.0.0.1_80_routes-"
+	for _, c := range []struct {
+		shares        int
+		already, want bool
+	}{{16, true, false}, {17, true, true}, {32, true, true}, {17, false, false}, {32, false, false}, {33, false, true}} {
+		in := crowd(c.shares)
+		for _, o := range in.Snapshot.Ingresses {
+			o.Annotations = map[string]string{"kubernetes.io/ingress.class": "vtm", "vtm.pulsesecure.net/shared-ip-address": "10.0.0.1"}
+		}
+		in.Programmed.Libraries = map[string]bool{place: c.already}
+		_, got := translate.New().Translate(in).Desired[vtm.ID{Type: vtm.Rules, Name: place + "0"}]
+		if got != c.want {
+			t.Errorf("%d Ingresses, in libraries before: %v: in libraries now: %v, want %v", c.shares, c.already, got, c.want)
 		}
 	}
 }

@@ -20,8 +20,18 @@ import (
 // library uses the pool, whose name must be a literal.
 
 // handful is what one rule holds at most: beyond, it would be tedious to read, and
-// slow.
+// slow. Back to one rule it goes at half of that: each way takes a write for each
+// library, which is not to happen whenever an Ingress comes and goes.
 type handful struct{ shares, routes int }
+
+// exceeded reports whether so much is more than a handful, for a listener whose routes
+// stand in libraries already or not.
+func (h handful) exceeded(shares, routes int, already bool) bool {
+	if already {
+		h.shares, h.routes = h.shares/2, h.routes/2
+	}
+	return shares > h.shares || routes > h.routes
+}
 
 var usualHandful = handful{shares: 32, routes: 200}
 

@@ -319,7 +319,7 @@ func (l *listener) shadowsOf(e *entry) []model.Shadow {
 // buildRules makes rules, libraries and virtual server.
 func (t *Translator) buildRules(l *listener) {
 	names := t.env.names
-	many := len(l.shares) > t.handful.shares || l.routes() > t.handful.routes
+	many := t.handful.exceeded(len(l.shares), l.routes(), t.libraries[names.libraries(l.place)])
 	if many != (l.libraries != nil) {
 		// What it takes has other names now.
 		for _, e := range l.shares {

@@ -85,6 +85,27 @@ func (n namer) library(p model.Place, bucket int) string {
 	return n.join(plainText(siteText(p.Site)), strconv.Itoa(int(p.Port)), "routes-"+strconv.Itoa(bucket))
 }
 
+// librariesMark stands in the names of rule libraries before their number.
+const librariesMark = "_routes-"
+
+// LibrariesOf gives what the names of a listener's rule libraries have in common, of
+// the name of one; false if it is none.
+func LibrariesOf(rule string) (common string, ok bool) {
+	at := strings.LastIndex(rule, librariesMark)
+	if at < 0 {
+		return "", false
+	}
+	common, number := rule[:at+len(librariesMark)], rule[at+len(librariesMark):]
+	_, err := strconv.ParseUint(number, 10, 8)
+	return common, err == nil
+}
+
+// libraries gives the same of a place.
+func (n namer) libraries(p model.Place) string {
+	common, _ := LibrariesOf(n.library(p, 0))
+	return common
+}
+
 // rest names the rule library for what no route of a place takes.
 func (n namer) rest(p model.Place) string {
 	return n.join(plainText(siteText(p.Site)), strconv.Itoa(int(p.Port)), "routes-rest")
@@ -96,9 +117,10 @@ func (n namer) ownKey() string { return n.join("self-signed") }
 // relay names all that stands for the event log's relay.
 func (n namer) relay() string { return n.join("event-log") }
 
-// plainText gives a text that needs no quotes: itself, or one that is made of it.
+// plainText gives a text that needs no quotes and is not long: itself, or one that is
+// made of it.
 func plainText(s string) string {
-	if word.MatchString(s) {
+	if word.MatchString(s) && len(s) <= 100 { // room for the rest of a name
 		return s
 	}
 	sum := sha256.Sum256([]byte(s))

@@ -47,3 +47,20 @@ func TestDifferentPlacesHaveDifferentNames(t *testing.T) {
 		}
 	})
 }
+
+func TestRuleLibrariesAreKnownByTheirNames(t *testing.T) {
+	n := namer{"k8s"}
+	for _, site := range []model.Site{{Address: netip.MustParseAddr("10.0.0.1")}, {Address: netip.MustParseAddr("2001:db8::1")}, {Group: "Web IPs"}, {Group: strings.Repeat("g", 200)}, {Group: "a_routes-7"}} {
+		p := model.Place{Site: site, Port: 443}
+		first, ok := LibrariesOf(n.library(p, 0))
+		last, ok2 := LibrariesOf(n.library(p, buckets-1))
+		if !ok || !ok2 || first != last || first != n.libraries(p) {
+			t.Errorf("%v: %q, %q, %q", site, first, last, n.libraries(p))
+		}
+		for _, other := range []string{n.rest(p), n.rule(p), n.server(p), n.libraries(p) + "-1", n.libraries(p) + "999"} {
+			if common, ok := LibrariesOf(other); ok && common == first {
+				t.Errorf("%s counts as a library of %s", other, first)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 
@@ -53,6 +54,8 @@ type Translator struct {
 	relay    relay
 	acme     acmeState
 
+	libraries map[string]bool // Programmed.Libraries of the last translation; not changed in place
+
 	last    *Result
 	changes Changes
 }
@@ -101,6 +104,7 @@ func (t *Translator) Translate(in Input) *Result {
 	if fresh {
 		t.restart()
 	}
+	t.readLibraries(in.Programmed.Libraries)
 	t.readIngresses(in.Snapshot.Ingresses, fresh)
 	t.readBackends(in.Snapshot)
 	t.readSecrets(in.Snapshot.Secrets, fresh)
@@ -149,6 +153,23 @@ func (t *Translator) restart() {
 		e.claim, e.grant = model.Claim{}, model.Grant{}
 		e.listener, e.granted, e.stale = nil, nil, true
 		t.due[e] = true
+	}
+}
+
+// readLibraries has the listeners made anew whose libraries came to be on the traffic
+// manager, or are there no more. That is seldom, so that all are looked at.
+func (t *Translator) readLibraries(libraries map[string]bool) {
+	if maps.Equal(t.libraries, libraries) {
+		return
+	}
+	before := t.libraries
+	t.libraries = maps.Clone(libraries) // its owner goes on changing it
+	for where, s := range t.sites {
+		for _, l := range s.listeners {
+			if name := t.env.names.libraries(l.place); before[name] != libraries[name] {
+				l.changed, t.dirty[where] = true, true
+			}
+		}
 	}
 }
 

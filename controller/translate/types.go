@@ -65,6 +65,9 @@ type Programmed struct {
 	// Keys are the server keys with our mark, as they are there, by name: while its
 	// Secret is missing, an Ingress that serves keeps one.
 	Keys map[string]*vtm.Resource
+	// Libraries holds what LibrariesOf gives of the rules with our mark: the listeners
+	// whose routes stand in libraries go on so until they are much fewer.
+	Libraries map[string]bool
 }
 
 // Outcome of an Ingress.
