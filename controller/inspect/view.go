@@ -67,14 +67,9 @@ func Look(ctx context.Context, o Options) (*View, error) {
 	if len(o.Manifests) > 0 {
 		v.Snapshot = lay(o, v.Snapshot, observed)
 	}
-	// Used where the traffic manager has none yet: the controller will make another one.
-	selfSigned, err := reconcile.NewSelfSigned(o.World, o.Actor+"/self-signed")
-	if err != nil {
-		return nil, err
-	}
 	v.Result = translate.New().Translate(translate.Input{
 		Snapshot: v.Snapshot, Settings: o.Settings,
-		Appliance: observed.Appliance, Programmed: observed.Programmed(), SelfSigned: selfSigned, Relay: o.Relay,
+		Appliance: observed.Appliance, Programmed: observed.Programmed(), SelfSigned: &undrawn, Relay: o.Relay,
 	})
 	v.Plan = reconcile.Diff(v.Result.Desired, observed, nil)
 	if state, err := o.Client.State(ctx); err != nil {
@@ -83,6 +78,13 @@ func Look(ctx context.Context, o Options) (*View, error) {
 		v.Says, _ = reconcile.Diagnose(state, observed, o.Settings.ControllerID)
 	}
 	return v, nil
+}
+
+// undrawn stands for the self-signed certificate that the controller will draw where
+// the traffic manager has none: what is shown of a plan is the same each time.
+var undrawn = translate.KeyPair{
+	Certificate: []byte("(self-signed: drawn by the controller when it runs)"),
+	PrivateKey:  []byte("(drawn with it)"),
 }
 
 // observe reads the traffic manager. Without a cluster, the one whose marks are
