@@ -102,6 +102,21 @@ Feature: Deletion
     And "http://web.example/" at 10.0.2.223 is answered with status 404
     And Ingress "stays" has the address 10.0.2.223 with port 80 in its status
 
+  Scenario: An Ingress that left us loses the address that we wrote, though the controller died before
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And the IngressClass "nginx" of controller "k8s.io/ingress-nginx"
+    And I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And I apply an Ingress "theirs" of class "nginx" for host "theirs.example" to Service "web" at 10.0.2.224
+    And Ingress "web" has the address 10.0.2.223 with port 80 in its status
+    And somebody writes the address 10.0.2.223 into the status of Ingress "theirs"
+    When the controller stops
+    And I apply an Ingress "web" of class "nginx" for host "web.example" to Service "web" at 10.0.2.223
+    And somebody removes all that is ours from the traffic manager
+    And the controller runs
+    Then Ingress "web" loses its address in its status
+    And Ingress "theirs" has the address 10.0.2.223 with port 80 in its status
+
   Scenario: When most Ingresses are gone, Kubernetes is asked a second time before they go
     Given the controller runs
     And a Deployment "web" with 1 pod behind a NodePort Service
@@ -112,7 +127,8 @@ Feature: Deletion
     And I delete all Ingresses
     And I count the writes from now on
     And the controller runs
-    Then the controller logs "nothing is taken away until Kubernetes, asked again, agrees" and "ceasing=12" and "level=ERROR"
+    Then the controller's Lease has a warning "DeletionHeld" that names "12 of 12"
+    And the controller logs "nothing is taken away until Kubernetes, asked again, agrees" and "ceasing=12" and "level=ERROR"
     When 3 resyncs go by
     Then no write was made
     And "http://shop1.example/" at 10.0.5.223 is answered by a pod of Deployment "web"

@@ -1,7 +1,10 @@
 package kube
 
 import (
+	"bytes"
 	"reflect"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -17,7 +20,9 @@ import (
 func trim(object any) (any, error) {
 	switch o := object.(type) {
 	case *networkingv1.Ingress:
+		writers := statusWriters(o.ManagedFields)
 		trimMeta(&o.ObjectMeta)
+		o.ManagedFields = writers
 		delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
 	case *networkingv1.IngressClass:
 		trimMeta(&o.ObjectMeta)
@@ -95,6 +100,31 @@ func ourMarks(all map[string]string) map[string]string {
 		}
 	}
 	return ours
+}
+
+// StatusManager begins the names of field managers by which controllers of this kind
+// write the status of Ingresses; the setting controller_id follows.
+const StatusManager = "vtm-ingress-"
+
+// statusWriters keeps of the managers of an Ingress's fields those of ours that wrote the
+// addresses in its status, and nobody else since; their names alone.
+func statusWriters(all []metav1.ManagedFieldsEntry) (kept []metav1.ManagedFieldsEntry) {
+	for _, m := range all {
+		if !strings.HasPrefix(m.Manager, StatusManager) {
+			continue
+		}
+		// One that was trimmed before has no fields any more.
+		if m.FieldsV1 == nil || bytes.Contains(m.FieldsV1.GetRawBytes(), []byte(`"f:ingress"`)) {
+			kept = append(kept, metav1.ManagedFieldsEntry{Manager: m.Manager})
+		}
+	}
+	return kept
+}
+
+// WroteStatus reports whether the addresses in an Ingress's status, as Snapshots have it,
+// are all what the controller with that controller_id wrote.
+func WroteStatus(ingress *networkingv1.Ingress, controllerID string) bool {
+	return slices.ContainsFunc(ingress.ManagedFields, func(m metav1.ManagedFieldsEntry) bool { return m.Manager == StatusManager+controllerID })
 }
 
 // trimMeta keeps name, UID, versions, times and annotations.

@@ -39,15 +39,31 @@ func servedOf(o *Observed) *served {
 	return s
 }
 
-// left tells of the Ingresses that are served, and became another class's while no
-// instance ran: they lose what was written into their status. It does so once.
+// left tells of the Ingresses that are served, or have an address that we wrote, and
+// became another class's while no instance ran: they lose what was written into their status. It does so once.
 func (l *Loop) left(snapshot *kube.Snapshot, result *translate.Result) (entries []report.Entry) {
 	if l.served == nil {
 		return nil
 	}
 	for name, ingress := range snapshot.Ingresses {
-		if l.served.owners[ingress.UID] && result.Verdicts[name] == nil && l.told[name] == nil {
-			entries = append(entries, report.Entry{Ingress: ingress, Left: l.served.addresses})
+		if result.Verdicts[name] != nil || l.told[name] != nil {
+			continue
+		}
+		// Its resources may be gone already, if the one before ended between that and
+		// the status.
+		stale := kube.WroteStatus(ingress, l.o.Settings.ControllerID)
+		if !stale && !l.served.owners[ingress.UID] {
+			continue
+		}
+		addresses := l.served.addresses
+		if stale {
+			addresses = map[string]bool{}
+			for _, p := range ingress.Status.LoadBalancer.Ingress {
+				addresses[p.IP] = true
+			}
+		}
+		if len(ingress.Status.LoadBalancer.Ingress) > 0 {
+			entries = append(entries, report.Entry{Ingress: ingress, Left: addresses})
 		}
 	}
 	l.served = nil
