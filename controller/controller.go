@@ -50,7 +50,8 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	if o.Status == nil {
 		o.Status = &Status{}
 	}
-	relay, relayed, err := newRelay(o)
+	var self *report.Self // made below, before anything runs
+	relay, relayed, err := newRelay(o, func() *report.Self { return self })
 	if err != nil {
 		return err
 	}
@@ -91,6 +92,14 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	if err != nil {
 		return err
 	}
+	may := func() bool { _, ok := writer.Permit(); return ok }
+	self, err = report.NewSelf(report.SelfOptions{
+		World: o.World, Config: o.KubernetesConfig, Actor: o.Actor + "/self",
+		Namespace: o.Settings.LeaseNamespace, Name: o.Settings.LeaseName, May: may,
+	})
+	if err != nil {
+		return fmt.Errorf("client of the Kubernetes API server: %w", err)
+	}
 	client, err := newClient(o, o.Settings, o.Actor+"/vtm", func(method, resource string, status int) {
 		o.Status.alive(o.World.Clock().Now())
 		metrics.request(method, resource, status)
@@ -107,7 +116,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	reporter, err := report.New(report.Options{
 		World: o.World, Log: log, Config: o.KubernetesConfig, Actor: o.Actor + "/report",
 		ControllerID: o.Settings.ControllerID,
-		May:          func() bool { _, ok := writer.Permit(); return ok },
+		May:          may,
 		Current:      watcher.Ingress,
 	})
 	if err != nil {
@@ -122,7 +131,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 		World: o.World, Log: log, Actor: o.Actor + "/loop", Settings: o.Settings,
 		Client: client, Lease: writer, Home: home.Endpoint, Relay: relayed, TooOld: watcher.TooOld,
 		Snapshot: watcher.Snapshot, Changed: watcher.Changed(), Confirm: watcher.List,
-		Report: reporter.Report, ACME: issuer.State, ACMEChanged: issuer.Changed(),
+		Report: reporter.Report, Warn: self.Warn, Over: self.Over, ACME: issuer.State, ACMEChanged: issuer.Changed(),
 		Done: func(r reconcile.Round) {
 			metrics.round(r)
 			if r.Writing {
@@ -148,6 +157,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	running.Go(func() { home.Run(ctx) })
 	running.Go(func() { watcher.Run(ctx) })
 	running.Go(func() { reporter.Run(ctx) })
+	running.Go(func() { self.Run(ctx) })
 	running.Go(func() { loop.Run(ctx) })
 	running.Go(func() { issuer.Run(ctx) })
 	running.Wait()

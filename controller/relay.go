@@ -18,8 +18,9 @@ type eventLogRelay struct {
 }
 
 // newRelay makes the relay of log lines to the traffic manager's event log, and
-// what translation must know of it; nil if there is to be none.
-func newRelay(o Options) (*eventLogRelay, *translate.Relay, error) {
+// what translation must know of it; nil if there is to be none. self is asked for once
+// it runs.
+func newRelay(o Options, self func() *report.Self) (*eventLogRelay, *translate.Relay, error) {
 	s := o.Settings
 	if !s.EventLogRelay || !s.EnableIngctrl {
 		return nil, nil, nil
@@ -43,6 +44,7 @@ func newRelay(o Options) (*eventLogRelay, *translate.Relay, error) {
 			text, _ := r.Properties["basic"]["public"].(string)
 			return []byte(text), nil
 		},
+		Warn: func(reason, message string) { self().Warn(reason, message) }, Over: func(reason string) { self().Over(reason) },
 		MaxRequest: translate.RelayRequest, MaxLine: translate.RelayLine,
 	})
 	return &eventLogRelay{relay, client.Close}, relayed, nil

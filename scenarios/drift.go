@@ -56,6 +56,24 @@ func (s *scenario) somebodyDeletes(ctx context.Context, kind, ingress string) er
 	return s.rest(ctx, http.MethodDelete, path, "", nil)
 }
 
+// somebodyRemovesAll deletes what is ours by hand, what is referred to after what refers.
+func (s *scenario) somebodyRemovesAll(ctx context.Context) error {
+	var last error
+	for range 10 {
+		paths, err := s.ours(ctx)
+		if err != nil || len(paths) == 0 {
+			return err
+		}
+		for _, path := range paths {
+			folder, name, _ := strings.Cut(path, "/")
+			if err := s.rest(ctx, http.MethodDelete, folder+"/"+url.PathEscape(name), "", nil); err != nil {
+				last = err
+			}
+		}
+	}
+	return fmt.Errorf("something stays: %w", last)
+}
+
 // somebodyWritesRule replaces the text of a rule by hand, but for our mark.
 func (s *scenario) somebodyWritesRule(ctx context.Context, ingress string, text *godog.DocString) error {
 	path, err := s.resourceOf(ctx, "rule", ingress)

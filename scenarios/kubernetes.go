@@ -206,6 +206,31 @@ func (s *scenario) ingressHasWarning(ctx context.Context, name, reason, words st
 	})
 }
 
+// somebodyWritesStatus gives an Ingress an address, as another controller would.
+func (s *scenario) somebodyWritesStatus(ctx context.Context, address, name string) error {
+	patch := fmt.Sprintf(`{"status":{"loadBalancer":{"ingress":[{"ip":%q,"ports":[{"port":80,"protocol":"TCP"}]}]}}}`, address)
+	_, err := s.kubernetes.NetworkingV1().Ingresses(namespace).Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "somebody"}, "status")
+	return err
+}
+
+// leaseHasWarning waits for an Event of the controller's Lease.
+func (s *scenario) leaseHasWarning(ctx context.Context, reason, words string) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		list, err := s.kubernetes.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Lease"})
+		if err != nil {
+			return err
+		}
+		var seen []string
+		for _, e := range list.Items {
+			if e.Type == corev1.EventTypeWarning && e.Reason == reason && strings.Contains(e.Message, words) {
+				return nil
+			}
+			seen = append(seen, fmt.Sprintf("%s %s: %s", e.Type, e.Reason, e.Message))
+		}
+		return fmt.Errorf("the Lease has these Events only: %s", strings.Join(seen, "; "))
+	})
+}
+
 func (s *scenario) ingressHasAnyWarning(ctx context.Context, name, words string) error {
 	return s.ingressHas(ctx, name, func(e corev1.Event) bool {
 		return e.Type == corev1.EventTypeWarning && strings.Contains(e.Message, words)

@@ -263,6 +263,9 @@ func (s *scenario) resyncsGoBy(ctx context.Context, n int) error {
 
 func (s *scenario) oneResyncGoesBy(ctx context.Context) error { return s.resyncsGoBy(ctx, 1) }
 
+// clientsCutOff lets nothing through to virtual servers; REST still answers.
+func (s *scenario) clientsCutOff() error { return s.env.Faults("cut clients") }
+
 func (s *scenario) restAway()         { s.env.Fault(testenv.Away) }
 func (s *scenario) restUnauthorized() { s.env.Fault(testenv.Unauthorized) }
 func (s *scenario) restGarbage()      { s.env.Fault(testenv.Garbage) }

@@ -39,6 +39,9 @@ func Rights(s *config.Settings) []Right {
 	add("", "secrets", "", ns, "", "certificates of type kubernetes.io/tls", "list", "watch")
 	add("", "namespaces", "", "", "kube-system", "its UID is the cluster's identity", "get")
 	add("", "events", "", ns, "", "owners of Ingresses are told there", "create")
+	if ns != "" && ns != s.LeaseNamespace {
+		add("", "events", "", s.LeaseNamespace, "", "operators are told there, of the Lease", "create")
+	}
 	add("coordination.k8s.io", "leases", "", s.LeaseNamespace, "", "which instance writes", "create")
 	add("coordination.k8s.io", "leases", "", s.LeaseNamespace, s.LeaseName, "which instance writes", "get", "update", "watch")
 	if s.ACMETermsAgreed {

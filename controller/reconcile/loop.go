@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -67,6 +68,10 @@ type Options struct {
 	Confirm func(context.Context) (*kube.Snapshot, error)
 	// Report tells Ingresses' owners. Only the writer calls it.
 	Report func(context.Context, []report.Entry)
+	// Warn, if set, tells operators what concerns no single Ingress, with a reason in one
+	// word; Over that it is no longer so. Only the writer calls them.
+	Warn func(reason, message string)
+	Over func(reason string)
 	// Done, if set, is told after each round what it came to.
 	Done func(Round)
 	// Busy, if set, is told when a round begins and when it has ended.
@@ -671,6 +676,15 @@ func (l *Loop) postpone(p *Plan) *Plan {
 	})
 }
 
+// deletionHeld is the reason of the Event that says that the brake holds.
+const deletionHeld = "DeletionHeld"
+
+func (l *Loop) over(reason string) {
+	if l.o.Over != nil {
+		l.o.Over(reason)
+	}
+}
+
 // brake holds a plan that would end the service of too many at once, until a
 // second list of Kubernetes, some time later, agrees.
 func (l *Loop) brake(ctx context.Context, plan *Plan) *Plan {
@@ -679,6 +693,7 @@ func (l *Loop) brake(ctx context.Context, plan *Plan) *Plan {
 	if len(ceasing) == 0 {
 		if !l.confirmAt.IsZero() {
 			l.confirmAt = time.Time{}
+			l.over(deletionHeld)
 			l.o.Log.Warn("the plan that was held back takes away less now: going on")
 		}
 		if len(Ceasing(plan, l.observed)) == 0 {
@@ -688,8 +703,11 @@ func (l *Loop) brake(ctx context.Context, plan *Plan) *Plan {
 	}
 	if l.confirmAt.IsZero() {
 		l.confirmAt = now.Add(confirmAfter)
-		l.o.Log.Error("more than half of the served Ingresses would cease to be served: nothing is taken away until Kubernetes, asked again, agrees",
-			"ceasing", len(ceasing), "after", confirmAfter)
+		const text = "more than half of the served Ingresses would cease to be served: nothing is taken away until Kubernetes, asked again, agrees"
+		l.o.Log.Error(text, "ceasing", len(ceasing), "after", confirmAfter)
+		if l.o.Warn != nil {
+			l.o.Warn(deletionHeld, fmt.Sprintf("%s (%d of %d, after %s)", text, len(ceasing), len(l.observed.serving), confirmAfter))
+		}
 	}
 	if now.Before(l.confirmAt) {
 		l.wakeAt(l.confirmAt)
@@ -706,6 +724,7 @@ func (l *Loop) brake(ctx context.Context, plan *Plan) *Plan {
 		l.confirmed = Ceasing(Diff(second.Desired, l.observed, nil), l.observed)
 		if held, ceasing = Brake(plan, l.observed, l.confirmed); len(ceasing) == 0 {
 			l.confirmAt = time.Time{}
+			l.over(deletionHeld)
 			l.o.Log.Warn("Kubernetes, asked again, agrees that so many Ingresses cease: going on")
 			return plan
 		}

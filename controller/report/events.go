@@ -115,22 +115,10 @@ func (r *Reporter) writeEvent(ctx context.Context, client *kubeclient.Client, in
 	if mutation.On(mutation.EventsSilent) {
 		return nil
 	}
-	kind := corev1.EventTypeNormal
-	if e.warning {
-		kind = corev1.EventTypeWarning
-	}
-	at := metav1.NewTime(e.at)
-	event := &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ingress.Namespace, Name: eventName(ingress, e)},
-		InvolvedObject: corev1.ObjectReference{
-			APIVersion: networkingv1.SchemeGroupVersion.String(), Kind: "Ingress",
-			Namespace: ingress.Namespace, Name: ingress.Name, UID: ingress.UID, ResourceVersion: ingress.ResourceVersion,
-		},
-		Type: kind, Reason: e.reason, Message: cut(strings.ToValidUTF8(e.message, "\uFFFD"), messageSize),
-		Source:         corev1.EventSource{Component: component},
-		FirstTimestamp: at, LastTimestamp: at, Count: 1,
-		ReportingController: component, ReportingInstance: r.o.Actor,
-	}
+	event := newEvent(corev1.ObjectReference{
+		APIVersion: networkingv1.SchemeGroupVersion.String(), Kind: "Ingress",
+		Namespace: ingress.Namespace, Name: ingress.Name, UID: ingress.UID, ResourceVersion: ingress.ResourceVersion,
+	}, e, r.o.Actor)
 	err := r.request(ctx, func(ctx context.Context) error {
 		_, err := client.CoreV1().Events(ingress.Namespace).Create(ctx, event, metav1.CreateOptions{})
 		return err
@@ -148,17 +136,34 @@ func (r *Reporter) writeEvent(ctx context.Context, client *kubeclient.Client, in
 	return fmt.Errorf("an Event of Ingress %s/%s can't be created: %w%s", ingress.Namespace, ingress.Name, err, remedy(err, "create events"))
 }
 
+// newEvent makes an Event about an object, in whose namespace it is.
+func newEvent(about corev1.ObjectReference, e pendingEvent, instance string) *corev1.Event {
+	kind := corev1.EventTypeNormal
+	if e.warning {
+		kind = corev1.EventTypeWarning
+	}
+	at := metav1.NewTime(e.at)
+	return &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: about.Namespace, Name: eventName(about, e)},
+		InvolvedObject: about,
+		Type:           kind, Reason: e.reason, Message: cut(strings.ToValidUTF8(e.message, "\uFFFD"), messageSize),
+		Source:         corev1.EventSource{Component: component},
+		FirstTimestamp: at, LastTimestamp: at, Count: 1,
+		ReportingController: component, ReportingInstance: instance,
+	}
+}
+
 // eventName tells apart what differs. What is told for the first time since the
 // start has a name without its time, so that it is not told again after a restart.
 // What is told again, since it changed meanwhile, has another name each time.
-func eventName(ingress *networkingv1.Ingress, e pendingEvent) string {
-	what := []string{string(ingress.UID), e.reason, e.message}
+func eventName(about corev1.ObjectReference, e pendingEvent) string {
+	what := []string{string(about.UID), e.reason, e.message}
 	if !e.first {
 		what = append(what, strconv.FormatInt(e.at.UnixNano(), 10))
 	}
 	hash := sha256.Sum256([]byte(strings.Join(what, "\x00")))
 	suffix := "." + hex.EncodeToString(hash[:8])
-	name := ingress.Name[:min(len(ingress.Name), nameSize-len(suffix))]
+	name := about.Name[:min(len(about.Name), nameSize-len(suffix))]
 	return strings.TrimRight(name, ".-") + suffix
 }
 

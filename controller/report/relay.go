@@ -33,10 +33,15 @@ const (
 	relayRetry = 10 * time.Second
 	// relayTimeout bounds one request.
 	relayTimeout = 5 * time.Second
+	// relayProbe is for how long nothing is sent before it is tried whether it could be.
+	relayProbe = 5 * time.Minute
 	// relayPatience is for how long it may fail before that is told: the traffic
 	// manager's side of it is made by the controller, once it writes.
 	relayPatience = 2 * time.Minute
 )
+
+// unreachable is the reason of the Event that says so.
+const unreachable = "EventLogUnreachable"
 
 // RelayOptions for NewRelay.
 type RelayOptions struct {
@@ -50,6 +55,10 @@ type RelayOptions struct {
 	Token    string
 	// Certificate reads the certificate, PEM, that the traffic manager shows there.
 	Certificate func(context.Context) ([]byte, error)
+	// Warn is told that lines don't get there any more, with a reason in one word, and
+	// Over that they do.
+	Warn func(reason, message string)
+	Over func(reason string)
 	// Largest request and line that are taken, in bytes.
 	MaxRequest, MaxLine int
 }
@@ -108,13 +117,18 @@ func (r *Relay) Run(ctx context.Context) {
 	defer func() { client.CloseIdleConnections() }()
 	var failing time.Time // since when; zero: it works
 	told := false
+	probe := r.o.World.Clock().After(0)
 	for ctx.Err() == nil {
+		probing := false
 		select {
 		case <-ctx.Done():
 			continue
 		case <-r.waiting:
+		case <-probe:
+			probing = true
 		}
-		err := r.send(ctx, client)
+		err := r.send(ctx, client, probing)
+		probe = r.o.World.Clock().After(relayProbe)
 		pause := relayPause
 		if err != nil && ctx.Err() == nil {
 			pause = relayRetry
@@ -124,20 +138,19 @@ func (r *Relay) Run(ctx context.Context) {
 			}
 			if !told && now.Sub(failing) >= relayPatience {
 				told = true
-				r.o.Log.Warn("log lines don't get into the traffic manager's event log: is the way to it open, and does its virtual server run?",
-					"address", r.address(), "error", err)
+				const text = "log lines don't get into the traffic manager's event log: is the way to it open, and does its virtual server run?"
+				r.o.Log.Warn(text, "address", r.address(), "error", err)
+				r.o.Warn(unreachable, fmt.Sprintf("%s Set event_log_relay to false to do without (%s: %v)", text, r.address(), err))
 			}
 			// The certificate may be another one by now, or the traffic manager away: asking
 			// for the one finds another that answers.
 			r.look(ctx)
 			client.CloseIdleConnections()
 			client = r.client(ctx)
-			select {
-			case r.waiting <- struct{}{}:
-			default:
-			}
+			probe = r.o.World.Clock().After(0) // after the pause
 		} else if err == nil {
 			failing, told = time.Time{}, false
+			r.o.Over(unreachable)
 		}
 		select {
 		case <-ctx.Done():
@@ -146,7 +159,7 @@ func (r *Relay) Run(ctx context.Context) {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_ = r.send(last, client) // nobody waits for it to be tried again
+	_ = r.send(last, client, false) // nobody waits for it to be tried again
 }
 
 // look asks for the certificate, which lets Endpoint go on to one that answers.
@@ -189,8 +202,9 @@ func (r *Relay) client(ctx context.Context) *http.Client {
 	})
 }
 
-// send sends as many waiting lines as fit into one request.
-func (r *Relay) send(ctx context.Context, client *http.Client) error {
+// send sends as many waiting lines as fit into one request; without any it sends
+// nothing, unless it probes.
+func (r *Relay) send(ctx context.Context, client *http.Client, probe bool) error {
 	r.mu.Lock()
 	var body strings.Builder
 	if r.lost > 0 {
@@ -207,7 +221,7 @@ func (r *Relay) send(ctx context.Context, client *http.Client) error {
 	sent, lost := r.lines[:n:n], r.lost
 	more := n < len(r.lines)
 	r.mu.Unlock()
-	if n == 0 && lost == 0 {
+	if n == 0 && lost == 0 && !probe {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"pgregory.net/rapid"
 
@@ -126,7 +126,7 @@ func TestTheEventLogHoldsErrorsAloneUnlessVerbose(t *testing.T) {
 func TestEventNamesAreLegalAndTellApart(t *testing.T) {
 	name := rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,100}[a-z0-9])?){0,2}`)
 	rapid.Check(t, func(t *rapid.T) {
-		ingress := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Name: name.Draw(t, "name"), UID: "u"}}
+		ingress := corev1.ObjectReference{Name: name.Draw(t, "name"), UID: "u"}
 		ingress.Name = ingress.Name[:min(len(ingress.Name), 253)]
 		if len(validation.IsDNS1123Subdomain(ingress.Name)) > 0 {
 			t.Skip()

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/translate"
 	"vtm-ingress/internal/kubeclient"
 	"vtm-ingress/internal/mutation"
@@ -122,7 +123,7 @@ func (r *Reporter) patchStatus(ctx context.Context, client *kubeclient.Client, i
 	var written *networkingv1.Ingress
 	err = r.request(ctx, func(ctx context.Context) (err error) {
 		written, err = client.NetworkingV1().Ingresses(ingress.Namespace).Patch(ctx, ingress.Name, types.MergePatchType, patch,
-			metav1.PatchOptions{FieldManager: "vtm-ingress-" + r.o.ControllerID}, "status")
+			metav1.PatchOptions{FieldManager: kube.StatusManager + r.o.ControllerID}, "status")
 		return err
 	})
 	switch {
