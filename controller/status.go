@@ -130,7 +130,7 @@ func (s *Status) Explain(ctx context.Context, name types.NamespacedName) (text s
 		return "", errors.New("the controller does nothing: it is switched off, or its settings can't be used")
 	}
 	looked := loop.Look(ctx, func(snapshot *kube.Snapshot, observed *reconcile.Observed, plan *reconcile.Plan, round reconcile.Round) {
-		view := &inspect.View{Snapshot: snapshot, Observed: observed, Result: round.Result, Plan: plan, Says: round.Says}
+		view := &inspect.View{Snapshot: snapshot, Observed: observed, Result: round.Result, Plan: plan, Says: round.Says, Now: round.Ended}
 		if text, err = view.Explain(name); err != nil {
 			return
 		}

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"vtm-ingress/controller/reconcile"
 	"vtm-ingress/controller/translate"
 	"vtm-ingress/controller/vtm"
 )
@@ -23,7 +24,7 @@ func (v *View) Explain(name types.NamespacedName) (string, error) {
 		return "", fmt.Errorf("Ingress %s: %w", name, ErrNoIngress)
 	}
 	var b strings.Builder
-	verdict := v.Says.Of(v.Result.Verdicts[name])
+	verdict := reconcile.Expired(v.Says.Of(v.Result.Verdicts[name]), v.Now)
 	if verdict == nil {
 		fmt.Fprintf(&b, "Ingress %s: not ours: its class is not one of this controller's, and nothing is done about it\n", name)
 		return b.String(), nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -44,12 +45,13 @@ type View struct {
 	Observed *reconcile.Observed
 	Result   *translate.Result
 	Plan     *reconcile.Plan
+	Now      time.Time      // when all was read
 	Says     reconcile.Says // empty too if it could not be asked
 }
 
 // Look reads everything once and changes nothing.
 func Look(ctx context.Context, o Options) (*View, error) {
-	v := &View{Snapshot: &kube.Snapshot{}}
+	v := &View{Snapshot: &kube.Snapshot{}, Now: o.World.Clock().Now()}
 	if o.Kubernetes != nil {
 		snapshot, err := kube.List(ctx, kube.Options{
 			World: o.World, Log: o.Log, Config: o.Kubernetes, Settings: o.Settings, Actor: o.Actor + "/kube",

@@ -178,6 +178,9 @@ func (e *entry) judge(env *environment, standard *standard) *Verdict {
 			}
 			v.Addresses = append(v.Addresses, at)
 		}
+		if e.certificates != nil {
+			v.Ends = e.certificates.ends
+		}
 		v.Resources = e.resources()
 		if standard.users[e.listener] && standard.name != "" {
 			v.Resources = append(v.Resources, vtm.ID{Type: vtm.ServerKeys, Name: standard.name})

@@ -134,6 +134,7 @@ type certificates struct {
 	kept map[types.NamespacedName]*vtm.Resource
 	// pending: a certificate is still to be issued.
 	pending bool
+	ends    Ends // of those that end first
 }
 
 // chooseKeys finds the server keys of an Ingress. It returns nil and a fatal
@@ -170,6 +171,9 @@ func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serve
 			gone.add(fatal, "InvalidSecret", "Secret %s can't be used: %s", name, key.why)
 		default:
 			resource = key.resource
+			if c.ends.At.IsZero() || key.leaf.NotAfter.Before(c.ends.At) {
+				c.ends = Ends{key.leaf.NotAfter, name}
+			}
 			if w.letsEncrypt && state.Failed {
 				found.add(warning, state.code(), "Secret %s goes on being served: %s", name, state.text())
 			}
@@ -239,5 +243,5 @@ func (c *certificates) equal(d *certificates) bool {
 	if c == nil || d == nil {
 		return c == d
 	}
-	return c.pending == d.pending && c.standard == d.standard && maps.Equal(c.byHost, d.byHost) && slices.Equal(c.names, d.names) && maps.Equal(c.kept, d.kept)
+	return c.pending == d.pending && c.ends == d.ends && c.standard == d.standard && maps.Equal(c.byHost, d.byHost) && slices.Equal(c.names, d.names) && maps.Equal(c.kept, d.kept)
 }

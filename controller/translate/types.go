@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -102,11 +103,19 @@ type Verdict struct {
 	Reasons []Reason
 	// Addresses are for the Ingress's status; nil when Rejected.
 	Addresses []Address
+	// Ends says which of its certificates ends first. What time it is is not known here.
+	Ends Ends
 	// Problem is the code of the gravest reason when Degraded, else "".
 	Problem string
 	// Resources are those that must be on the traffic manager for it to be served,
 	// sorted.
 	Resources []vtm.ID
+}
+
+// Ends is the end of a Secret's certificate; the zero value: there is none.
+type Ends struct {
+	At     time.Time
+	Secret types.NamespacedName
 }
 
 // Address is one address on which an Ingress is served.
