@@ -229,6 +229,12 @@ func (h *history) step(t *rapid.T) {
 			if seldom(t, "hosts allowed") {
 				settings.AllowedHosts = []config.AllowedHosts{{Namespace: "a", Domain: "example.com"}}
 			}
+			if seldom(t, "addresses allowed") {
+				settings.AllowedAddresses = []config.AllowedAddresses{{Namespace: "b", Network: netip.MustParsePrefix("10.0.0.1/32")}}
+			}
+			if seldom(t, "TrafficScript for some") {
+				settings.TrafficScriptNamespaces = []string{"b"}
+			}
 			h.in.Settings = issuing(settings)
 		case 1:
 			h.in.Appliance.Groups = map[string]translate.Group{"front": {Addresses: []netip.Addr{netip.MustParseAddr(
@@ -430,10 +436,34 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 		s.redirect = s.tls && o.Annotations["ingress.kubernetes.io/ssl-redirect"] == "true"
 		s.issued = o.Annotations["vtm.pulsesecure.net/use-lets-encrypt"] == "true"
 		_, s.script = o.Annotations["vtm.pulsesecure.net/request-trafficscript"]
-		s.script = s.script && in.Settings.VTMEnableTrafficScript
+		may, _ := in.Settings.MayScript(key.Namespace)
+		s.script = s.script && may
 		s.through = o.Annotations["ingress.kubernetes.io/ssl-passthrough"] == "true"
 		if shared && (s.script || s.through || s.redirect && s.port != "443") {
 			t.Fatalf("%s is served on a shared address with what it can't have there", key)
+		}
+		if !may && r.Desired[vtm.ID{Type: vtm.Rules, Name: "k8s_" + key.Namespace + "_" + key.Name + "_request"}] != nil {
+			t.Fatalf("%s runs TrafficScript, which the settings forbid", key)
+		}
+		if front := in.Appliance.Groups["front"].Addresses[0]; s.dedicated && v.Addresses[0].IP == front {
+			t.Fatalf("%s has an address of its own that a group of others has", key)
+		}
+		for _, e := range in.Settings.AllowedHosts {
+			for _, rule := range o.Spec.Rules {
+				if key.Namespace != e.Namespace && strings.HasSuffix(rule.Host, "."+e.Domain) {
+					t.Fatalf("%s is served for %s, which is for namespace %s alone", key, rule.Host, e.Namespace)
+				}
+			}
+		}
+		for _, e := range in.Settings.AllowedAddresses {
+			if key.Namespace != e.Namespace && (s.dedicated || shared) && e.Network.Contains(v.Addresses[0].IP) {
+				t.Fatalf("%s is served at %s, which is for namespace %s alone", key, v.Addresses[0].IP, e.Namespace)
+			}
+		}
+		for _, node := range in.Snapshot.Nodes {
+			if (s.dedicated || shared) && node.Status.Addresses[0].Address == s.at {
+				t.Fatalf("%s is served at a node's address", key)
+			}
 		}
 		if s.redirect && !slices.Contains(v.Addresses[0].Ports, 80) {
 			t.Fatalf("%s is served without the redirect that it asks for", key)
