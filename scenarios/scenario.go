@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -35,6 +36,7 @@ type scenario struct {
 func (s *scenario) register(sc *godog.ScenarioContext) {
 	steps := map[string]any{
 		`^a cluster with (\d+) nodes and a traffic manager$`:                                                   s.cluster,
+		`^a cluster with (\d+) nodes and (\d+) traffic managers that replicate after (\d+) seconds$`:           s.clusterThatReplicates,
 		`^a cluster of Kubernetes (\S+) with (\d+) nodes and a traffic manager$`:                               s.clusterOfVersion,
 		`^the IngressClass "([^"]*)" of this controller$`:                                                      s.ownClass,
 		`^the IngressClass "([^"]*)" of controller "([^"]*)"$`:                                                 s.class,
@@ -153,6 +155,13 @@ func (s *scenario) end(failure error, output io.Writer) {
 
 func (s *scenario) cluster(ctx context.Context, nodes int) error {
 	return s.clusterOfVersion(ctx, "", nodes)
+}
+
+func (s *scenario) clusterThatReplicates(ctx context.Context, nodes, trafficManagers, seconds int) error {
+	if err := s.start(ctx, testenv.Options{Nodes: nodes, TrafficManagers: trafficManagers, Lenient: s.lenient, Seed: 1}); err != nil {
+		return err
+	}
+	return s.rest(ctx, http.MethodPut, "global_settings", fmt.Sprintf(`{"properties":{"rest_api":{"replicate_lull":%d,"replicate_absolute":20}}}`, seconds), nil)
 }
 
 func (s *scenario) clusterOfVersion(ctx context.Context, version string, nodes int) error {

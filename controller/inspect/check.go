@@ -299,9 +299,10 @@ func (c *checker) replication(ctx context.Context, about string, client *vtm.Cli
 		return
 	}
 	if replication.Lull == 0 {
+		c.good(about, "tells other members of each change before it answers: a change is live everywhere at once, and each write takes as long as the slowest member")
 		return
 	}
-	c.find(Warning, about, fmt.Sprintf("tells other members of a change after %s without requests, at latest after %s: on addresses that another member holds a change is live so much later", replication.Lull, replication.Absolute),
+	c.find(Warning, about, fmt.Sprintf("tells other members of a change after %s without requests, at latest after %s: on addresses that another member holds a change is live so much later, and so is what Ingresses' status and Events tell", replication.Lull, replication.Absolute),
 		"set rest_api!replicate_lull to 0 if that is too late; each write then costs a replication")
 }
 

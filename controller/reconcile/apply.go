@@ -325,6 +325,9 @@ func (a *applying) succeeded(s *Step, stored *vtm.Resource) {
 	}
 	l.observed.put(stored)
 	l.settled[s.ID] = s.After
+	if l.replicates() {
+		l.replicating[s.ID] = struct{}{}
+	}
 	delete(l.kept, s.ID)
 	if left := compare(s.After, stored); left != nil {
 		l.kept[s.ID] = kept{desired: s.After, stored: l.observed.Owned[s.ID]}

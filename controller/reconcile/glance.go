@@ -70,6 +70,13 @@ func (l *Loop) wrote(writes int) {
 	g.at = g.at.Add(afterReplication)
 }
 
+// replicates reports whether other members learn of a change only after a while: until
+// the glance after that, what was written may not be live, since any member may hold
+// the address.
+func (l *Loop) replicates() bool {
+	return l.glances.replication.Lull > 0 && len(l.observed.Appliance.Members) > 1
+}
+
 // readReplication learns how long replication waits for a pause.
 func (l *Loop) readReplication(ctx context.Context) {
 	g := &l.glances
@@ -90,6 +97,7 @@ func (l *Loop) glance(ctx context.Context) {
 		return
 	}
 	g.at, g.first = now.Add(glanceEvery), time.Time{} // what was written is replicated
+	clear(l.replicating)
 	defer func() { l.wakeAt(g.at) }()
 	state, err := l.o.Client.State(ctx)
 	if err != nil {

@@ -131,6 +131,9 @@ type Loop struct {
 	failures map[vtm.ID]*failure
 	kept     map[vtm.ID]kept
 	waits    map[vtm.ID]string // why a resource's change wasn't sent in the last round
+	// replicating are resources that were written and that other members may not have
+	// yet: see replicates.
+	replicating map[vtm.ID]struct{}
 }
 
 // trouble is a traffic manager that can't be used at all.
@@ -162,6 +165,8 @@ func New(o Options) *Loop {
 		kept:       map[vtm.ID]kept{},
 		waits:      map[vtm.ID]string{},
 		tables:     map[vtm.ID]time.Time{},
+
+		replicating: map[vtm.ID]struct{}{},
 	}
 	var err error
 	if l.selfSigned, err = NewSelfSigned(o.World, o.Actor+"/self-signed"); err != nil {
@@ -439,6 +444,7 @@ func (l *Loop) standBy(ctx context.Context, snapshot *kube.Snapshot) {
 	clear(l.told)
 	clear(l.notices)
 	clear(l.failures)
+	clear(l.replicating)
 	l.forgetSays()
 	l.lookAtAll()
 	var trouble error

@@ -59,6 +59,7 @@ type told struct {
 	verdict  *translate.Verdict // of the translation
 	reasons  []translate.Reason // the verdict's and the traffic manager's
 	since    time.Time          // when this verdict was first seen
+	underWay time.Time          // when what is to become live, or did, was seen
 	live     bool
 	problems []translate.Reason
 	grown    bool // it was Complete once: see starting
@@ -87,9 +88,12 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			delete(l.told, name)
 			continue
 		}
-		now := &told{verdict: verdict, since: seen, grown: before != nil && before.grown || verdict.Outcome == translate.Complete}
+		now := &told{verdict: verdict, since: seen, underWay: seen, grown: before != nil && before.grown || verdict.Outcome == translate.Complete}
 		if before != nil && before.verdict == verdict {
 			now.since = before.since
+			if !before.live {
+				now.underWay = before.underWay
+			}
 		}
 		if problem == nil && l.notices[name] == nil && l.gathering(verdict) {
 			waiting[name] = struct{}{}
@@ -99,7 +103,7 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			}
 			continue
 		}
-		shown := l.glances.sick.Of(verdict)
+		shown := Expired(l.glances.sick.Of(verdict), l.now()) // looked at again with each resync
 		var again time.Time
 		if shown, again = l.starting(shown, snapshot, now); !again.IsZero() {
 			waiting[name] = struct{}{}
@@ -120,7 +124,7 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 		}
 		l.told[name] = now
 		if now.live && (before == nil || !before.live || before.verdict != verdict) {
-			live = append(live, l.now().Sub(now.since))
+			live = append(live, l.now().Sub(now.underWay))
 		}
 		entries = append(entries, report.Entry{Ingress: ingress, Verdict: shown, Live: now.live, Problems: now.problems, Notices: l.notices[name]})
 	}
@@ -141,8 +145,8 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 	return live
 }
 
-// outcome says whether all that an Ingress needs is on the traffic manager, and
-// else why not.
+// outcome says whether all that an Ingress needs is on the traffic manager, on each
+// member as far as is known, and else why not.
 func (l *Loop) outcome(verdict *translate.Verdict, result *translate.Result, problem *translate.Reason) (live bool, problems []translate.Reason) {
 	if verdict.Outcome == translate.Rejected {
 		return false, nil
@@ -151,7 +155,11 @@ func (l *Loop) outcome(verdict *translate.Verdict, result *translate.Result, pro
 	for _, id := range verdict.Resources {
 		want := result.Desired[id]
 		if want == nil || l.settled[id] == want {
-			continue // nil: somebody else's, which is used as it is
+			// Nil: somebody else's, which is used as it is.
+			if _, underWay := l.replicating[id]; underWay {
+				live = false
+			}
+			continue
 		}
 		live = false
 		if f := l.failures[id]; f != nil {
