@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -616,6 +617,11 @@ func (l *Loop) lookBeforeCreating(ctx context.Context, plan *Plan) (found bool, 
 			byType[s.ID.Type] = append(byType[s.ID.Type], s.ID)
 		}
 	}
+	if len(byType[vtm.TrafficIPGroups]) > 0 {
+		if found, err = l.learnGroups(ctx); err != nil {
+			return false, err
+		}
+	}
 	var ask []vtm.ID
 	for _, t := range vtm.Types {
 		ids := byType[t]
@@ -642,6 +648,33 @@ func (l *Loop) lookBeforeCreating(ctx context.Context, plan *Plan) (found bool, 
 		}
 	}
 	return found, nil
+}
+
+// learnGroups reads the Traffic IP Groups that somebody else made since all was read,
+// another controller perhaps: an address must not be claimed twice. It reports whether
+// there are some.
+func (l *Loop) learnGroups(ctx context.Context) (found bool, err error) {
+	names, err := l.o.Client.List(ctx, vtm.TrafficIPGroups)
+	if err != nil {
+		return false, err
+	}
+	var ask []vtm.ID
+	for _, name := range names {
+		id := vtm.ID{Type: vtm.TrafficIPGroups, Name: name}
+		if _, known := l.observed.Appliance.Groups[name]; !known && l.observed.Owned[id] == nil && !strings.HasPrefix(name, vtm.Prefix(l.o.Settings.ControllerID)) {
+			ask = append(ask, id)
+		}
+	}
+	read, err := readAll(ctx, l.o.Client, ask)
+	if err != nil || len(read) == 0 {
+		return false, err
+	}
+	groups := maps.Clone(l.observed.Appliance.Groups) // translation remembers the old one
+	for id, r := range read {
+		groups[id.Name] = groupOf(r)
+	}
+	l.observed.Appliance.Groups = groups
+	return true, nil
 }
 
 // enterTrouble notes that the traffic manager can't be used, tells it if that is
