@@ -49,6 +49,33 @@ Feature: Addresses
       | 224.0.0.1  | multicast                    |
       | fe80::1    | link-local                   |
 
+  Scenario: IPv6 addresses, of one's own and shared
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And a Deployment "two" with 1 pod behind a NodePort Service
+    And a TLS Secret "cert" for "tls.example"
+    When I apply an Ingress "own" for host "own.example" to Service "web" at 2001:DB8::0:1
+    And I apply an Ingress "a-shared" for host "web.example" to Service "web" at shared address 2001:db8::2
+    And I apply an Ingress "b-shared" for host "two.example" to Service "two" at shared address 2001:db8::2
+    And I apply a TLS Ingress "tls" for host "tls.example" with Secret "cert" to Service "web" at shared address 2001:db8::2
+    Then "http://own.example/" at 2001:db8::1 is answered by a pod of Deployment "web"
+    And Ingress "own" has the address 2001:db8::1 with port 80 in its status
+    And "http://web.example/" at 2001:db8::2 is answered by a pod of Deployment "web"
+    And "http://two.example/" at 2001:db8::2 is answered by a pod of Deployment "two"
+    And "https://tls.example/" at 2001:db8::2 is answered with the certificate of Secret "cert"
+    And Ingress "tls" has the address 2001:db8::2 with port 443 in its status
+    When I apply an Ingress "late" for host "late.example" to Service "web" at ::ffff:10.0.2.223
+    Then Ingress "late" has the address 10.0.2.223 with port 80 in its status
+    When the controller stops
+    And I count the writes from now on
+    And the controller runs
+    And the controller is ready
+    And 5 resyncs go by
+    Then no write was made
+    When I delete all Ingresses
+    And I delete Secret "cert"
+    Then nothing of ours is left on the traffic manager
+
   Scenario: Addresses that Services get later are refused too
     Given the controller runs
     And a Deployment "web" with 1 pod behind a NodePort Service

@@ -41,6 +41,29 @@ Feature: Mistakes are told where their owner looks, and heal by themselves
     When I turn Service "inner" into a NodePort Service
     Then "http://inner.example/" at 10.0.2.240 is answered by a pod of Deployment "inner"
 
+  Scenario: A Service that is a name elsewhere, and a backend that is no Service
+    When I apply
+      """
+      apiVersion: v1
+      kind: Service
+      metadata: {name: elsewhere}
+      spec: {type: ExternalName, externalName: shop.elsewhere.example}
+      ---
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: bucket
+        annotations:
+          vtm.pulsesecure.net/ip-address: "10.0.2.241"
+      spec:
+        ingressClassName: vtm
+        defaultBackend: {resource: {apiGroup: example.com, kind: Bucket, name: pictures}}
+      """
+    And I apply an Ingress "elsewhere" for host "elsewhere.example" to Service "elsewhere" at 10.0.2.240
+    Then Ingress "elsewhere" has a warning "ServiceNotNodePort" that names "shop.elsewhere.example"
+    And Ingress "bucket" has a warning "NotSupported" that names "resource backends"
+    And "http://good.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
   Scenario: A port that the Service does not have
     When I apply an Ingress "port" for host "port.example" to port 81 of Service "web" at 10.0.2.240
     Then Ingress "port" has a warning "ServicePortNotFound" that names "81"

@@ -128,3 +128,18 @@ Feature: Health monitors
     When the setting privileged_monitor_namespaces is "default,other"
     Then a monitor of Ingress "web" has basic/type "program"
     And a monitor of Ingress "two" has basic/machine "10.9.9.9:80"
+
+  Scenario: What the traffic manager refuses is told in its own words, and concerns no other Ingress
+    Given the setting privileged_monitor_namespaces is "*"
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service with externalTrafficPolicy Local
+    And I apply an Ingress "good" for host "good.example" to Service "web" at 10.0.2.224
+    When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223 with annotations
+      | vtm.pulsesecure.net/monitor | {"properties": {"basic": {"type": "program"}, "script": {"program": "none.pl"}}} |
+    Then Ingress "web" has a warning "TrafficManagerRefused" that names "monitor_scripts/none.pl does not exist"
+    When I apply an Ingress "late" for host "late.example" to Service "web" at 10.0.2.225
+    Then "http://late.example/" at 10.0.2.225 is answered by a pod of Deployment "web"
+    And "http://good.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
+    When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223 with annotations
+      | vtm.pulsesecure.net/monitor | {"properties": {"basic": {"type": "connect"}}} |
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"

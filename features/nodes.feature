@@ -44,3 +44,12 @@ Feature: Nodes come and go
     And the pods that were replaced have ended
     Then a pool for Ingress "local" has 1 node
     And no request has failed
+
+  Scenario: Nodes are reached by the type of address that a setting names
+    When the controller stops
+    And the setting node_address_type is "ExternalIP"
+    And the controller runs
+    Then Ingress "web" has a warning "NoNodes" that names "node_address_type"
+    When the setting node_address_type is "InternalIP"
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And a pool for Ingress "web" has 3 nodes

@@ -31,3 +31,85 @@ Feature: What is not ours is not touched
     And "http://second.example/" at 10.0.2.223 is answered with status 404
     When I delete Ingress "first"
     Then "http://second.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
+  Scenario: Two controllers work beside each other on one traffic manager
+    Given the IngressClass "edge" of this controller
+    And the controller stops
+    And the setting ingress_class_names is "vtm"
+    And the controller runs
+    And another controller runs beside, with controller_id "edge" for the IngressClass "edge"
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply an Ingress "a-web" of class "vtm" for host "web.example" to Service "web" at 10.0.2.223
+    And I apply an Ingress "b-web" of class "edge" for host "web.example" to Service "web" at 10.0.2.224
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And "http://web.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
+    And Ingress "a-web" has the address 10.0.2.223 with port 80 in its status
+    And Ingress "b-web" has the address 10.0.2.224 with port 80 in its status
+    When I apply an Ingress "late" of class "edge" for host "late.example" to Service "web" at 10.0.2.223
+    Then Ingress "late" has a warning "AddressInUse" that names "k8s_10.0.2.223_group"
+    When I count the writes from now on
+    And 5 resyncs go by
+    Then no write was made
+    When I delete Ingress "a-web"
+    Then "http://late.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And "http://web.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
+    And nothing of ours is left on the traffic manager
+
+  Scenario: Controllers of two Kubernetes clusters work beside each other on one traffic manager
+    Given a Deployment "web" with 1 pod behind a NodePort Service
+    And another Kubernetes cluster with a controller of controller_id "second" on the same traffic manager
+    When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.224 in the other cluster
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And "http://web.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
+    And Ingress "web" has the address 10.0.2.223 with port 80 in its status
+    When I apply an Ingress "same" for host "same.example" to Service "web" at 10.0.2.223 in the other cluster
+    Then Ingress "same" of the other cluster has a warning "AddressInUse" that names "k8s_10.0.2.223_group"
+    When I count the writes from now on
+    And 5 resyncs go by
+    Then no write was made
+    When I delete Ingress "web" of the other cluster
+    Then nobody listens at 10.0.2.224 on port 80
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    When I delete Ingress "web"
+    Then "http://same.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And nothing of ours is left on the traffic manager
+
+  Scenario: What was made for a cluster that is gone serves on until it is adopted
+    Given a Deployment "web" with 1 pod behind a NodePort Service
+    And a TLS Secret "cert" for "tls.example"
+    And I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And I apply a TLS Ingress "tls" for host "tls.example" with Secret "cert" to Service "web" at shared address 10.0.5.223
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And "https://tls.example/" at 10.0.5.223 is answered with the certificate of Secret "cert"
+    When the controller stops
+    And what is ours was made for a cluster that is gone
+    And I count the writes from now on
+    And the controller runs
+    Then the controller logs "belong to the Kubernetes cluster a-cluster-that-is-gone" and "nothing is written" and "level=ERROR"
+    When I apply an Ingress "more" for host "more.example" to Service "web" at 10.0.2.224
+    Then Ingress "more" has a warning "TrafficManagerOwnedByOther" that names "a-cluster-that-is-gone"
+    And no write was made
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    When the controller stops
+    And I run the command adopt, which tells "adopt virtual_servers/k8s_10.0.2.223_80_http"
+    And the controller runs
+    Then "http://more.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
+    And "https://tls.example/" at 10.0.5.223 is answered with the certificate of Secret "cert"
+    When I delete Ingress "more"
+    Then nobody listens at 10.0.2.224 on port 80
+
+  Scenario: The command cleanup leaves nothing of ours, and all of others
+    Given somebody's Traffic IP Group "edge" with the address 10.0.9.1
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And a TLS Secret "cert" for "tls.example"
+    And I apply an Ingress "web" for host "web.example" to Service "web" at shared address 10.0.9.1
+    And I apply a TLS Ingress "tls" for host "tls.example" with Secret "cert" to Service "web" at 10.0.2.223
+    And "http://web.example/" at 10.0.9.1 is answered by a pod of Deployment "web"
+    And "https://tls.example/" at 10.0.2.223 is answered with the certificate of Secret "cert"
+    When the controller stops
+    And I run the command cleanup, which tells "delete ssl/server_keys/k8s_default_cert_key"
+    Then nothing of ours is left on the traffic manager
+    And somebody's Traffic IP Group "edge" is as it was
+    When the controller runs
+    Then "http://web.example/" at 10.0.9.1 is answered by a pod of Deployment "web"

@@ -65,8 +65,7 @@ func (s *scenario) somebodyRemovesAll(ctx context.Context) error {
 			return err
 		}
 		for _, path := range paths {
-			folder, name, _ := strings.Cut(path, "/")
-			if err := s.rest(ctx, http.MethodDelete, folder+"/"+url.PathEscape(name), "", nil); err != nil {
+			if err := s.rest(ctx, http.MethodDelete, escaped(path), "", nil); err != nil {
 				last = err
 			}
 		}

@@ -21,7 +21,8 @@ type scenario struct {
 	lane       testenv.Lane
 	env        testenv.Env
 	kubernetes *kubeclient.Client
-	lenient    bool // tagged so: see testenv.Options
+	other      *kubeclient.Client // of another cluster; nil: there is none
+	lenient    bool               // tagged so: see testenv.Options
 
 	writesBefore int               // when "I count the writes" was said
 	foreign      map[string]string // somebody's objects, as they were when made
@@ -147,8 +148,10 @@ func (s *scenario) end(failure error, output io.Writer) {
 		}
 		fmt.Fprintf(output, "\nthe controller's last lines:\n%s\n", strings.Join(lines, "\n"))
 	}
-	if s.kubernetes != nil {
-		s.kubernetes.Close()
+	for _, client := range []*kubeclient.Client{s.kubernetes, s.other} {
+		if client != nil {
+			client.Close()
+		}
 	}
 	s.env.Close()
 }

@@ -116,6 +116,15 @@ func (s *scenario) answeredByPod(ctx context.Context, target, address, deploymen
 	})
 }
 
+// answeredAtOnce asks once.
+func (s *scenario) answeredAtOnce(ctx context.Context, target, address string) error {
+	a, err := s.ask(ctx, address, target)
+	if err == nil && a.status != http.StatusOK {
+		err = fmt.Errorf("%s at %s is answered with status %d: %.200s", target, address, a.status, a.body)
+	}
+	return err
+}
+
 func (s *scenario) answeredWithStatus(ctx context.Context, target, address string, status int) error {
 	return s.env.Eventually(ctx, func(ctx context.Context) error {
 		a, err := s.ask(ctx, address, target)

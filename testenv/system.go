@@ -58,6 +58,7 @@ type system struct {
 	controllers map[string]*running // those that run, by name
 	starts      map[string]int
 	killed      sync.WaitGroup // controllers that were killed and have not ended yet
+	besides     besides
 	trap        atomic.Pointer[trap]
 }
 
@@ -252,6 +253,7 @@ func (s *system) Eventually(ctx context.Context, check func(context.Context) err
 
 func (s *system) Close() {
 	s.StopController()
+	s.besides.close()
 	s.rest.CloseIdleConnections()
 	s.sandbox.Close()
 	if s.around.Release != nil {

@@ -143,6 +143,16 @@ type Env interface {
 	// Killed says whether that has happened since.
 	KillBefore(matches func(Request) bool)
 	Killed() bool
+	// StartBeside starts another controller of the same Kubernetes cluster on the same
+	// traffic managers, whose settings differ so. It ends with Close.
+	StartBeside(ctx context.Context, name string, settings map[string]string) error
+	// OtherCluster starts the API server of another Kubernetes cluster, which has no
+	// nodes, and a controller of it on the same traffic managers, whose settings differ
+	// so. Both end with Close. The configuration is for a client with all rights.
+	OtherCluster(ctx context.Context, settings map[string]string) (*rest.Config, error)
+	// ByHand does what the controller's command adopt or cleanup does, for good, and
+	// returns what that tells.
+	ByHand(ctx context.Context, command string) (told string, err error)
 	// ControllerReady says whether all that were not killed would answer their
 	// readiness probe with yes.
 	ControllerReady() bool

@@ -330,7 +330,10 @@ func TestHealthIsThatOfTheControllerOfThisMachine(t *testing.T) {
 func TestThePlanHasWhatTakesLogLinesBeforeItIsThere(t *testing.T) {
 	s := newSystem(t, "event_log_relay: true\n")
 	out, _ := s.run(t, 1, "plan")
-	holds(t, out, "create ssl/server_keys/k8s_event-log", "create virtual_servers/k8s_event-log")
+	holds(t, out, "create ssl/server_keys/k8s_event-log", "create virtual_servers/k8s_event-log", "drawn by the controller")
+	if again, _ := s.run(t, 1, "plan"); again != out {
+		t.Errorf("the same plan, made again, is\n%s\nand was\n%s", again, out)
+	}
 	_, out, _ = run(t, nil, "check", "--config="+s.settings)
 	holds(t, out, "warning  the event log's relay: ", ":9072 is not reached from here")
 }

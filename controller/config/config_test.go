@@ -279,6 +279,16 @@ current-context: x
 	if _, err = KubernetesConfig(s); err == nil || !strings.Contains(err.Error(), "set k8s_config_path") {
 		t.Errorf("outside a cluster: %v", err)
 	}
+	if _, err := os.Stat("/var/run/secrets/kubernetes.io/serviceaccount/token"); err == nil {
+		t.Log("this is a Pod: its own credentials stay untried")
+	} else {
+		// A Pod has these; that its token is missing says that it was looked for.
+		t.Setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+		t.Setenv("KUBERNETES_SERVICE_PORT", "443")
+		if _, err := KubernetesConfig(s); err == nil || !strings.Contains(err.Error(), "credentials of this Pod") || !strings.Contains(err.Error(), "serviceaccount/token") {
+			t.Errorf("in a Pod: %v", err)
+		}
+	}
 	s.K8sConfigPath = filepath.Join(dir, "none")
 	if _, err = KubernetesConfig(s); err == nil || !strings.Contains(err.Error(), "k8s_config_path") {
 		t.Errorf("missing kubeconfig: %v", err)

@@ -330,3 +330,27 @@ func TestTheAPIServersAddressIsReadFromItsURL(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoWroteAnIngresssAddressesIsKept(t *testing.T) {
+	fields := func(text string) *metav1.FieldsV1 { return metav1.NewFieldsV1(text) }
+	for name, c := range map[string]struct {
+		managers []metav1.ManagedFieldsEntry
+		want     bool
+	}{
+		"nobody":           {nil, false},
+		"we did":           {[]metav1.ManagedFieldsEntry{{Manager: "kubectl"}, {Manager: "vtm-ingress-k8s", Subresource: "status", FieldsV1: fields(`{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`)}}, true},
+		"another of ours":  {[]metav1.ManagedFieldsEntry{{Manager: "vtm-ingress-edge", FieldsV1: fields(`{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`)}}, false},
+		"somebody since":   {[]metav1.ManagedFieldsEntry{{Manager: "nginx", FieldsV1: fields(`{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`)}, {Manager: "vtm-ingress-k8s", FieldsV1: fields(`{}`)}}, false},
+		"somebody like us": {[]metav1.ManagedFieldsEntry{{Manager: "vtm-ingress", FieldsV1: fields(`{"f:status":{"f:loadBalancer":{"f:ingress":{}}}}`)}}, false},
+	} {
+		o := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{ManagedFields: c.managers}}
+		for range 2 { // trimming twice does no harm
+			if _, err := trim(o); err != nil {
+				t.Fatal(err)
+			}
+			if got := WroteStatus(o, "k8s"); got != c.want {
+				t.Errorf("%s: %v", name, got)
+			}
+		}
+	}
+}

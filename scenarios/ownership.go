@@ -1,0 +1,122 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"vtm-ingress/internal/kubeclient"
+)
+
+// anotherController runs beside the one of the scenario, for another class.
+func (s *scenario) anotherController(ctx context.Context, id, class string) error {
+	return s.env.StartBeside(ctx, id, map[string]string{"controller_id": id, "ingress_class_names": class})
+}
+
+// byHand runs a command of the controller's program.
+func (s *scenario) byHand(ctx context.Context, command, words string) error {
+	told, err := s.env.ByHand(ctx, command)
+	if err == nil && !strings.Contains(told, words) {
+		err = fmt.Errorf("%s tells: %s", command, told)
+	}
+	return err
+}
+
+// escaped is the path of a resource with its name as it stands in URLs.
+func escaped(path string) string {
+	at := strings.LastIndex(path, "/")
+	return path[:at+1] + url.PathEscape(path[at+1:])
+}
+
+var clusterInMark = regexp.MustCompile(` cluster=[^ "]+`)
+
+// otherClusters makes what is ours another cluster's: one that this one replaces.
+func (s *scenario) otherClusters(ctx context.Context) error {
+	paths, err := s.ours(ctx)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		path = escaped(path)
+		_, body, err := s.env.REST(ctx, http.MethodGet, path, nil)
+		if err != nil {
+			return err
+		}
+		changed := clusterInMark.ReplaceAllString(string(body), " cluster=a-cluster-that-is-gone")
+		if !strings.HasPrefix(path, "rules/") {
+			note := regexp.MustCompile(`"note":"[^"]*"`).FindString(changed)
+			changed = `{"properties":{"basic":{` + note + `}}}`
+		}
+		status, answer, err := s.env.REST(ctx, http.MethodPut, path, []byte(changed))
+		if err != nil || status >= 300 {
+			return fmt.Errorf("%s: status %d: %.300s, %w", path, status, answer, err)
+		}
+	}
+	return nil
+}
+
+// otherCluster is a Kubernetes cluster of its own, whose controller goes to the same
+// traffic manager. Its nodes are those of the first: nobody runs Pods there otherwise.
+func (s *scenario) otherCluster(ctx context.Context, id string) error {
+	config, err := s.env.OtherCluster(ctx, map[string]string{"controller_id": id})
+	if err != nil {
+		return err
+	}
+	if s.other, err = kubeclient.New(s.env.World(), "scenario/other", config); err != nil {
+		return err
+	}
+	nodes, err := s.kubernetes.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, node := range nodes.Items {
+		copied := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name}}
+		if copied, err = s.other.CoreV1().Nodes().Create(ctx, copied, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+		copied.Status = node.Status
+		if _, err = s.other.CoreV1().Nodes().UpdateStatus(ctx, copied, metav1.UpdateOptions{}); err != nil {
+			return err
+		}
+	}
+	return s.inOther(func() error { return s.ownClass(ctx, "vtm") })
+}
+
+// inOther lets steps act in the other cluster.
+func (s *scenario) inOther(do func() error) error {
+	first := s.kubernetes
+	defer func() { s.kubernetes = first }()
+	s.kubernetes = s.other
+	return do()
+}
+
+// applyInOther makes an Ingress in the other cluster, to the node port of a Service of
+// this one.
+func (s *scenario) applyInOther(ctx context.Context, name, host, service, address string) error {
+	original, err := s.kubernetes.CoreV1().Services(namespace).Get(ctx, service, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	return s.inOther(func() error {
+		return s.apply(ctx, fmt.Sprintf(`apiVersion: v1
+kind: Service
+metadata: {name: %s}
+spec: {type: NodePort, ports: [{port: 80, nodePort: %d}]}
+---
+%s`, service, original.Spec.Ports[0].NodePort, ingress(name, "vtm", host, address, path{"/", service, 80})))
+	})
+}
+
+func (s *scenario) otherHasWarning(ctx context.Context, name, reason, words string) error {
+	return s.inOther(func() error { return s.ingressHasWarning(ctx, name, reason, words) })
+}
+
+func (s *scenario) otherDeletes(ctx context.Context, name string) error {
+	return s.inOther(func() error { return s.deleteIngress(ctx, name) })
+}
