@@ -38,6 +38,7 @@ const (
 	accountAttempts = "attempts"    // JSON: attempt by "namespace/name"
 	accountSpent    = "spent"       // JSON: spent
 	accountOrders   = "orders"      // JSON: begun by "namespace/name"
+	accountRecords  = "records"     // JSON: list of record
 	accountSuffix   = "-acme"       // of its name, after the Lease's
 	userAgent       = "vtm-ingress" // to the authority
 	managedBy       = "app.kubernetes.io/managed-by"
@@ -65,8 +66,9 @@ type account struct {
 	attempts map[string]attempt
 	spent    spent
 	orders   map[string]begun
-	changes  uint64 // so far
-	saved    uint64 // of them
+	records  []record // that were made, or are about to be
+	changes  uint64   // so far
+	saved    uint64   // of them
 }
 
 // change changes what is kept, in memory.
@@ -174,6 +176,7 @@ func (m *Manager) recall(a *account, secret *corev1.Secret) {
 	read(accountAttempts, &a.attempts)
 	read(accountSpent, &a.spent)
 	read(accountOrders, &a.orders)
+	read(accountRecords, &a.records)
 	// After "null", or an error halfway.
 	if a.attempts == nil {
 		a.attempts = map[string]attempt{}
@@ -218,7 +221,7 @@ func (m *Manager) save(ctx context.Context, a *account) error {
 	version, secret := a.changes, a.secret
 	data := map[string][]byte{accountURL: []byte(a.url), accountFrom: []byte(m.o.Settings.ACMEDirectory), accountPrint: []byte(fingerprint(a.key))}
 	var err error
-	for key, value := range map[string]any{accountAttempts: a.attempts, accountSpent: a.spent, accountOrders: a.orders} {
+	for key, value := range map[string]any{accountAttempts: a.attempts, accountSpent: a.spent, accountOrders: a.orders, accountRecords: a.records} {
 		if data[key], err = json.Marshal(value); err != nil {
 			break
 		}

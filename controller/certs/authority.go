@@ -57,6 +57,10 @@ func (m *Manager) reach(ctx context.Context, actor string, key crypto.PrivateKey
 		// lego repeats the whole of it.
 		err = fmt.Errorf("it answers with %s and not with a directory (RFC 8555): is the setting acme_directory right?", a.wire.kind())
 	}
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		err = fmt.Errorf("%w (the clock of this machine says %s: is it right?)", err, m.now().UTC().Format(time.RFC3339))
+	}
 	return nil, a.failed(fmt.Errorf("the certificate authority's directory %s can't be used: %w", m.o.Settings.ACMEDirectory, err))
 }
 
@@ -144,9 +148,9 @@ func (w *wire) skewed() string {
 	defer w.mu.Unlock()
 	switch {
 	case w.skew > maxSkew:
-		return fmt.Sprintf("the clock of this machine is %s behind the certificate authority's: set it right", w.skew.Round(time.Second))
+		return fmt.Sprintf("the clock of this machine is %s behind the certificate authority's: set it right", w.skew.Round(time.Minute))
 	case w.skew < -maxSkew:
-		return fmt.Sprintf("the clock of this machine is %s before the certificate authority's: set it right", (-w.skew).Round(time.Second))
+		return fmt.Sprintf("the clock of this machine is %s before the certificate authority's: set it right", (-w.skew).Round(time.Minute))
 	}
 	return ""
 }

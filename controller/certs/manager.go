@@ -17,6 +17,7 @@ import (
 
 	legolog "github.com/go-acme/lego/v4/log"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
@@ -95,6 +96,8 @@ type Manager struct {
 	// that others made: to read one takes far longer than to look at it.
 	nextTidy time.Time
 	ends     map[*corev1.Secret]time.Time
+	// nextLeft is when records that were left behind are looked for again.
+	nextLeft time.Time
 	// nextRenewal is when the next wave of renewals begins.
 	nextRenewal time.Time
 	// hinderedUntil is before when nothing can be ordered.
@@ -282,7 +285,7 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 		clear(m.issued)
 		clear(m.waits)
 		clear(m.renewals)
-		m.nextTidy = time.Time{}
+		m.nextTidy, m.nextLeft = time.Time{}, time.Time{}
 	}
 	if !may && snapshot != nil {
 		return permitAgain
@@ -311,6 +314,10 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 		m.account = a
 	}
 	m.forget(ctx, wanted)
+	m.removeLeft(ctx)
+	if m.account == nil {
+		return 0 // it is made anew
+	}
 	again = min(again, m.ask(ctx, wanted, snapshot))
 	now := m.now()
 	list, next := m.due(wanted, snapshot, now)
@@ -358,6 +365,9 @@ func (m *Manager) due(wanted []translate.Certificate, snapshot *kube.Snapshot, n
 			continue
 		}
 		failed, leaf := m.account.attempt(c.Secret), m.leaf(c.Secret, snapshot)
+		if m.asking != nil && leaf != nil && m.renewals[c.Secret].leaf != leaf && kube.IssuedBy(snapshot.Secrets[c.Secret], m.o.Settings.ControllerID) {
+			continue // the answer says whether it is a renewal to the authority, and ends the wait
+		}
 		due := m.settle(c, leaf, dueAt(c, leaf, m.renewals[c.Secret].suggested(leaf), failed), now)
 		if due.After(now) {
 			again = min(again, due.Sub(now))
@@ -478,7 +488,7 @@ func (m *Manager) forget(ctx context.Context, wanted []translate.Certificate) {
 		}
 	}
 	if gone > 0 {
-		m.keep(ctx)
+		m.keep(ctx, a)
 	}
 }
 
@@ -588,12 +598,18 @@ func (m *Manager) finish(ctx context.Context, end ended) {
 			m.hinderedUntil = latest(m.hinderedUntil, f.retry)
 		}
 	}
-	m.keep(ctx)
+	m.keep(ctx, a)
 }
 
-// keep writes what is kept.
-func (m *Manager) keep(ctx context.Context) {
-	if err := m.save(ctx, m.account); err != nil && ctx.Err() == nil {
-		m.o.Log.Error("what became of orders could not be noted for after a restart", "error", err)
+// keep writes what is kept. If somebody has deleted the account's Secret, another one
+// is made.
+func (m *Manager) keep(ctx context.Context, a *account) {
+	err := m.save(ctx, a)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	m.o.Log.Error("what became of orders could not be noted for after a restart", "error", err)
+	if apierrors.IsNotFound(err) && m.account == a {
+		m.account = nil
 	}
 }

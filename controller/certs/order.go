@@ -339,7 +339,7 @@ type question struct {
 // authorize proves to the authority that all hosts are served here.
 func (m *Manager) authorize(ctx context.Context, a *authority, j *job, order acme.ExtendedOrder) error {
 	c := j.certificate
-	var web []question
+	var web, names []question
 	for _, url := range order.Authorizations {
 		authorization, err := a.core.Authorizations.Get(url)
 		if err != nil {
@@ -349,15 +349,28 @@ func (m *Manager) authorize(ctx context.Context, a *authority, j *job, order acm
 			continue // from an earlier order
 		}
 		q := question{url: url, host: authorization.Identifier.Value}
-		i := slices.IndexFunc(authorization.Challenges, func(c acme.Challenge) bool { return c.Type == "http-01" })
+		kind := "http-01"
+		if authorization.Wildcard {
+			kind = "dns-01"
+		}
+		i := slices.IndexFunc(authorization.Challenges, func(c acme.Challenge) bool { return c.Type == kind })
 		if i < 0 {
-			return fmt.Errorf("host %s: the certificate authority does not offer HTTP-01", q.host)
+			return fmt.Errorf("host %s: the certificate authority does not offer %s", q.host, strings.ToUpper(kind))
 		}
 		q.challenge = authorization.Challenges[i]
 		if q.answer, err = a.core.GetKeyAuthorization(q.challenge.Token); err != nil {
 			return fmt.Errorf("host %s: %w", q.host, err)
 		}
-		web = append(web, q)
+		if authorization.Wildcard {
+			names = append(names, q)
+		} else {
+			web = append(web, q)
+		}
+	}
+	for _, q := range names {
+		if err := m.byDNS(ctx, a, j, q); err != nil {
+			return err
+		}
 	}
 	return m.byHTTP(ctx, a, j, c, web)
 }

@@ -21,10 +21,12 @@ import (
 const (
 	// maxQuestions are asked in a row.
 	maxQuestions = 200
-	// askAgain is after how long an authority is asked that does not say when, or that
-	// could not answer; askLater, one that has no renewal information, or not for that
-	// certificate. Both are bounds, too (RFC 9773 §4.3.2).
+	// askAgain is after how long an authority is asked that does not say when; askRetry,
+	// one that could not answer; askLater, one that has no renewal information, or not
+	// for that certificate. What it says itself is taken between askSoon and askLater
+	// (RFC 9773 §4.3.2).
 	askAgain = 6 * time.Hour
+	askRetry = time.Hour
 	askLater = 24 * time.Hour
 	askSoon  = time.Minute
 )
@@ -108,13 +110,13 @@ func (m *Manager) questions(ctx context.Context, account *account, list []renewa
 	a, err := m.reach(ctx, "renewal", account.key, "")
 	if err != nil {
 		for i := range list {
-			list[i].next = latest(m.now().Add(askAgain), retryOf(err))
+			list[i].next = latest(m.now().Add(askRetry), retryOf(err))
 		}
 		return list
 	}
 	defer a.done()
 	for i := range list {
-		err := m.question(a, &list[i])
+		answered, err := m.question(a, &list[i])
 		if errors.Is(err, api.ErrNoARI) {
 			for j := range list {
 				list[j].known, list[j].at, list[j].next = false, time.Time{}, m.now().Add(askLater)
@@ -124,24 +126,31 @@ func (m *Manager) questions(ctx context.Context, account *account, list []renewa
 		if err != nil {
 			m.o.Log.Debug("renewal information can't be had", "secret", list[i].secret.String(), "error", err)
 		}
+		if !answered {
+			for j := range list[i:] {
+				list[i+j].next = m.now().Add(askRetry)
+			}
+			return list
+		}
 	}
 	return list
 }
 
 // question asks of one certificate. What was known of it stays if there is no answer.
-func (m *Manager) question(a *authority, r *renewal) error {
-	r.next = m.now().Add(askAgain)
+func (m *Manager) question(a *authority, r *renewal) (answered bool, err error) {
+	r.next = m.now().Add(askRetry)
 	id, err := certificate.MakeARICertID(r.leaf)
 	if err != nil {
 		r.next = m.now().Add(askLater)
-		return err
+		return true, err
 	}
 	response, err := a.core.Certificates.GetRenewalInfo(id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer response.Body.Close()
-	if asked := retryAfter(response.Header.Get("Retry-After"), m.now()); !asked.IsZero() {
+	asked := retryAfter(response.Header.Get("Retry-After"), m.now())
+	if !asked.IsZero() {
 		r.next = latest(m.now().Add(askSoon), asked)
 		if day := m.now().Add(askLater); r.next.After(day) {
 			r.next = day
@@ -151,17 +160,20 @@ func (m *Manager) question(a *authority, r *renewal) error {
 		if response.StatusCode == http.StatusNotFound || response.StatusCode == http.StatusBadRequest {
 			r.known, r.at, r.next = false, time.Time{}, m.now().Add(askLater)
 		}
-		return fmt.Errorf("status %d", response.StatusCode)
+		return true, fmt.Errorf("status %d", response.StatusCode)
 	}
 	var info acme.RenewalInfoResponse
 	if err := json.NewDecoder(response.Body).Decode(&info); err != nil {
-		return err
+		return true, err
 	}
 	window := info.SuggestedWindow
 	if !window.End.After(window.Start) {
-		return fmt.Errorf("the window from %s to %s is none", window.Start, window.End)
+		return true, fmt.Errorf("the window from %s to %s is none", window.Start, window.End)
+	}
+	if asked.IsZero() {
+		r.next = m.now().Add(askAgain)
 	}
 	r.known, r.why = true, info.ExplanationURL
 	r.at = window.Start.Add(within(r.leaf, window.End.Sub(window.Start)))
-	return nil
+	return true, nil
 }

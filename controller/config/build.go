@@ -36,6 +36,7 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 	}
 	b.oneOf("k8s_token", "k8s_token_file")
 	b.oneOf("vtm_password", "vtm_password_file")
+	b.oneOf("acme_dns_secret", "acme_dns_secret_file")
 	s := &Settings{
 		EnableIngctrl: b.bool("enable_ingctrl"),
 
@@ -83,6 +84,14 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 		ACMEPreferredChain: b.text("acme_preferred_chain"),
 		ACMEEABKeyID:       b.text("acme_eab_key_id"),
 		ACMEEABHMAC:        NewSecret(b.text("acme_eab_hmac")),
+
+		ACMEDNSProvider:  b.text("acme_dns_provider"),
+		ACMEDNSProgram:   b.text("acme_dns_program"),
+		ACMEDNSEndpoint:  b.text("acme_dns_endpoint"),
+		ACMEDNSUser:      b.text("acme_dns_user"),
+		ACMEDNSSecret:    b.password("acme_dns_secret"),
+		ACMEDNSResolvers: b.names("acme_dns_resolvers"),
+		ACMEDNSTimeout:   b.duration("acme_dns_timeout"),
 
 		ACMEOrdersPerAccount:      b.limit("acme_orders_per_account"),
 		ACMEOrdersPerNamespace:    b.limit("acme_orders_per_namespace"),
@@ -159,11 +168,28 @@ func (b *builder) together(s *Settings) {
 	if (s.ACMEEABKeyID == "") == s.ACMEEABHMAC.IsSet() {
 		b.mistake("acme_eab_key_id", "needs acme_eab_hmac beside it, and acme_eab_hmac needs it: set both or none")
 	}
+	b.dns(s)
 	if s.VTMFingerprint != "" && s.VTMCA != nil {
 		b.mistake("vtm_fingerprint", "excludes vtm_ca_file: remove one of them")
 	}
 	if s.VTMMember != "" && !slices.Contains(s.VTMEndpoints, s.VTMMember) && !b.given["vtm_endpoints"].bad {
 		b.mistake("vtm_member", "%s: want one of vtm_endpoints", s.VTMMember)
+	}
+}
+
+// DNSProviders are those of acme_dns_provider, with what each needs.
+var DNSProviders = map[string]string{"exec": "acme_dns_program", "httpreq": "acme_dns_endpoint"}
+
+// dns checks what the provider of acme_dns_provider needs.
+func (b *builder) dns(s *Settings) {
+	needs := DNSProviders[s.ACMEDNSProvider]
+	switch {
+	case s.ACMEDNSProvider == "":
+	case b.text(needs) == "" && !b.given[needs].bad:
+		b.mistake("acme_dns_provider", "%s needs %s beside it", s.ACMEDNSProvider, needs)
+	}
+	if (s.ACMEDNSUser == "") == s.ACMEDNSSecret.IsSet() && !b.given["acme_dns_secret_file"].bad {
+		b.mistake("acme_dns_user", "needs acme_dns_secret or acme_dns_secret_file beside it, and those need it: set both or none")
 	}
 }
 

@@ -59,6 +59,14 @@ type Settings struct {
 	ACMEPreferredChain string // common name of a root; "": the authority's default
 	ACMEEABKeyID       string // "": no external account
 	ACMEEABHMAC        Secret
+	// How wildcard hosts are proved.
+	ACMEDNSProvider  string // "": not at all
+	ACMEDNSProgram   string // a path
+	ACMEDNSEndpoint  string // URL
+	ACMEDNSUser      string
+	ACMEDNSSecret    Secret   // of acme_dns_secret or of the file named by acme_dns_secret_file
+	ACMEDNSResolvers []string // host:port, sorted; empty: the machine's
+	ACMEDNSTimeout   time.Duration
 	// How much is asked of the authority.
 	ACMEOrdersPerAccount      Limit
 	ACMEOrdersPerNamespace    Limit

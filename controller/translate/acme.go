@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
+	"golang.org/x/net/idna"
 	"k8s.io/apimachinery/pkg/types"
 
 	"vtm-ingress/controller/config"
@@ -117,24 +119,42 @@ func (w *wish) readLetsEncrypt(settings *config.Settings) {
 			w.findings.add(fatal, "InvalidTLS", "spec.tls, entry %d: it has %d hosts, and a certificate is issued for at most %d: use several Secrets", i+1, len(ref.hosts), MaxCertificateHosts)
 		}
 		for _, host := range ref.hosts {
-			if why := unissuable(host); why != "" {
+			if why := unissuable(host, settings); why != "" {
 				w.findings.add(fatal, "InvalidTLS", "spec.tls, entry %d: no certificate is issued for %s: %s", i+1, show(host), why)
 			}
 		}
 	}
 }
 
-// unissuable says why no public authority issues a certificate for a host by
-// HTTP-01, "" if one may.
-func unissuable(host string) string {
+// unissuable says why no public authority issues a certificate for a host, "" if one
+// may. The host is in lower case.
+func unissuable(host string, settings *config.Settings) string {
 	_, err := netip.ParseAddr(host)
+	name, wildcard := strings.CutPrefix(host, "*.")
+	labels := strings.Split(name, ".")
+	ascii, notIDN := idna.Lookup.ToASCII(name)
 	switch {
-	case strings.HasPrefix(host, "*."):
-		return "a wildcard needs another way to prove who owns it (DNS-01), which this controller has not: name each host"
+	case wildcard && settings.ACMEDNSProvider == "":
+		return "a wildcard needs another way to prove who owns it (DNS-01), and the setting acme_dns_provider is empty: name each host"
 	case err == nil:
 		return "it is an IP address: name a host"
-	case !strings.Contains(host, "."):
+	case len(labels) < 2:
 		return "it has no dot, so it is no public name"
+	case strings.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) >= 0:
+		if notIDN != nil {
+			return "it holds characters that no name in DNS has"
+		}
+		return "name it as DNS does: " + ascii
+	case len(name) > 253:
+		return "it is longer than 253 characters, and no name in DNS is"
+	}
+	for _, label := range labels {
+		if label == "" || len(label) > 63 {
+			return "it has a part between dots that is empty or longer than 63 characters, and no name in DNS has"
+		}
+		if strings.HasPrefix(label, "xn--") && notIDN != nil {
+			return "it has a part that begins with xn-- and stands for no international name"
+		}
 	}
 	return ""
 }
@@ -214,7 +234,14 @@ func (a *acmeState) forget(e *entry) {
 // that covers it, before owner did.
 func (a *acmeState) first(host string, owner model.Owner) (first model.Owner, disputed bool) {
 	names := []string{host}
-	if _, domain, ok := strings.Cut(host, "."); ok {
+	if domain, ok := strings.CutPrefix(host, "*"); ok {
+		// A certificate for it is one for each host that it covers.
+		for name := range a.hosts {
+			if first, rest, ok := strings.Cut(name, "."); ok && first != "*" && "."+rest == domain {
+				names = append(names, name)
+			}
+		}
+	} else if _, domain, ok := strings.Cut(host, "."); ok {
 		names = append(names, "*."+domain)
 	}
 	for _, name := range names {
@@ -312,6 +339,13 @@ func (t *Translator) dispute() {
 		for e := range some {
 			if t.acme.entries[e] {
 				concerned[e] = true
+			}
+		}
+		if _, domain, ok := strings.Cut(host, "."); ok {
+			for e := range t.acme.hosts["*."+domain] {
+				if t.acme.entries[e] {
+					concerned[e] = true
+				}
 			}
 		}
 	}

@@ -49,6 +49,8 @@ type CA struct {
 
 	root, intermediate       *x509.Certificate
 	rootKey, intermediateKey *ecdsa.PrivateKey
+	// other certifies the intermediate too: certificates have two chains.
+	other, crossed *x509.Certificate
 
 	mu             sync.Mutex // guards all below; never held over a wait
 	counter        int
@@ -60,6 +62,7 @@ type CA struct {
 	bySerial       map[string]*issued
 	refusals       []*Refusal
 	blocked        map[string]bool
+	asked          map[string]int // requests so far, by what Refusal.Request calls them
 }
 
 type account struct {
@@ -102,7 +105,7 @@ func StartCA(o CAOptions) (*CA, error) {
 		o: o, random: o.World.Rand("acme/ca"),
 		nonces: map[string]bool{}, accounts: map[string]*account{}, orders: map[string]*order{},
 		authorizations: map[string]*authorization{}, certificates: map[string]*issued{}, bySerial: map[string]*issued{},
-		blocked: map[string]bool{},
+		blocked: map[string]bool{}, asked: map[string]int{},
 	}
 	if err := ca.makeChain(); err != nil {
 		return nil, fmt.Errorf("ACME server at %s: %w", o.Address, err)
@@ -112,7 +115,7 @@ func StartCA(o CAOptions) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	ca.roots = func() []byte { return toPEM(ca.root.Raw) }
+	ca.roots = func() []byte { return append(toPEM(ca.root.Raw), toPEM(ca.other.Raw)...) }
 	return ca, nil
 }
 
@@ -140,6 +143,34 @@ func (ca *CA) Issued() int {
 	return len(ca.certificates)
 }
 
+// Asked counts the requests of a kind so far, as Refusal.Request names them.
+func (ca *CA) Asked(request string) int {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	return ca.asked[request]
+}
+
+// Replaced counts the certificates that another one has replaced (RFC 9773).
+func (ca *CA) Replaced() (n int) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	for _, c := range ca.certificates {
+		if c.replaced {
+			n++
+		}
+	}
+	return n
+}
+
+// ForgetAccounts makes the CA forget all accounts, with their orders.
+func (ca *CA) ForgetAccounts() {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	clear(ca.accounts)
+	clear(ca.orders)
+	clear(ca.authorizations)
+}
+
 // SuggestRenewal sets the window that renewal information gives for a certificate
 // (RFC 9773, section 4.2), by its serial number.
 func (ca *CA) SuggestRenewal(serial *big.Int, start, end time.Time) error {
@@ -157,6 +188,7 @@ func (ca *CA) SuggestRenewal(serial *big.Int, start, end time.Time) error {
 func (ca *CA) refusal(request string) *Refusal {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
+	ca.asked[request]++
 	for i, r := range ca.refusals {
 		if r.Request != request && r.Request != "any" {
 			continue

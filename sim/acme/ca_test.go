@@ -98,6 +98,16 @@ func TestTheSmallCAIssuesInABubble(t *testing.T) {
 	})
 }
 
+// problems are the types of RFC 8555 §6.7 and of profiles, but for badNonce, after
+// which lego waits by chance, and alreadyReplaced (RFC 9773), after which it asks
+// again by itself.
+var problems = []string{
+	"accountDoesNotExist", "alreadyRevoked", "badCSR", "badPublicKey", "badRevocationReason", "badSignatureAlgorithm",
+	"caa", "compound", "connection", "dns", "externalAccountRequired", "incorrectResponse", "invalidContact", "invalidProfile", "malformed",
+	"orderNotReady", "rateLimited", "rejectedIdentifier", "serverInternal", "tls", "unauthorized", "unsupportedContact", "unsupportedIdentifier",
+	"userActionRequired",
+}
+
 func TestTheSmallCARefusesWhatItIsToldTo(t *testing.T) {
 	inBubble(t, func(t *testing.T, ca *acme.CA, c *lego.Client) {
 		try := func() error {
@@ -105,7 +115,7 @@ func TestTheSmallCARefusesWhatItIsToldTo(t *testing.T) {
 			return err
 		}
 		for _, request := range []string{"newOrder", "challenge", "finalize", "certificate"} {
-			for _, kind := range []string{"rateLimited", "serverInternal", "unauthorized", "rejectedIdentifier"} {
+			for _, kind := range problems {
 				ca.Refuse(acme.Refusal{Request: request, Problem: kind, Detail: "because I say so", RetryAfter: time.Hour, Times: 1})
 				var details *legoacme.ProblemDetails
 				if err := try(); !errors.As(err, &details) || details.Type != "urn:ietf:params:acme:error:"+kind || details.Detail != "because I say so" {

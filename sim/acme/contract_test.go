@@ -255,6 +255,53 @@ func TestACertificateForSeveralHostsIsIssuedAndVerifies(t *testing.T) {
 	})
 }
 
+func TestACertificateHasAnotherChain(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, s *surroundings) {
+		a := s.start(nil, nil)
+		s.here("shop.example")
+		c, u := client(t, a, s)
+		r, err := c.Registration.Register(registration.RegisterOptions{TermsOfServiceAgreed: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.registration = r
+		got, err := c.Certificate.Obtain(certificate.ObtainRequest{Domains: []string{"shop.example"}, Bundle: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		core, err := api.New(trusting(t, a), "test", a.DirectoryURL(), r.URI, u.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := core.Certificates.GetAll(got.CertURL, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tops := map[string]bool{}
+		for _, one := range all {
+			pair, err := tls.X509KeyPair(one.Cert, got.PrivateKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			top, err := x509.ParseCertificate(pair.Certificate[len(pair.Certificate)-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			tops[top.Issuer.CommonName] = true
+			roots, between := x509.NewCertPool(), x509.NewCertPool()
+			roots.AppendCertsFromPEM(a.RootsPEM())
+			between.AddCert(top)
+			if _, err := pair.Leaf.Verify(x509.VerifyOptions{DNSName: "shop.example", Roots: roots, Intermediates: between}); err != nil {
+				t.Errorf("to %s: %v", top.Issuer.CommonName, err)
+			}
+		}
+		if len(tops) != 2 {
+			t.Errorf("chains lead to %v", tops)
+		}
+	})
+}
+
 func TestAChallengeThatIsNotAnsweredFailsTheOrder(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -63,7 +63,17 @@ func (ca *CA) makeChain() (err error) {
 	if ca.root, err = make("Sandbox Root", 30, nil, ca.rootKey, ca.rootKey); err != nil {
 		return err
 	}
-	ca.intermediate, err = make("Sandbox Intermediate", 15, ca.root, ca.intermediateKey, ca.rootKey)
+	if ca.intermediate, err = make("Sandbox Intermediate", 15, ca.root, ca.intermediateKey, ca.rootKey); err != nil {
+		return err
+	}
+	otherKey, err := outside.NewKey(ca.random)
+	if err != nil {
+		return err
+	}
+	if ca.other, err = make("Sandbox Other Root", 30, nil, otherKey, otherKey); err != nil {
+		return err
+	}
+	ca.crossed, err = make("Sandbox Intermediate", 15, ca.other, ca.intermediateKey, otherKey)
 	return err
 }
 
@@ -177,15 +187,25 @@ func sorted(names []string) []string {
 	return slices.Compact(names)
 }
 
+// otherChain is after the path of a certificate with the chain to the other root.
+const otherChain = "/other"
+
 func (ca *CA) serveCertificate(w http.ResponseWriter, r *http.Request, s *signed) *Problem {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
-	c := ca.certificates[r.URL.Path]
+	path, other := strings.CutSuffix(r.URL.Path, otherChain)
+	c := ca.certificates[path]
 	if c == nil || c.account != s.account {
 		return notFound("certificate")
 	}
+	between := ca.intermediate
+	if other {
+		between = ca.crossed
+	} else {
+		w.Header().Add("Link", "<"+ca.url(path+otherChain)+`>;rel="alternate"`)
+	}
 	w.Header().Set("Content-Type", "application/pem-certificate-chain")
-	_, _ = w.Write(append(toPEM(c.leaf.Raw), toPEM(ca.intermediate.Raw)...))
+	_, _ = w.Write(append(toPEM(c.leaf.Raw), toPEM(between.Raw)...))
 	return nil
 }
 

@@ -118,6 +118,7 @@ func (ca *CA) handler() http.Handler {
 	post(pathAuthorization+"{n}", "authorization", ca.serveAuthorization)
 	post(pathChallenge+"{n}/{kind}", "challenge", ca.challenge)
 	post(pathCertificate+"{n}", "certificate", ca.serveCertificate)
+	post(pathCertificate+"{n}"+otherChain, "certificate", ca.serveCertificate)
 	post(pathRevoke, "revoke", ca.revoke)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { send(w, notFound("resource")) })
 	return mux
@@ -136,6 +137,8 @@ func (ca *CA) nonce(w http.ResponseWriter) {
 	ca.nonces[nonce] = true
 	w.Header().Set("Replay-Nonce", nonce)
 	w.Header().Set("Cache-Control", "no-store")
+	// By the CA's own clock, which may be another than this process's.
+	w.Header().Set("Date", ca.o.World.Clock().Now().UTC().Format(http.TimeFormat))
 	w.Header().Add("Link", "<"+ca.url(pathDirectory)+`>;rel="index"`)
 }
 

@@ -27,6 +27,9 @@ type Options struct {
 	// Map gives the address of this machine that stands for one of the zone; nil:
 	// itself.
 	Map func(netip.Addr) netip.Addr
+	// Keys, if any, are those of which one must sign dynamic updates (TSIG, RFC 8945):
+	// base64, by name with a dot at its end.
+	Keys map[string]string
 }
 
 // Server is a running DNS server.
@@ -59,6 +62,7 @@ func Start(o Options) (*Server, error) {
 
 func (s *Server) serve(server *dns.Server) {
 	server.Handler = dns.HandlerFunc(s.answer)
+	server.TsigSecret = s.o.Keys
 	server.ReadTimeout, server.WriteTimeout = 5*time.Second, 5*time.Second
 	// By default it refuses dynamic updates before the handler sees them.
 	server.MsgAcceptFunc = func(h dns.Header) dns.MsgAcceptAction {
@@ -99,7 +103,15 @@ func (s *Server) answer(w dns.ResponseWriter, request *dns.Msg) {
 	switch {
 	case request.Opcode == dns.OpcodeUpdate:
 		reply.SetReply(request)
+		signature := request.IsTsig()
+		if len(s.o.Keys) > 0 && (signature == nil || w.TsigStatus() != nil) {
+			reply.Rcode = dns.RcodeNotAuth
+			break
+		}
 		reply.Rcode = s.update(request.Ns)
+		if signature != nil {
+			reply.SetTsig(signature.Hdr.Name, signature.Algorithm, 300, s.o.World.Clock().Now().Unix())
+		}
 	case len(request.Question) != 1:
 		reply.SetRcode(request, dns.RcodeFormatError)
 	default:

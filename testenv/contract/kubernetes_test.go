@@ -222,6 +222,12 @@ func (l *logged) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+func (l *logged) whole() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // count of lines that hold text.
 func (l *logged) count(text string) (n int) {
 	l.mu.Lock()
