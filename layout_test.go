@@ -234,6 +234,24 @@ func TestEachPackageSaysWhatItIsFor(t *testing.T) {
 	}
 }
 
+// TestTheOrdinaryBuildHasThreeDNSProviders: the others are behind the tag alldns.
+func TestTheOrdinaryBuildHasThreeDNSProviders(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "./cmd/vtm-ingress-controller").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var found []string
+	for _, path := range strings.Fields(string(out)) {
+		_, name, is := strings.Cut(path, "lego/v4/providers/dns")
+		if is && !strings.Contains(name, "internal") {
+			found = append(found, strings.TrimPrefix(name, "/"))
+		}
+	}
+	if got := strings.Join(found, " "); got != "exec httpreq rfc2136" {
+		t.Errorf("the controller is built with the DNS providers %q", got)
+	}
+}
+
 // TestNoFileNamesAMachine keeps paths of one machine out of what is published.
 func TestNoFileNamesAMachine(t *testing.T) {
 	out, err := exec.Command("git", "ls-files").Output()

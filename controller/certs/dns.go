@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -15,9 +14,12 @@ import (
 	"github.com/go-acme/lego/v4/challenge/dns01"
 	"github.com/go-acme/lego/v4/providers/dns/exec"
 	"github.com/go-acme/lego/v4/providers/dns/httpreq"
+	"github.com/go-acme/lego/v4/providers/dns/rfc2136"
 )
 
 const (
+	// recordTTL of the records that are made, in seconds.
+	recordTTL = 60
 	// seenPause is how long a name server is left alone that does not have a record yet.
 	seenPause = time.Second
 )
@@ -48,8 +50,13 @@ func (m *Manager) provider() (challenge.Provider, error) {
 		client := m.o.World.HTTPClient(m.o.Actor+"/dns", nil)
 		client.Timeout = requestTimeout
 		return httpreq.NewDNSProviderConfig(&httpreq.Config{Endpoint: endpoint, Username: s.ACMEDNSUser, Password: s.ACMEDNSSecret.Reveal(), HTTPClient: client})
+	case "rfc2136":
+		return rfc2136.NewDNSProviderConfig(&rfc2136.Config{
+			Nameserver: s.ACMEDNSServer, TSIGKey: s.ACMEDNSUser, TSIGSecret: s.ACMEDNSSecret.Reveal(), TSIGAlgorithm: s.ACMEDNSAlgorithm,
+			DNSTimeout: requestTimeout / 3, TTL: recordTTL,
+		})
 	}
-	return nil, errors.New("this program has no such provider")
+	return otherProvider(s.ACMEDNSProvider)
 }
 
 // withProvider calls how with the provider, alone in this process. A provider takes no

@@ -88,8 +88,10 @@ func build(given map[string]value, sources Sources) (*Settings, []Mistake) {
 		ACMEDNSProvider:  b.text("acme_dns_provider"),
 		ACMEDNSProgram:   b.text("acme_dns_program"),
 		ACMEDNSEndpoint:  b.text("acme_dns_endpoint"),
+		ACMEDNSServer:    b.text("acme_dns_server"),
 		ACMEDNSUser:      b.text("acme_dns_user"),
 		ACMEDNSSecret:    b.password("acme_dns_secret"),
+		ACMEDNSAlgorithm: b.text("acme_dns_algorithm"),
 		ACMEDNSResolvers: b.names("acme_dns_resolvers"),
 		ACMEDNSTimeout:   b.duration("acme_dns_timeout"),
 
@@ -177,15 +179,18 @@ func (b *builder) together(s *Settings) {
 	}
 }
 
-// DNSProviders are those of acme_dns_provider, with what each needs.
-var DNSProviders = map[string]string{"exec": "acme_dns_program", "httpreq": "acme_dns_endpoint"}
+// DNSProviders are those of acme_dns_provider that every build has, with what each
+// needs.
+var DNSProviders = map[string]string{"exec": "acme_dns_program", "httpreq": "acme_dns_endpoint", "rfc2136": "acme_dns_server"}
 
 // dns checks what the provider of acme_dns_provider needs.
 func (b *builder) dns(s *Settings) {
-	needs := DNSProviders[s.ACMEDNSProvider]
+	needs, known := DNSProviders[s.ACMEDNSProvider]
 	switch {
 	case s.ACMEDNSProvider == "":
-	case b.text(needs) == "" && !b.given[needs].bad:
+	case !known && !everyDNSProvider:
+		b.mistake("acme_dns_provider", "%s: want %s; others take a program that was built with -tags alldns", printable(s.ACMEDNSProvider), b.settings["acme_dns_provider"].Expects)
+	case known && b.text(needs) == "" && !b.given[needs].bad:
 		b.mistake("acme_dns_provider", "%s needs %s beside it", s.ACMEDNSProvider, needs)
 	}
 	if (s.ACMEDNSUser == "") == s.ACMEDNSSecret.IsSet() && !b.given["acme_dns_secret_file"].bad {

@@ -103,8 +103,8 @@ func TestEverySettingReachesSettings(t *testing.T) {
 		"lease_duration": "20s", "renew_deadline": "8s", "retry_period": "1s", "settings_source": "vtm", "event_log_relay": "false", "event_log_relay_port": "9999", "log_format": "json", "metrics_address": ":9100",
 		"acme_directory": "https://acme.example/dir", "acme_terms_agreed": "true", "acme_email": "a@example.com", "acme_ca_file": "ca.pem",
 		"acme_key_type": "rsa", "acme_profile": "short", "acme_eab_key_id": "id", "acme_eab_hmac": "aGVsbG8", "acme_preferred_chain": "Root",
-		"acme_dns_provider": "exec", "acme_dns_program": "/bin/dns", "acme_dns_endpoint": "https://dns.example", "acme_dns_user": "u", "acme_dns_secret": "s",
-		"acme_dns_secret_file": "some.file", "acme_dns_resolvers": "10.0.0.53:53", "acme_dns_timeout": "5s",
+		"acme_dns_provider": "exec", "acme_dns_program": "/bin/dns", "acme_dns_endpoint": "https://dns.example", "acme_dns_server": "10.0.0.53:53", "acme_dns_user": "u", "acme_dns_secret": "s",
+		"acme_dns_secret_file": "some.file", "acme_dns_algorithm": "hmac-sha512", "acme_dns_resolvers": "10.0.0.53:53", "acme_dns_timeout": "5s",
 		"acme_orders_per_account": "1/1h", "acme_orders_per_namespace": "2/1h", "acme_certificates_per_domain": "3/1h", "acme_certificates_per_hosts": "4/1h", "acme_failures_per_host": "6/1h",
 		"debug_address": "127.0.0.1:6060",
 	}

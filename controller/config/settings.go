@@ -63,8 +63,10 @@ type Settings struct {
 	ACMEDNSProvider  string // "": not at all
 	ACMEDNSProgram   string // a path
 	ACMEDNSEndpoint  string // URL
+	ACMEDNSServer    string // host:port
 	ACMEDNSUser      string
-	ACMEDNSSecret    Secret   // of acme_dns_secret or of the file named by acme_dns_secret_file
+	ACMEDNSSecret    Secret // of acme_dns_secret or of the file named by acme_dns_secret_file
+	ACMEDNSAlgorithm string
 	ACMEDNSResolvers []string // host:port, sorted; empty: the machine's
 	ACMEDNSTimeout   time.Duration
 	// How much is asked of the authority.

@@ -10,7 +10,7 @@ import (
 
 func TestHostsThatNoAuthorityTakesAreRefusedWithTheReason(t *testing.T) {
 	byDNS := *config.Default()
-	byDNS.ACMEDNSProvider = "httpreq"
+	byDNS.ACMEDNSProvider = "rfc2136"
 	label := strings.Repeat("a", 63)
 	for _, c := range []struct {
 		host, want string // want "": it is taken

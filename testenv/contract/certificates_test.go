@@ -781,6 +781,23 @@ func (i *issuing) wildcard(zone *simdns.Zone) {
 	}
 }
 
+func TestAWildcardByDynamicUpdates(t *testing.T) {
+	keys := map[string]string{"acme-key.": "c2VjcmV0c2VjcmV0c2VjcmV0"}
+	withNames(t, keys, func(i *issuing, zone *simdns.Zone, server *simdns.Server) {
+		i.settings.ACMEDNSProvider, i.settings.ACMEDNSServer = "rfc2136", server.Address()
+		i.settings.ACMEDNSUser, i.settings.ACMEDNSSecret, i.settings.ACMEDNSAlgorithm = "acme-key", config.NewSecret("d3Jvbmd3cm9uZ3dyb25n"), "hmac-sha256"
+		i.wants(certificateFor("wild", "*.shop.example"))
+		i.start()
+		i.told("wild", "its record can't be made", "DNS provider rfc2136")
+		i.stop()
+		i.settings.ACMEDNSSecret = config.NewSecret(keys["acme-key."])
+		if err := i.api.CoreV1().Secrets("default").Delete(i.ctx, "vtm-ingress-k8s-acme", metav1.DeleteOptions{}); err != nil {
+			i.Fatal(err) // its failure would be waited for
+		}
+		i.wildcard(zone)
+	})
+}
+
 // Pebble refuses good nonces, looks for the record itself, and wants to be left alone
 // between two looks.
 func TestAWildcardFromPebble(t *testing.T) {
@@ -794,7 +811,8 @@ func TestAWildcardFromPebble(t *testing.T) {
 		defer pebble.Close()
 		resolvers := i.settings.ACMEDNSResolvers
 		i.settle(pebble.Server)
-		i.settings.ACMEDNSProvider, i.settings.ACMEDNSEndpoint, i.settings.ACMEDNSResolvers = "httpreq", "http://"+recorder(i.T, zone)+"/acme", resolvers
+		i.settings.ACMEDNSProvider, i.settings.ACMEDNSServer, i.settings.ACMEDNSResolvers = "rfc2136", server.Address(), resolvers
+		i.settings.ACMEDNSAlgorithm = "hmac-sha256"
 		i.wildcard(zone)
 		i.stop()
 	})
@@ -856,8 +874,9 @@ grep -q '200 OK' <&3
 }
 
 func TestARecordThatWasLeftBehindIsRemoved(t *testing.T) {
-	withNames(t, nil, func(i *issuing, zone *simdns.Zone, _ *simdns.Server) {
-		i.settings.ACMEDNSProvider, i.settings.ACMEDNSEndpoint = "httpreq", "http://"+recorder(i.T, zone)+"/acme"
+	withNames(t, nil, func(i *issuing, zone *simdns.Zone, server *simdns.Server) {
+		i.settings.ACMEDNSProvider, i.settings.ACMEDNSServer = "rfc2136", server.Address()
+		i.settings.ACMEDNSAlgorithm = "hmac-sha256"
 		i.wildcard(zone)
 		i.stop()
 		// As of one that was killed after it had made the record for "token.print".
