@@ -302,9 +302,15 @@ func (p *proxy) forward(client net.Conn, to netip.AddrPort) {
 	<-done
 }
 
+// buffers of pipes, which live as long as a connection: in memory most of them carry
+// a request or two. Sockets need none of it.
+var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
 // pipe copies until the source ends, and passes that end on.
 func pipe(to, from net.Conn) {
-	_, err := io.Copy(to, from)
+	buffer := buffers.Get().(*[32 << 10]byte)
+	_, err := io.CopyBuffer(to, from, buffer[:])
+	buffers.Put(buffer)
 	if half, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
 		half.CloseWrite()
 		return
