@@ -198,6 +198,10 @@ func TestWhoTakesNothingEndsThatRequestAlone(t *testing.T) {
 		}
 		node := lineServer(t, func(conn net.Conn) {
 			if c.node != "" {
+				// What comes before the request is no answer to it.
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+					return
+				}
 				fmt.Fprint(conn, c.node)
 				ended <- flood(conn)
 				return
