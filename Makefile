@@ -15,6 +15,10 @@ BUDGET   ?= 10m
 # (docs/decisions/hashed-randomness.md).
 TESTFLAGS = -tags hashedrand -ldflags=-checklinkname=0 $(if $(RACE),-race)
 
+# How many packages are tested at a time: one more than there are processors, since
+# scenarios over real sockets mostly wait.
+PACKAGES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 # What the tests run if it is there; see CONTRIBUTING.md.
 export KUBECTL      ?= $(CURDIR)/bin/kubectl
 export KUBECTL_1_20 ?= $(CURDIR)/bin/kubectl-1.20
@@ -40,7 +44,7 @@ image: image-files ## the image of the controller, built here (IMAGE=registry/na
 	$(BUILDER) build -t $(IMAGE) -f bin/image/Containerfile bin/image
 
 test: kubectl ## all tests (RACE=1: with the race detector; REQUIRE_TOOLS=1: a missing tool fails)
-	$(GO) test $(TESTFLAGS) -timeout 20m ./...
+	$(GO) test $(TESTFLAGS) -timeout 20m -p $(PACKAGES) ./...
 
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
