@@ -212,7 +212,7 @@ func certainOrNot(worlds []*world, certain bool) bool {
 		return true
 	}
 	for _, w := range worlds {
-		for _, s := range w.sites[asServed] {
+		for _, s := range w.allSites(asServed) {
 			if s.conditional > 1 {
 				return false
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -62,7 +63,9 @@ type world struct {
 	secrets   map[string]string      // fingerprint of the certificate by namespace/name; "": it can't be used
 	services  map[string]service     // by namespace/name
 	text      string                 // all of this: equal worlds have equal texts
-	sites     map[assumption]map[string]*site
+
+	mu    sync.Mutex // guards sites, which are made when somebody asks: clients do at one time
+	sites map[assumption]map[string]*site
 }
 
 // service is what stands behind a backend.
@@ -172,37 +175,45 @@ func backendsOf(i *networkingv1.Ingress) (names []string) {
 	return names
 }
 
-// site gives an address to those who claim it, in the order of rank.
-func (w *world) site(address string, assume assumption) *site {
-	if w.sites[assume] == nil {
-		sites := map[string]*site{}
-		for n := range w.ingresses {
-			i := &w.ingresses[n]
-			c, ok := w.claimOf(i)
-			if !ok {
+// allSites gives addresses to those who claim them, in the order of rank.
+func (w *world) allSites(assume assumption) map[string]*site {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if sites := w.sites[assume]; sites != nil {
+		return sites
+	}
+	sites := map[string]*site{}
+	for n := range w.ingresses {
+		i := &w.ingresses[n]
+		c, ok := w.claimOf(i)
+		if !ok {
+			continue
+		}
+		s := sites[c.address]
+		if s == nil {
+			s = &site{ports: map[int]*listener{}}
+			sites[c.address] = s
+		}
+		if c.conditional {
+			s.conditional++
+			if assume == asRefused || assume == asTold && len(i.Status.LoadBalancer.Ingress) == 0 {
 				continue
 			}
-			s := sites[c.address]
-			if s == nil {
-				s = &site{ports: map[int]*listener{}}
-				sites[c.address] = s
-			}
-			if c.conditional {
-				s.conditional++
-				if assume == asRefused || assume == asTold && len(i.Status.LoadBalancer.Ingress) == 0 {
-					continue
-				}
-			}
-			if !s.admit(i, &c) {
-				s.refused = append(s.refused, i)
-			}
 		}
-		if w.sites == nil {
-			w.sites = map[assumption]map[string]*site{}
+		if !s.admit(i, &c) {
+			s.refused = append(s.refused, i)
 		}
-		w.sites[assume] = sites
 	}
-	if s := w.sites[assume][address]; s != nil {
+	if w.sites == nil {
+		w.sites = map[assumption]map[string]*site{}
+	}
+	w.sites[assume] = sites
+	return sites
+}
+
+// site is what is at an address.
+func (w *world) site(address string, assume assumption) *site {
+	if s := w.allSites(assume)[address]; s != nil {
 		return s
 	}
 	return &site{}
