@@ -39,6 +39,7 @@ var update = flag.Bool("update", false, "rewrite the expected parts of testdata"
 //	endpoints      optional, YAML: namespace/service -> kube.Endpoints
 //	settings       optional, YAML of config.Settings' fields
 //	appliance      optional, YAML of caseAppliance
+//	issuing        optional, YAML of how far certificates are
 //	desired        expected resources
 //	verdicts       expected verdicts
 func TestGoldenCases(t *testing.T) {
@@ -167,12 +168,40 @@ func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
 			for _, name := range a.Keys {
 				in.Programmed.Keys[name] = vtm.New(vtm.ServerKeys, name, vtm.Properties{"basic": {"public": "as it is", "private": "its hash"}})
 			}
+		case "issuing":
+			in.ACME = howFar(t, file.Data)
 		case "desired", "verdicts":
 		default:
 			t.Fatalf("unknown part %q", file.Name)
 		}
 	}
 	return in
+}
+
+// howFar reads how far certificates are; Secrets are named namespace/name.
+func howFar(t *testing.T, data []byte) *translate.ACME {
+	t.Helper()
+	var is struct {
+		Challenges []translate.Challenge
+		States     map[string]translate.CertificateState
+		Ending     map[string]time.Time
+	}
+	mustYAML(t, data, &is)
+	acme := &translate.ACME{
+		Challenges: is.Challenges,
+		States:     map[types.NamespacedName]translate.CertificateState{}, Ending: map[types.NamespacedName]time.Time{},
+	}
+	secret := func(text string) types.NamespacedName {
+		namespace, name, _ := strings.Cut(text, "/")
+		return types.NamespacedName{Namespace: namespace, Name: name}
+	}
+	for name, state := range is.States {
+		acme.States[secret(name)] = state
+	}
+	for name, end := range is.Ending {
+		acme.Ending[secret(name)] = end
+	}
+	return acme
 }
 
 func mustYAML(t *testing.T, data []byte, into any) {

@@ -3,6 +3,7 @@ package contract_test
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -690,6 +691,24 @@ func TestThePreferredChainIsTaken(t *testing.T) {
 		between, err := x509.ParseCertificate(block.Bytes)
 		if err != nil || between.Issuer.CommonName != "Sandbox Other Root" {
 			i.Errorf("the chain leads to %v (%v)", between.Issuer, err)
+		}
+	})
+}
+
+func TestKeysAreOfTheTypeThatIsSetAndNeverUsedTwice(t *testing.T) {
+	withIssuer(t, acme.CAOptions{}, func(i *issuing) {
+		i.settings.ACMEKeyType = "rsa"
+		i.wants(certificateFor("a", "a.example"), certificateFor("b", "b.example"))
+		i.start()
+		i.issued(time.Minute, "a", "a.example")
+		i.issued(time.Minute, "b", "b.example")
+		a, isA := i.leaf("a").PublicKey.(*rsa.PublicKey)
+		b, isB := i.leaf("b").PublicKey.(*rsa.PublicKey)
+		if !isA || !isB || a.N.BitLen() < 2048 {
+			i.Fatalf("the keys are %T and %T", i.leaf("a").PublicKey, i.leaf("b").PublicKey)
+		}
+		if a.Equal(b) {
+			i.Error("two certificates have one key")
 		}
 	})
 }
