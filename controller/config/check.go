@@ -98,7 +98,7 @@ func normalizeURL(text string) (normal, problem string) {
 		port != "" && (convErr != nil || n < 1 || n > 65535):
 		return "", fmt.Sprintf("%s: %s", printable(text), want)
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return "", fmt.Sprintf("%s: want https: with http anybody in between reads the password", printable(text))
+		return "", fmt.Sprintf("%s: want https: with http anybody in between reads and changes all of it", printable(text))
 	}
 	return strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), ""
 }
