@@ -480,7 +480,7 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 				a.issued && b.port == "80" || b.issued && a.port == "80"
 			if a.port == b.port {
 				clash = clash || a.tls != b.tls || a.script || b.script || a.through || b.through ||
-					a.o.Namespace != b.o.Namespace && shownFor(a.o, "a.example.com") && shownFor(b.o, "a.example.com")
+					a.o.Namespace != b.o.Namespace && shownFor(in, a.o, "a.example.com") && shownFor(in, b.o, "a.example.com")
 			}
 			if clash {
 				t.Fatalf("%s and %s are both served at %s: %+v, %+v", a.name, b.name, a.at, a.o, b.o)
@@ -489,9 +489,12 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 	}
 }
 
-// shownFor reports whether an Ingress names a Secret for a host.
-func shownFor(o *networkingv1.Ingress, host string) bool {
-	return slices.ContainsFunc(o.Spec.TLS, func(tls networkingv1.IngressTLS) bool { return slices.Contains(tls.Hosts, host) })
+// shownFor reports whether an Ingress names a Secret for a host, and there is one: a
+// certificate that is still to come, or is gone, is shown to nobody.
+func shownFor(in translate.Input, o *networkingv1.Ingress, host string) bool {
+	return slices.ContainsFunc(o.Spec.TLS, func(tls networkingv1.IngressTLS) bool {
+		return slices.Contains(tls.Hosts, host) && in.Snapshot.Secrets[types.NamespacedName{Namespace: o.Namespace, Name: tls.SecretName}] != nil
+	})
 }
 
 // goodPair is read from the golden case of TLS.
