@@ -17,6 +17,7 @@ type endpointsTable struct {
 	published[types.NamespacedName, *Endpoints]
 	parts     map[types.NamespacedName]part                          // by slice
 	byService map[types.NamespacedName]map[types.NamespacedName]bool // Service -> its slices
+	away      map[string]bool                                        // the nodes that are not ready; not changed in place
 }
 
 // part is what one slice says of its Service.
@@ -124,6 +125,16 @@ func (t *endpointsTable) merge(service types.NamespacedName) change {
 		maps.DeleteFunc(nodes, func(node string, _ bool) bool { return ready[port][node] })
 	}
 	new := &Endpoints{ReadyNodes: sorted(ready), UnreadyNodes: sorted(unready)}
+	for port, nodes := range new.UnreadyNodes {
+		for _, node := range nodes {
+			if t.away[node] || known && slices.Contains(old.LostNodes[port], node) {
+				if new.LostNodes == nil {
+					new.LostNodes = map[string][]string{}
+				}
+				new.LostNodes[port] = append(new.LostNodes[port], node)
+			}
+		}
+	}
 	if len(crowded) > 0 {
 		new.CrowdedNodes = sorted(crowded)
 	}
@@ -131,11 +142,32 @@ func (t *endpointsTable) merge(service types.NamespacedName) change {
 		return none
 	}
 	t.set(service, new)
-	if known && reflect.DeepEqual(old.ReadyNodes, new.ReadyNodes) && reflect.DeepEqual(old.UnreadyNodes, new.UnreadyNodes) {
+	if known && reflect.DeepEqual(old.ReadyNodes, new.ReadyNodes) && reflect.DeepEqual(old.UnreadyNodes, new.UnreadyNodes) &&
+		reflect.DeepEqual(old.LostNodes, new.LostNodes) {
 		// Nodes get crowded for moments in each rollout.
 		return quiet
 	}
 	return loud
+}
+
+// awayAre notes which nodes are not ready. What is unready on one of them was lost
+// with it.
+func (t *endpointsTable) awayAre(away map[string]bool) (what change) {
+	lost := maps.Clone(away)
+	maps.DeleteFunc(lost, func(node string, _ bool) bool { return t.away[node] })
+	t.away = away
+	if len(lost) == 0 {
+		return none
+	}
+	touched := func(nodes []string) bool {
+		return slices.ContainsFunc(nodes, func(node string) bool { return lost[node] })
+	}
+	for service := range t.byService {
+		if eps := t.current[service]; eps != nil && slices.ContainsFunc(slices.Collect(maps.Values(eps.UnreadyNodes)), touched) {
+			what = max(what, t.merge(service))
+		}
+	}
+	return what
 }
 
 // add notes nodes of a port and returns those that were there already.

@@ -45,6 +45,10 @@ type Endpoints struct {
 	// readiness of its Pods, though they may still serve: while no node is ready,
 	// these keep a pool from being emptied.
 	UnreadyNodes map[string][]string
+	// LostNodes maps likewise to those of UnreadyNodes that were not ready themselves
+	// since there was a ready endpoint on them. A node that comes back is ready before
+	// the endpoints on it are.
+	LostNodes map[string][]string
 	// CrowdedNodes maps likewise to those of ReadyNodes that have more than one
 	// ready endpoint: there a node does not stand for one Pod.
 	CrowdedNodes map[string][]string

@@ -38,7 +38,7 @@ type tables struct {
 	ingresses *objects[types.NamespacedName, *networkingv1.Ingress]
 	classes   *objects[string, *networkingv1.IngressClass]
 	services  *objects[types.NamespacedName, *corev1.Service]
-	nodes     *objects[string, *corev1.Node]
+	nodes     *nodesTable
 	endpoints *endpointsTable
 	secrets   *objects[types.NamespacedName, *corev1.Secret]
 	ranges    *objects[string, *networkingv1.ServiceCIDR]
@@ -47,12 +47,13 @@ type tables struct {
 }
 
 func newTables() *tables {
+	endpoints := newEndpointsTable()
 	return &tables{
 		ingresses: newObjects(namespacedName[*networkingv1.Ingress], ingressChange),
 		classes:   newObjects(name[*networkingv1.IngressClass], anyChange[*networkingv1.IngressClass]),
 		services:  newObjects(namespacedName[*corev1.Service], anyChange[*corev1.Service]),
-		nodes:     newObjects(name[*corev1.Node], anyChange[*corev1.Node]),
-		endpoints: newEndpointsTable(),
+		nodes:     &nodesTable{newObjects(name[*corev1.Node], anyChange[*corev1.Node]), endpoints},
+		endpoints: endpoints,
 		ranges:    newObjects(name[*networkingv1.ServiceCIDR], anyChange[*networkingv1.ServiceCIDR]),
 		secrets:   newObjects(namespacedName[*corev1.Secret], anyChange[*corev1.Secret]),
 	}
@@ -163,6 +164,40 @@ func (o *objects[K, T]) replace(list []any) (what change) {
 		}
 	}
 	return what
+}
+
+// nodesTable is the sink of Nodes. It tells the table of endpoints which of them are
+// not ready.
+type nodesTable struct {
+	*objects[string, *corev1.Node]
+	endpoints *endpointsTable
+}
+
+func (t *nodesTable) put(object any) change     { return t.tell(t.objects.put(object)) }
+func (t *nodesTable) remove(object any) change  { return t.tell(t.objects.remove(object)) }
+func (t *nodesTable) replace(list []any) change { return t.tell(t.objects.replace(list)) }
+
+func (t *nodesTable) tell(what change) change {
+	if what == none {
+		return none
+	}
+	away := map[string]bool{}
+	for name, node := range t.current {
+		if !NodeReady(node) {
+			away[name] = true
+		}
+	}
+	return max(what, t.endpoints.awayAre(away))
+}
+
+// NodeReady reports whether a Node says that it is ready.
+func NodeReady(node *corev1.Node) bool {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // addressOf is the address in the URL of an API server, which may lack its scheme

@@ -3,6 +3,7 @@ package kube
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -278,6 +279,43 @@ func TestEndpointsDependOnTheSlicesThatAreLeftAlone(t *testing.T) {
 			t.Fatalf("a list of the same: %v", got)
 		}
 	})
+}
+
+func TestEndpointsThatWereLostWithTheirNodeAreTold(t *testing.T) {
+	all := newTables()
+	node := func(name string, ready corev1.ConditionStatus) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}}}
+	}
+	lost := func(when string, want ...string) {
+		t.Helper()
+		if got := all.endpoints.publish()[web].LostNodes[""]; !slices.Equal(got, want) {
+			t.Errorf("%s: lost %v, want %v", when, got, want)
+		}
+	}
+	put := func(endpoints ...discoveryv1.Endpoint) {
+		all.endpoints.put(slice("web-1", "web", []string{""}, endpoints...))
+	}
+	all.nodes.replace([]any{node("n1", "True"), node("n2", "True"), node("n3", "True")})
+	put(endpoint("n1", 'r'), endpoint("n2", 'r'), endpoint("n3", 'n'))
+	lost("one Pod is not ready")
+	all.nodes.put(node("n1", "Unknown"))
+	lost("a node is not ready, the Pod on it is ready still")
+	put(endpoint("n1", 'n'), endpoint("n2", 'n'), endpoint("n3", 'n'))
+	lost("the Pod is not ready either", "n1")
+	if got := all.nodes.put(node("n2", "Unknown")); got != loud {
+		t.Errorf("a node is not ready later than its Pod: %v, want loud", got)
+	}
+	lost("both are lost", "n1", "n2")
+	was := all.endpoints.publish()[web]
+	all.nodes.replace([]any{node("n1", "True"), node("n2", "True"), node("n3", "True")})
+	lost("the nodes are back", "n1", "n2")
+	if all.endpoints.publish()[web] != was {
+		t.Error("unchanged Endpoints lost their identity")
+	}
+	put(endpoint("n1", 'r'), endpoint("n2", 'n'), endpoint("n3", 'n'))
+	lost("one Pod is ready again", "n2")
+	put(endpoint("n1", 'n'), endpoint("n2", 't'), endpoint("n3", 'n'))
+	lost("one fails by itself, one ends")
 }
 
 func TestNodesWithSeveralReadyPodsAreTold(t *testing.T) {

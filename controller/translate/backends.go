@@ -80,18 +80,18 @@ func (r *resolution) chooseNodes(what string, service *corev1.Service, port *cor
 			}
 		}
 		// No node with a ready endpoint: perhaps the Pods were lost with their nodes'
-		// readiness alone.
+		// readiness alone, and are not ready again yet though the nodes are.
 		lost := false
-		if len(ready) == 0 {
+		if len(ready) == 0 && !mutation.On(mutation.UnreadyNodesDropped) {
 			for _, name := range unready {
-				if n, ok := nodes.byName[name]; ok && !n.ready && !mutation.On(mutation.UnreadyNodesDropped) && n.addr.IsValid() {
+				if n, ok := nodes.byName[name]; ok && n.addr.IsValid() && (!n.ready || slices.Contains(eps.LostNodes[port.Name], name)) {
 					addrs, lost = append(addrs, n.addr), true
 				}
 			}
 		}
 		switch {
 		case lost:
-			r.findings.add(degrading, "NodesNotReady", "%s: all nodes of its endpoints are not ready: they stay in the pool", what)
+			r.findings.add(degrading, "NodesNotReady", "%s: all nodes of its endpoints are not ready, or were not until lately: they stay in the pool", what)
 		case missing != "":
 			r.findings.add(degrading, "NodeAddressMissing", "%s: node %s is missing or has no address of the type of the setting node_address_type", what, show(missing))
 		case len(ready) == 0:

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"vtm-ingress/controller/kube"
 	"vtm-ingress/internal/mutation"
 )
 
@@ -45,7 +46,7 @@ func gatherNodes(all map[string]*corev1.Node, addressType corev1.NodeAddressType
 	var ready, unready []netip.Addr
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		object := all[name]
-		n := node{addr: nodeAddress(object, addressType, onlyV6), ready: isReady(object)}
+		n := node{addr: nodeAddress(object, addressType, onlyV6), ready: kube.NodeReady(object)}
 		s.byName[name] = n
 		for _, address := range object.Status.Addresses {
 			if addr, err := netip.ParseAddr(address.Address); err == nil {
@@ -78,15 +79,6 @@ func gatherNodes(all map[string]*corev1.Node, addressType corev1.NodeAddressType
 }
 
 func (s *nodeSet) equal(o *nodeSet) bool { return s == o || reflect.DeepEqual(s, o) }
-
-func isReady(object *corev1.Node) bool {
-	for _, condition := range object.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
 
 // nodeAddress is the node's first address of the type, IPv4 before IPv6 unless
 // only the latter will do.
