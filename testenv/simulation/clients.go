@@ -24,8 +24,6 @@ const clients = 5
 // a node that was out of reach backs off, so that it takes its time to see it again.
 func (f Fault) excuse() time.Duration {
 	switch {
-	case f.Node != "":
-		return 10 * time.Second
 	case f.VTM.Kind == "isolate", f.VTM.Kind == "cut" && f.VTM.Arg == "nodes":
 		return 2 * time.Minute
 	}
@@ -188,17 +186,17 @@ func (r *run) count(failed bool, q question, sent time.Duration, text string) {
 	excused := false
 	if failed {
 		r.result.Failed++
-		for _, a := range r.active {
+		// Of several that may have been the cause, the last that began counts.
+		for _, a := range slices.Backward(r.active) {
 			if a.from <= r.now() && (a.to == 0 || sent <= a.to+a.fault.excuse()) {
 				excused = true
+				r.result.Excused++
 				r.result.LongestLoss = max(r.result.LongestLoss, sent-a.from)
 				if a.raised != nil && !slices.Contains(a.raised, q.address) {
 					r.result.Elsewhere++
 				}
+				break
 			}
-		}
-		if excused {
-			r.result.Excused++
 		}
 	}
 	r.mu.Unlock()

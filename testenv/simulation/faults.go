@@ -293,11 +293,6 @@ func (r *run) undo(f Fault) {
 	}
 	r.mu.Lock()
 	delete(r.underWay, f.number)
-	if f.Node != "" {
-		// While it lasts, pools keep their nodes. Then nodes are ready before the
-		// endpoints on them are, and the pools are empty for that moment.
-		r.active = append(r.active, activeFault{fault: f, from: r.now(), to: r.now()})
-	}
 	for i := range r.active {
 		if r.active[i].to == 0 && r.active[i].fault.number == f.number {
 			r.active[i].to = r.now()
@@ -398,11 +393,6 @@ func (r *run) heal() {
 		r.giveBack(r.takenAway[kind].fault)
 	}
 	r.mu.Lock()
-	for _, f := range r.underWay {
-		if f.Node != "" {
-			r.active = append(r.active, activeFault{fault: f, from: r.now(), to: r.now()})
-		}
-	}
 	clear(r.underWay)
 	r.mu.Unlock()
 	s.network.Heal("node-", s.apiHost())

@@ -237,7 +237,7 @@ func (r *run) differs(q question, want answer, got response, w *world) string {
 		switch {
 		case got.pod != "" && podOf(got.pod, want.service):
 			return ""
-		case got.failed() && (!known.works || known.pods == 0):
+		case got.failed() && (!known.works || known.pods <= 0): // or there were none of before
 			return ""
 		case !known.works || known.pods == 0:
 			text = "no Pod of " + want.service

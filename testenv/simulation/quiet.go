@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"vtm-ingress/controller"
@@ -75,6 +76,9 @@ func (r *run) pending(ctx context.Context) error {
 			return fmt.Errorf("controller %s is not ready", c.name)
 		}
 	}
+	if err := r.podsAreReady(); err != nil {
+		return err
+	}
 	view, err := r.view(ctx)
 	if err != nil {
 		return err
@@ -86,6 +90,21 @@ func (r *run) pending(ctx context.Context) error {
 		return err
 	}
 	return r.ownersKnow()
+}
+
+// podsAreReady: users may have changed Deployments a moment ago.
+func (r *run) podsAreReady() error {
+	var list appsv1.DeploymentList
+	if status, err := r.system.get("/apis/apps/v1/deployments", &list); err != nil || status != http.StatusOK {
+		return fmt.Errorf("the API server does not list Deployments: status %d, %v", status, err)
+	}
+	for _, d := range list.Items {
+		never := d.Spec.Template.Annotations[neverReady] != ""
+		if s := d.Status; s.ObservedGeneration < d.Generation || s.ReadyReplicas < *d.Spec.Replicas && !never {
+			return fmt.Errorf("the Deployment %s/%s has %d ready Pods of %d", d.Namespace, d.Name, s.ReadyReplicas, *d.Spec.Replicas)
+		}
+	}
+	return nil
 }
 
 // view is what `plan` would tell.
