@@ -234,12 +234,12 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	// Parsed once as long as the Secret stays what it is.
 	expires := map[*corev1.Secret]time.Time{}
 	for name, outcome := range m.outcomes {
-		ingress := snapshot.Ingresses[name]
+		ingress := snapshot.Ingresses.Get(name)
 		if outcome == translate.Rejected || ingress == nil {
 			continue
 		}
 		for _, entry := range ingress.Spec.TLS {
-			secret := snapshot.Secrets[types.NamespacedName{Namespace: name.Namespace, Name: entry.SecretName}]
+			secret := snapshot.Secrets.Get(types.NamespacedName{Namespace: name.Namespace, Name: entry.SecretName})
 			if _, done := expires[secret]; secret == nil || done {
 				continue
 			}

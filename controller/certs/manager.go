@@ -163,7 +163,7 @@ func (m *Manager) Want(wanted []translate.Certificate, snapshot *kube.Snapshot) 
 	m.mu.Lock()
 	same := slices.EqualFunc(m.wanted, wanted, equal) &&
 		m.snapshot != nil && !slices.ContainsFunc(wanted, func(c translate.Certificate) bool {
-		return m.snapshot.Secrets[c.Secret] != snapshot.Secrets[c.Secret]
+		return m.snapshot.Secrets.Get(c.Secret) != snapshot.Secrets.Get(c.Secret)
 	})
 	m.wanted, m.snapshot = wanted, snapshot
 	m.mu.Unlock()
@@ -341,7 +341,7 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 			again = min(again, wave)
 			continue
 		}
-		m.begin(ctx, j, snapshot.Secrets[j.certificate.Secret])
+		m.begin(ctx, j, snapshot.Secrets.Get(j.certificate.Secret))
 	}
 	return again
 }
@@ -355,7 +355,7 @@ func (m *Manager) due(wanted []translate.Certificate, snapshot *kube.Snapshot, n
 		if m.running[c.Secret] != nil {
 			continue
 		}
-		if was, is := m.issued[c.Secret]; is && snapshot.Secrets[c.Secret] == was.cached && now.Before(was.at.Add(cacheDelay)) {
+		if was, is := m.issued[c.Secret]; is && snapshot.Secrets.Get(c.Secret) == was.cached && now.Before(was.at.Add(cacheDelay)) {
 			again = min(again, was.at.Add(cacheDelay).Sub(now))
 			continue
 		}
@@ -365,7 +365,7 @@ func (m *Manager) due(wanted []translate.Certificate, snapshot *kube.Snapshot, n
 			continue
 		}
 		failed, leaf := m.account.attempt(c.Secret), m.leaf(c.Secret, snapshot)
-		if m.asking != nil && leaf != nil && m.renewals[c.Secret].leaf != leaf && kube.IssuedBy(snapshot.Secrets[c.Secret], m.o.Settings.ControllerID) {
+		if m.asking != nil && leaf != nil && m.renewals[c.Secret].leaf != leaf && kube.IssuedBy(snapshot.Secrets.Get(c.Secret), m.o.Settings.ControllerID) {
 			continue // the answer says whether it is a renewal to the authority, and ends the wait
 		}
 		due := m.settle(c, leaf, dueAt(c, leaf, m.renewals[c.Secret].suggested(leaf), failed), now)
@@ -494,7 +494,7 @@ func (m *Manager) forget(ctx context.Context, wanted []translate.Certificate) {
 
 // leaf is the certificate in a Secret; nil if there is none.
 func (m *Manager) leaf(name types.NamespacedName, snapshot *kube.Snapshot) *x509.Certificate {
-	secret := snapshot.Secrets[name]
+	secret := snapshot.Secrets.Get(name)
 	known, is := m.leaves[name]
 	if !is || known.secret != secret {
 		known = read{secret, leafOf(secret)}

@@ -71,7 +71,7 @@ func (m *Manager) ask(ctx context.Context, wanted []translate.Certificate, snaps
 	var list []renewal
 	for _, c := range wanted {
 		leaf := m.leaf(c.Secret, snapshot)
-		if leaf == nil || !kube.IssuedBy(snapshot.Secrets[c.Secret], m.o.Settings.ControllerID) {
+		if leaf == nil || !kube.IssuedBy(snapshot.Secrets.Get(c.Secret), m.o.Settings.ControllerID) {
 			continue
 		}
 		r := m.renewals[c.Secret]

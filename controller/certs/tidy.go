@@ -3,7 +3,6 @@ package certs
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ func (m *Manager) tidy(ctx context.Context, snapshot *kube.Snapshot) time.Durati
 	}
 	m.nextTidy = now.Add(tidyAgain)
 	used := map[types.NamespacedName]bool{}
-	for name, ingress := range snapshot.Ingresses { // whoever serves it
+	for name, ingress := range snapshot.Ingresses.All() { // whoever serves it
 		for _, entry := range ingress.Spec.TLS {
 			used[types.NamespacedName{Namespace: name.Namespace, Name: entry.SecretName}] = true
 		}
@@ -49,8 +48,8 @@ func (m *Manager) tidy(ctx context.Context, snapshot *kube.Snapshot) time.Durati
 	ends := map[types.NamespacedName]time.Time{}
 	known := make(map[*corev1.Secret]time.Time, len(m.ends))
 	tidied := 0
-	for _, name := range slices.SortedFunc(maps.Keys(snapshot.Secrets), compareNames) {
-		secret := snapshot.Secrets[name]
+	for _, name := range slices.SortedFunc(snapshot.Secrets.Keys(), compareNames) {
+		secret := snapshot.Secrets.Get(name)
 		if kube.IssuedBy(secret, m.o.Settings.ControllerID) {
 			if m.o.Settings.ACMETermsAgreed && tidied < maxTidied && m.tidySecret(ctx, secret, used[name], now) {
 				tidied++

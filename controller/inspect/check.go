@@ -119,7 +119,7 @@ func (c *checker) kubernetes(ctx context.Context) *kube.Snapshot {
 		return nil
 	}
 	c.good(about, "%s answers; cluster %s, %d Ingresses, %d Services, %d nodes, %d TLS Secrets",
-		c.o.Kubernetes.Host, snapshot.ClusterUID, len(snapshot.Ingresses), len(snapshot.Services), len(snapshot.Nodes), len(snapshot.Secrets))
+		c.o.Kubernetes.Host, snapshot.ClusterUID, snapshot.Ingresses.Len(), snapshot.Services.Len(), snapshot.Nodes.Len(), snapshot.Secrets.Len())
 	c.clock(about, c.dateOf(ctx, client))
 	c.lease(ctx, client)
 	return snapshot
@@ -310,7 +310,7 @@ func (c *checker) replication(ctx context.Context, about string, client *vtm.Cli
 func (c *checker) classes(s *kube.Snapshot) {
 	const about = "IngressClass"
 	var ours []string
-	for name, class := range s.Classes {
+	for name, class := range s.Classes.All() {
 		if class.Spec.Controller == translate.ControllerName && (len(c.o.Settings.IngressClassNames) == 0 || slices.Contains(c.o.Settings.IngressClassNames, name)) {
 			ours = append(ours, name)
 		}
@@ -345,9 +345,9 @@ func (c *checker) ownership(ctx context.Context, s *kube.Snapshot) {
 func (c *checker) nodes(ctx context.Context, s *kube.Snapshot) {
 	const about = "nodes' ports"
 	var service *corev1.Service
-	for _, candidate := range s.Services {
+	for _, candidate := range s.Services.All() {
 		if candidate.Spec.Type != corev1.ServiceTypeNodePort || candidate.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal ||
-			len(candidate.Spec.Ports) == 0 || candidate.Spec.Ports[0].NodePort == 0 || s.Endpoints[key(candidate)] == nil {
+			len(candidate.Spec.Ports) == 0 || candidate.Spec.Ports[0].NodePort == 0 || s.Endpoints.Get(key(candidate)) == nil {
 			continue
 		}
 		if service == nil || key(candidate).String() < key(service).String() {
@@ -361,8 +361,8 @@ func (c *checker) nodes(ctx context.Context, s *kube.Snapshot) {
 	port := strconv.Itoa(int(service.Spec.Ports[0].NodePort))
 	var reached int
 	var away []string
-	for _, name := range sortedNames(s.Nodes) {
-		for _, address := range s.Nodes[name].Status.Addresses {
+	for _, name := range slices.Sorted(s.Nodes.Keys()) {
+		for _, address := range s.Nodes.Get(name).Status.Addresses {
 			if string(address.Type) != c.o.Settings.NodeAddressType {
 				continue
 			}

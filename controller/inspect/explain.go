@@ -19,7 +19,7 @@ var ErrNoIngress = errors.New("there is none in the watched namespaces")
 // Explain tells of one Ingress what becomes of it and why, where it is served,
 // and what stands for it on the traffic manager. The error is ErrNoIngress.
 func (v *View) Explain(name types.NamespacedName) (string, error) {
-	ingress := v.Snapshot.Ingresses[name]
+	ingress := v.Snapshot.Ingresses.Get(name)
 	if ingress == nil {
 		return "", fmt.Errorf("Ingress %s: %w", name, ErrNoIngress)
 	}

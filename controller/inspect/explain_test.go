@@ -25,20 +25,20 @@ func view(t *testing.T, ingresses ...string) *inspect.View {
 	t.Helper()
 	key := types.NamespacedName{Namespace: "a", Name: "app"}
 	s := &kube.Snapshot{
-		ClusterUID: "cluster", Ingresses: map[types.NamespacedName]*networkingv1.Ingress{},
-		Classes: map[string]*networkingv1.IngressClass{"vtm": {
+		ClusterUID: "cluster",
+		Classes: kube.NewTable(map[string]*networkingv1.IngressClass{"vtm": {
 			ObjectMeta: metav1.ObjectMeta{Name: "vtm"}, Spec: networkingv1.IngressClassSpec{Controller: translate.ControllerName},
-		}},
-		Services: map[types.NamespacedName]*corev1.Service{key: {
+		}}),
+		Services: kube.NewTable(map[types.NamespacedName]*corev1.Service{key: {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "app"},
 			Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "app"},
 				Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(80), NodePort: 30080}}},
-		}},
-		Endpoints: map[types.NamespacedName]*kube.Endpoints{key: {ReadyNodes: map[string][]string{"http": {"node-1"}}}},
-		Nodes: map[string]*corev1.Node{"node-1": {ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Status: corev1.NodeStatus{
+		}}),
+		Endpoints: kube.NewTable(map[types.NamespacedName]*kube.Endpoints{key: {ReadyNodes: map[string][]string{"http": {"node-1"}}}}),
+		Nodes: kube.NewTable(map[string]*corev1.Node{"node-1": {ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Status: corev1.NodeStatus{
 			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
-		}}},
+		}}}),
 	}
 	for i, text := range ingresses {
 		ingress := new(networkingv1.Ingress)
@@ -48,7 +48,7 @@ func view(t *testing.T, ingresses ...string) *inspect.View {
 		class := "vtm"
 		ingress.Namespace, ingress.UID, ingress.Spec.IngressClassName = "a", types.UID(ingress.Name), &class
 		ingress.CreationTimestamp = metav1.NewTime(time.Unix(int64(1000+i), 0))
-		s.Ingresses[types.NamespacedName{Namespace: "a", Name: ingress.Name}] = ingress
+		s.Ingresses = s.Ingresses.With(types.NamespacedName{Namespace: "a", Name: ingress.Name}, ingress)
 	}
 	result := translate.New().Translate(translate.Input{Snapshot: s, Settings: config.Default(), Appliance: translate.Appliance{Members: []string{"vtm-1"}}})
 	return &inspect.View{Snapshot: s, Result: result, Plan: &reconcile.Plan{}}

@@ -131,7 +131,7 @@ func lay(o Options, s *kube.Snapshot, observed *reconcile.Observed) *kube.Snapsh
 			continue
 		}
 		name := types.NamespacedName{Namespace: ingress.Namespace, Name: ingress.Name}
-		if was := s.Ingresses[name]; was != nil {
+		if was := s.Ingresses.Get(name); was != nil {
 			ingress.UID, ingress.CreationTimestamp, ingress.Status = was.UID, was.CreationTimestamp, was.Status
 			continue
 		}
@@ -162,7 +162,7 @@ func allocate(manifests []runtime.Object, s *kube.Snapshot) {
 			used[port.NodePort] = true
 		}
 	}
-	for _, service := range s.Services {
+	for _, service := range s.Services.All() {
 		note(service)
 	}
 	var services []*corev1.Service
@@ -175,7 +175,7 @@ func allocate(manifests []runtime.Object, s *kube.Snapshot) {
 	}
 	next := int32(lastNodePort)
 	for _, service := range services {
-		was := s.Services[types.NamespacedName{Namespace: service.Namespace, Name: service.Name}]
+		was := s.Services.Get(types.NamespacedName{Namespace: service.Namespace, Name: service.Name})
 		for i := range service.Spec.Ports {
 			port := &service.Spec.Ports[i]
 			if port.NodePort == 0 && was != nil {

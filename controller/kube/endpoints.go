@@ -37,7 +37,6 @@ type portNodes struct {
 
 func newEndpointsTable() *endpointsTable {
 	return &endpointsTable{
-		published: published[types.NamespacedName, *Endpoints]{current: map[types.NamespacedName]*Endpoints{}},
 		parts:     map[types.NamespacedName]part{},
 		byService: map[types.NamespacedName]map[types.NamespacedName]bool{},
 	}
@@ -98,7 +97,7 @@ func (t *endpointsTable) replace(list []any) (what change) {
 
 // merge makes a Service's Endpoints of its slices anew.
 func (t *endpointsTable) merge(service types.NamespacedName) change {
-	old, known := t.current[service]
+	old, known := t.lookup(service)
 	if len(t.byService[service]) == 0 {
 		delete(t.byService, service)
 		if !known {

@@ -3,6 +3,7 @@
 package kube
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,7 +27,7 @@ func TestEndpointsOfOlderClustersMeanTheSame(t *testing.T) {
 	want := map[types.NamespacedName]*Endpoints{web: {
 		ReadyNodes: map[string][]string{"http": {"n1", "n2"}}, UnreadyNodes: map[string][]string{"http": {"n3"}},
 	}}
-	if d := cmp.Diff(want, table.publish()); d != "" {
+	if d := cmp.Diff(want, maps.Collect(table.publish().All())); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 }

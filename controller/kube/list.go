@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -32,12 +31,7 @@ func With(s *Snapshot, objects []runtime.Object, secretSelector string) *Snapsho
 		matches = labels.Everything()
 	}
 	slices := newEndpointsTable()
-	out := &Snapshot{
-		ClusterUID: s.ClusterUID, APIServer: s.APIServer,
-		Ingresses: cloned(s.Ingresses), Classes: cloned(s.Classes), Services: cloned(s.Services),
-		Endpoints: cloned(s.Endpoints), Nodes: cloned(s.Nodes), Secrets: cloned(s.Secrets),
-		Ranges: cloned(s.Ranges),
-	}
+	out := *s
 	for _, object := range objects {
 		if secret, ok := object.(*corev1.Secret); ok {
 			// kubectl lets users write text, which the API server turns into data.
@@ -59,28 +53,23 @@ func With(s *Snapshot, objects []runtime.Object, secretSelector string) *Snapsho
 		}
 		switch o := object.(type) {
 		case *networkingv1.Ingress:
-			out.Ingresses[namespacedName(o)] = o
+			out.Ingresses = out.Ingresses.With(namespacedName(o), o)
 		case *networkingv1.IngressClass:
-			out.Classes[o.Name] = o
+			out.Classes = out.Classes.With(o.Name, o)
 		case *corev1.Service:
-			out.Services[namespacedName(o)] = o
+			out.Services = out.Services.With(namespacedName(o), o)
 		case *corev1.Node:
-			out.Nodes[o.Name] = o
+			out.Nodes = out.Nodes.With(o.Name, o)
 		case *networkingv1.ServiceCIDR:
-			out.Ranges[o.Name] = o
+			out.Ranges = out.Ranges.With(o.Name, o)
 		case *corev1.Secret:
-			out.Secrets[namespacedName(o)] = o
+			out.Secrets = out.Secrets.With(namespacedName(o), o)
 		case *discoveryv1.EndpointSlice:
 			slices.put(o)
 		}
 	}
-	maps.Copy(out.Endpoints, slices.publish())
-	return out
-}
-
-func cloned[K comparable, V any](m map[K]V) map[K]V {
-	if m == nil {
-		return map[K]V{}
+	for service, endpoints := range slices.publish().All() {
+		out.Endpoints = out.Endpoints.With(service, endpoints)
 	}
-	return maps.Clone(m)
+	return &out
 }

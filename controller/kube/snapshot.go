@@ -10,7 +10,7 @@ import (
 
 // Snapshot is what Kubernetes held at one moment, as far as the controller needs
 // it. It and everything it refers to is immutable: a change gives a new Snapshot.
-// What did not change keeps its identity (the same map, the same pointer), so
+// What did not change keeps its identity (the same Table, the same pointer), so
 // that a reader can reuse what it derived from it.
 type Snapshot struct {
 	// ClusterUID is the UID of the namespace kube-system: the cluster's identity.
@@ -20,18 +20,18 @@ type Snapshot struct {
 	APIServer netip.Addr
 	// Ingresses of the watched namespaces, of every class. kube-system's are left
 	// out when all namespaces are watched (specification, Supported Features).
-	Ingresses map[types.NamespacedName]*networkingv1.Ingress
-	Classes   map[string]*networkingv1.IngressClass
-	Services  map[types.NamespacedName]*corev1.Service
+	Ingresses *Table[types.NamespacedName, *networkingv1.Ingress]
+	Classes   *Table[string, *networkingv1.IngressClass]
+	Services  *Table[types.NamespacedName, *corev1.Service]
 	// Endpoints by Service. A Service without an entry has none.
-	Endpoints map[types.NamespacedName]*Endpoints
-	Nodes     map[string]*corev1.Node
+	Endpoints *Table[types.NamespacedName, *Endpoints]
+	Nodes     *Table[string, *corev1.Node]
 	// Ranges are the ServiceCIDRs, where the API server has them (from 1.33).
-	Ranges map[string]*networkingv1.ServiceCIDR
+	Ranges *Table[string, *networkingv1.ServiceCIDR]
 	// Secrets of type kubernetes.io/tls in the watched namespaces that match the
 	// setting secret_label_selector, with tls.crt and tls.key, and the
 	// annotations IssuedFor and UnusedSince, alone.
-	Secrets map[types.NamespacedName]*corev1.Secret
+	Secrets *Table[types.NamespacedName, *corev1.Secret]
 }
 
 // Endpoints tells on which nodes a Service has ready endpoints.

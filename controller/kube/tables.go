@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"maps"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -64,14 +63,10 @@ func (t *tables) full() bool {
 		(!t.hasRanges || t.ranges.full())
 }
 
-// snapshot of cluster. The maps of kinds that did not change since the last one
+// snapshot of cluster. The Tables of kinds that did not change since the last one
 // are the same; last itself is returned if nothing did. last may be nil.
 func (t *tables) snapshot(cluster types.UID, last *Snapshot) *Snapshot {
-	if last != nil && last.ClusterUID == cluster && t.ingresses.given != nil && t.classes.given != nil &&
-		t.services.given != nil && t.endpoints.given != nil && t.nodes.given != nil && t.secrets.given != nil && t.ranges.given != nil {
-		return last
-	}
-	return &Snapshot{
+	now := &Snapshot{
 		ClusterUID: cluster, APIServer: t.apiServer,
 		Ingresses: t.ingresses.publish(),
 		Classes:   t.classes.publish(),
@@ -81,6 +76,10 @@ func (t *tables) snapshot(cluster types.UID, last *Snapshot) *Snapshot {
 		Secrets:   t.secrets.publish(),
 		Ranges:    t.ranges.publish(),
 	}
+	if last != nil && *now == *last {
+		return last
+	}
+	return now
 }
 
 func name[T metav1.Object](object T) string { return object.GetName() }
@@ -89,50 +88,64 @@ func namespacedName[T metav1.Object](object T) types.NamespacedName {
 	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
 }
 
-// published is a map that readers hold while its owner goes on changing it.
-type published[K comparable, V any] struct {
-	current map[K]V
-	given   map[K]V // what readers have; nil if current is newer
-	listed  bool
+// published is a Table that readers hold while its owner goes on with the next one.
+type published[K, V comparable] struct {
+	given  *Table[K, V]  // what readers have
+	edits  map[K]edit[V] // since then
+	listed bool
 }
 
 func (p *published[K, V]) full() bool { return p.listed }
 
-// publish copies only if something changed since the last time, so that a burst
-// of changes costs one copy.
-func (p *published[K, V]) publish() map[K]V {
-	if p.given == nil {
-		p.given = maps.Clone(p.current)
+// publish gives the Table with all edits; the same one while there are none.
+func (p *published[K, V]) publish() *Table[K, V] {
+	if len(p.edits) > 0 {
+		p.given, p.edits = p.given.edited(p.edits), nil
 	}
 	return p.given
 }
 
-func (p *published[K, V]) set(key K, value V) {
-	p.current[key] = value
-	p.given = nil
+// lookup is up to date, published or not.
+func (p *published[K, V]) lookup(key K) (V, bool) {
+	if e, ok := p.edits[key]; ok {
+		return e.value, !e.gone
+	}
+	return p.given.lookup(key)
 }
 
-func (p *published[K, V]) unset(key K) {
-	delete(p.current, key)
-	p.given = nil
+func (p *published[K, V]) set(key K, value V) { p.edit(key, edit[V]{value: value}) }
+
+func (p *published[K, V]) unset(key K) { p.edit(key, edit[V]{gone: true}) }
+
+func (p *published[K, V]) edit(key K, e edit[V]) {
+	if p.edits == nil {
+		p.edits = map[K]edit[V]{}
+	}
+	p.edits[key] = e
+}
+
+// object is a pointer to a kind of Kubernetes.
+type object interface {
+	comparable
+	metav1.Object
 }
 
 // objects is the sink of a kind whose objects are kept as they are.
-type objects[K comparable, T metav1.Object] struct {
+type objects[K comparable, T object] struct {
 	published[K, T]
 	key     func(T) K
 	compare func(old, new T) change
 }
 
-func newObjects[K comparable, T metav1.Object](key func(T) K, compare func(old, new T) change) *objects[K, T] {
-	return &objects[K, T]{published: published[K, T]{current: map[K]T{}}, key: key, compare: compare}
+func newObjects[K comparable, T object](key func(T) K, compare func(old, new T) change) *objects[K, T] {
+	return &objects[K, T]{key: key, compare: compare}
 }
 
 func (o *objects[K, T]) put(object any) change {
 	new := object.(T)
 	key := o.key(new)
 	what := loud
-	if old, ok := o.current[key]; ok {
+	if old, ok := o.lookup(key); ok {
 		what = o.compare(old, new)
 	}
 	if what != none {
@@ -143,7 +156,7 @@ func (o *objects[K, T]) put(object any) change {
 
 func (o *objects[K, T]) remove(object any) change {
 	key := o.key(object.(T))
-	if _, ok := o.current[key]; !ok {
+	if _, ok := o.lookup(key); !ok {
 		return none
 	}
 	o.unset(key)
@@ -157,7 +170,7 @@ func (o *objects[K, T]) replace(list []any) (what change) {
 		listed[o.key(object.(T))] = struct{}{}
 		what = max(what, o.put(object))
 	}
-	for key := range o.current {
+	for key := range o.publish().Keys() {
 		if _, ok := listed[key]; !ok {
 			o.unset(key)
 			what = loud

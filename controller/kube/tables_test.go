@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -42,6 +43,7 @@ func TestASnapshotKeepsWhatDidNotChange(t *testing.T) {
 	}
 	all.ingresses.put(ingress("web", "1", "a"))
 	all.ingresses.put(ingress("blog", "2", "b"))
+	all.nodes.put(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
 	first := all.snapshot("cluster", nil)
 	if again := all.snapshot("cluster", first); again != first {
 		t.Error("another Snapshot, though nothing changed")
@@ -50,15 +52,15 @@ func TestASnapshotKeepsWhatDidNotChange(t *testing.T) {
 		t.Error("a new host is no change")
 	}
 	second := all.snapshot("cluster", first)
-	if first.Ingresses[web].Spec.Rules[0].Host != "a" || second.Ingresses[web].Spec.Rules[0].Host != "c" {
+	if first.Ingresses.Get(web).Spec.Rules[0].Host != "a" || second.Ingresses.Get(web).Spec.Rules[0].Host != "c" {
 		t.Error("an older Snapshot shows a newer object")
 	}
 	blog := types.NamespacedName{Namespace: "shop", Name: "blog"}
-	if first.Ingresses[blog] != second.Ingresses[blog] {
+	if first.Ingresses.Get(blog) != second.Ingresses.Get(blog) {
 		t.Error("an unchanged object lost its identity")
 	}
-	if reflect.ValueOf(first.Nodes).Pointer() != reflect.ValueOf(second.Nodes).Pointer() {
-		t.Error("an unchanged kind's map was copied")
+	if first.Nodes != second.Nodes {
+		t.Error("an unchanged kind's Table is another")
 	}
 	if other := all.snapshot("another", second); other == second || other.ClusterUID != "another" {
 		t.Error("the cluster's identity changed unseen")
@@ -75,7 +77,7 @@ func TestAListReplacesAndKeepsWhatIsTheSame(t *testing.T) {
 	if got := all.ingresses.replace([]any{same}); got != loud {
 		t.Errorf("an Ingress is gone: %v, want loud", got)
 	}
-	if len(all.ingresses.current) != 1 || all.ingresses.current[web] != kept {
+	if all.ingresses.publish().Len() != 1 || all.ingresses.publish().Get(web) != kept {
 		t.Error("want the old object kept, and it alone")
 	}
 	if got := all.ingresses.replace([]any{same}); got != none {
@@ -212,7 +214,7 @@ func TestEndpointsTellNodesByReadiness(t *testing.T) {
 		ReadyNodes:   map[string][]string{"http": {"n1", "n2", "n3", "n5"}, "admin": {"n1", "n2", "n5"}},
 		UnreadyNodes: map[string][]string{"http": {"n6"}, "admin": {"n3"}},
 	}}
-	if d := cmp.Diff(want, table.publish()); d != "" {
+	if d := cmp.Diff(want, maps.Collect(table.publish().All())); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 }
@@ -229,7 +231,7 @@ func TestPodsThatComeAndGoOnANodeChangeNothing(t *testing.T) {
 	if got := table.put(six); got != none {
 		t.Errorf("the same Pod's other address: %v, want none", got)
 	}
-	if now := table.publish(); now[web] != was[web] {
+	if now := table.publish(); now.Get(web) != was.Get(web) {
 		t.Error("unchanged Endpoints lost their identity")
 	}
 	if got := table.remove(slice("web-1", "web", nil)); got != none {
@@ -238,7 +240,7 @@ func TestPodsThatComeAndGoOnANodeChangeNothing(t *testing.T) {
 	if got := table.remove(slice("web-2", "web", nil)); got != loud {
 		t.Errorf("the last slice gone: %v, want loud", got)
 	}
-	if len(table.publish()) != 0 || len(table.parts) != 0 || len(table.byService) != 0 {
+	if table.publish().Len() != 0 || len(table.parts) != 0 || len(table.byService) != 0 {
 		t.Error("something is left of a Service without slices")
 	}
 }
@@ -260,9 +262,9 @@ func TestEndpointsDependOnTheSlicesThatAreLeftAlone(t *testing.T) {
 				endpoints = append(endpoints, endpoint(rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node"), rapid.SampledFrom([]byte("rnt")).Draw(t, "state")))
 			}
 			left[name] = slice(name, rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "service"), []string{"p"}, endpoints...)
-			before := table.publish()
+			before := maps.Collect(table.publish().All())
 			what := table.put(left[name])
-			if changed := !reflect.DeepEqual(before, table.publish()); changed != (what != none) {
+			if changed := !reflect.DeepEqual(before, maps.Collect(table.publish().All())); changed != (what != none) {
 				t.Fatalf("told %v, changed %v", what, changed)
 			}
 		}
@@ -272,7 +274,7 @@ func TestEndpointsDependOnTheSlicesThatAreLeftAlone(t *testing.T) {
 			list = append(list, s)
 		}
 		afresh.replace(list)
-		if d := cmp.Diff(afresh.publish(), table.publish()); d != "" {
+		if d := cmp.Diff(maps.Collect(afresh.publish().All()), maps.Collect(table.publish().All())); d != "" {
 			t.Fatalf("-listed +watched:\n%s", d)
 		}
 		if got := table.replace(list); got != none {
@@ -329,7 +331,7 @@ func TestNodesWithSeveralReadyPodsAreTold(t *testing.T) {
 		t.Errorf("another Pod in another slice: %v, want quiet", got)
 	}
 	want := map[string][]string{"": {"n1", "n2"}, "admin": {"n1"}}
-	if d := cmp.Diff(want, table.publish()[web].CrowdedNodes); d != "" {
+	if d := cmp.Diff(want, table.publish().Get(web).CrowdedNodes); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 	three := two.DeepCopy()
@@ -337,8 +339,8 @@ func TestNodesWithSeveralReadyPodsAreTold(t *testing.T) {
 	if got := table.put(three); got != none {
 		t.Errorf("a third Pod on a crowded node: %v, want none", got)
 	}
-	if got := table.put(slice("web-1", "web", []string{"", "admin"}, endpoint("n1", 'r'), endpoint("n2", 'r'))); got != quiet || len(table.publish()[web].CrowdedNodes["admin"]) != 0 {
-		t.Errorf("one Pod a node again: %v, want quiet; %v", got, table.publish()[web].CrowdedNodes)
+	if got := table.put(slice("web-1", "web", []string{"", "admin"}, endpoint("n1", 'r'), endpoint("n2", 'r'))); got != quiet || len(table.publish().Get(web).CrowdedNodes["admin"]) != 0 {
+		t.Errorf("one Pod a node again: %v, want quiet; %v", got, table.publish().Get(web).CrowdedNodes)
 	}
 }
 

@@ -123,7 +123,8 @@ func (w *Watcher) Snapshot() *Snapshot {
 func (w *Watcher) Ingress(name types.NamespacedName) *networkingv1.Ingress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.tables.ingresses.current[name]
+	ingress, _ := w.tables.ingresses.lookup(name)
+	return ingress
 }
 
 // Version is the API server's, e.g. "v1.35.0"; "" while it is not known.

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"fmt"
-	"maps"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -22,14 +21,14 @@ const classGrace = time.Minute
 // while. Of Run's goroutine alone.
 type goneClasses struct {
 	cluster types.UID
-	seen    map[string]*networkingv1.IngressClass
+	seen    *kube.Table[string, *networkingv1.IngressClass]
 	gone    map[string]goneClass
 	// looked: the Ingresses that are served and whose class was gone before this
 	// instance began were looked for.
 	looked bool
-	// with is seen together with gone: the same map while neither changes, since
+	// with is seen together with gone: the same Table while neither changes, since
 	// translation reuses what comes of it. Nil: nothing is gone.
-	with map[string]*networkingv1.IngressClass
+	with *kube.Table[string, *networkingv1.IngressClass]
 }
 
 type goneClass struct {
@@ -46,22 +45,21 @@ func (l *Loop) keepClasses(snapshot *kube.Snapshot) *kube.Snapshot {
 	}
 	until := l.now().Add(classGrace)
 	changed := false
-	if !maps.Equal(c.seen, snapshot.Classes) {
+	for name := range c.seen.Differing(snapshot.Classes) {
 		changed = true
-		for name, class := range c.seen {
-			if snapshot.Classes[name] == nil {
-				c.gone[name] = goneClass{class, until}
-				l.tellGone(snapshot, class)
-			}
+		if snapshot.Classes.Get(name) == nil {
+			class := c.seen.Get(name)
+			c.gone[name] = goneClass{class, until}
+			l.tellGone(snapshot, class)
 		}
-		c.seen = snapshot.Classes
 	}
+	c.seen = snapshot.Classes
 	if l.observed != nil && !c.looked {
 		c.looked = true
 		served := l.observed.Programmed().Owners
-		for _, ingress := range snapshot.Ingresses {
+		for _, ingress := range snapshot.Ingresses.All() {
 			name := ingress.Spec.IngressClassName
-			if name == nil || !served[ingress.UID] || snapshot.Classes[*name] != nil || c.gone[*name].class != nil {
+			if name == nil || !served[ingress.UID] || snapshot.Classes.Get(*name) != nil || c.gone[*name].class != nil {
 				continue
 			}
 			class := &networkingv1.IngressClass{
@@ -74,7 +72,7 @@ func (l *Loop) keepClasses(snapshot *kube.Snapshot) *kube.Snapshot {
 		}
 	}
 	for name, g := range c.gone {
-		if snapshot.Classes[name] != nil || mutation.On(mutation.ClassGraceOff) || !l.now().Before(g.until) {
+		if snapshot.Classes.Get(name) != nil || mutation.On(mutation.ClassGraceOff) || !l.now().Before(g.until) {
 			delete(c.gone, name)
 			changed = true
 			continue
@@ -86,12 +84,9 @@ func (l *Loop) keepClasses(snapshot *kube.Snapshot) *kube.Snapshot {
 		return snapshot
 	}
 	if changed || c.with == nil {
-		c.with = maps.Clone(snapshot.Classes)
-		if c.with == nil {
-			c.with = map[string]*networkingv1.IngressClass{}
-		}
+		c.with = snapshot.Classes
 		for name, g := range c.gone {
-			c.with[name] = g.class
+			c.with = c.with.With(name, g.class)
 		}
 	}
 	out := *snapshot
@@ -108,10 +103,10 @@ func (l *Loop) tellGone(snapshot *kube.Snapshot, class *networkingv1.IngressClas
 	text := fmt.Sprintf("IngressClass %s is gone: what serves stays as it is for %s, then it is taken away: create the class again, or name another", class.Name, classGrace)
 	l.o.Log.Warn(text)
 	wasDefault := translate.IsDefault(class)
-	for _, other := range snapshot.Classes {
+	for _, other := range snapshot.Classes.All() {
 		wasDefault = wasDefault && !translate.IsDefault(other)
 	}
-	for key, ingress := range snapshot.Ingresses {
+	for key, ingress := range snapshot.Ingresses.All() {
 		name := ingress.Spec.IngressClassName
 		if name != nil && *name == class.Name || wasDefault && translate.Unclassed(ingress) {
 			l.notices[key] = append(l.notices[key], translate.Reason{Code: "IngressClassMissing", Message: text})

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -36,17 +35,13 @@ func withTLS(t *testing.T, s *kube.Snapshot, n int) *kube.Snapshot {
 	}
 	key := types.NamespacedName{Namespace: "shop", Name: fmt.Sprint("web-", n)}
 	more := *s
-	more.Ingresses, more.Services, more.Endpoints, more.Secrets = maps.Clone(s.Ingresses), maps.Clone(s.Services), maps.Clone(s.Endpoints), maps.Clone(s.Secrets)
-	if more.Secrets == nil {
-		more.Secrets = map[types.NamespacedName]*corev1.Secret{}
-	}
 	ingress := shopIngress(key.Name, shared, "10.0.0.1", n, 1)
 	ingress.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{ingress.Spec.Rules[0].Host}, SecretName: key.Name}}
-	more.Ingresses[key], more.Services[key], more.Endpoints[key] = ingress, shopService(), shopEndpoints(0)
-	more.Secrets[key] = &corev1.Secret{
+	more.Ingresses, more.Services, more.Endpoints = s.Ingresses.With(key, ingress), s.Services.With(key, shopService()), s.Endpoints.With(key, shopEndpoints(0))
+	more.Secrets = more.Secrets.With(key, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: types.UID(key.Name)},
 		Data:       map[string][]byte{corev1.TLSCertKey: pair.Certificate, corev1.TLSPrivateKeyKey: pair.PrivateKey},
-	}
+	})
 	return &more
 }
 

@@ -45,7 +45,7 @@ func (l *Loop) left(snapshot *kube.Snapshot, result *translate.Result) (entries 
 	if l.served == nil {
 		return nil
 	}
-	for name, ingress := range snapshot.Ingresses {
+	for name, ingress := range snapshot.Ingresses.All() {
 		if result.Verdicts[name] != nil || l.told[name] != nil {
 			continue
 		}

@@ -81,7 +81,7 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			continue
 		}
 		if verdict == nil {
-			if ingress := snapshot.Ingresses[name]; ingress != nil && before != nil {
+			if ingress := snapshot.Ingresses.Get(name); ingress != nil && before != nil {
 				// It is another class's now.
 				entries = append(entries, report.Entry{Ingress: ingress})
 			}
@@ -118,7 +118,7 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 			slices.Equal(before.reasons, now.reasons) && l.notices[name] == nil && !l.retell {
 			continue
 		}
-		ingress := snapshot.Ingresses[name]
+		ingress := snapshot.Ingresses.Get(name)
 		if ingress == nil {
 			continue // cannot be: the verdict comes from this Snapshot
 		}

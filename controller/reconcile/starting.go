@@ -21,13 +21,13 @@ const startGrace = 30 * time.Second
 // Kubernetes' clock, and the wait no longer than startGrace by ours.
 func (l *Loop) starting(v *translate.Verdict, snapshot *kube.Snapshot, t *told) (told *translate.Verdict, again time.Time) {
 	isWaiting := func(r translate.Reason) bool { return r.Code == translate.NoReadyEndpoints }
-	ingress := snapshot.Ingresses[v.Ingress]
+	ingress := snapshot.Ingresses.Get(v.Ingress)
 	if t.grown || ingress == nil || v.Outcome != translate.Degraded || !slices.ContainsFunc(v.Reasons, isWaiting) {
 		return v, time.Time{}
 	}
 	youngest := ingress.CreationTimestamp.Time
 	for _, name := range servicesOf(ingress) {
-		if service := snapshot.Services[types.NamespacedName{Namespace: ingress.Namespace, Name: name}]; service != nil && service.CreationTimestamp.After(youngest) {
+		if service := snapshot.Services.Get(types.NamespacedName{Namespace: ingress.Namespace, Name: name}); service != nil && service.CreationTimestamp.After(youngest) {
 			youngest = service.CreationTimestamp.Time
 		}
 	}

@@ -52,18 +52,13 @@ const (
 func shopSnapshot() *kube.Snapshot {
 	s := &kube.Snapshot{
 		ClusterUID: "c",
-		Ingresses:  map[types.NamespacedName]*networkingv1.Ingress{},
-		Classes:    map[string]*networkingv1.IngressClass{},
-		Services:   map[types.NamespacedName]*corev1.Service{},
-		Endpoints:  map[types.NamespacedName]*kube.Endpoints{},
-		Nodes:      map[string]*corev1.Node{},
 	}
 	for i := range 3 {
 		name := fmt.Sprint("node-", i)
-		s.Nodes[name] = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
+		s.Nodes = s.Nodes.With(name, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
 			Addresses:  []corev1.NodeAddress{{Type: "InternalIP", Address: fmt.Sprintf("192.0.2.%d", i+1)}},
 			Conditions: []corev1.NodeCondition{{Type: "Ready", Status: "True"}},
-		}}
+		}})
 	}
 	return s
 }
@@ -132,20 +127,15 @@ func TestLookingAtWhatWasTouchedIsEnough(t *testing.T) {
 					if rapid.IntRange(0, 5).Draw(t, "class") == 0 {
 						ingress.Annotations["kubernetes.io/ingress.class"] = "other"
 					}
-					snapshot.Ingresses = maps.Clone(snapshot.Ingresses)
-					snapshot.Ingresses[key] = ingress
+					snapshot.Ingresses = snapshot.Ingresses.With(key, ingress)
 				case 2:
-					snapshot.Ingresses = maps.Clone(snapshot.Ingresses)
-					delete(snapshot.Ingresses, key)
+					snapshot.Ingresses = snapshot.Ingresses.Without(key)
 				case 3:
-					snapshot.Services = maps.Clone(snapshot.Services)
-					snapshot.Services[key] = shopService()
+					snapshot.Services = snapshot.Services.With(key, shopService())
 				case 4:
-					snapshot.Services = maps.Clone(snapshot.Services)
-					delete(snapshot.Services, key)
+					snapshot.Services = snapshot.Services.Without(key)
 				case 5:
-					snapshot.Endpoints = maps.Clone(snapshot.Endpoints)
-					snapshot.Endpoints[key] = shopEndpoints(rapid.IntRange(0, 2).Draw(t, "node"))
+					snapshot.Endpoints = snapshot.Endpoints.With(key, shopEndpoints(rapid.IntRange(0, 2).Draw(t, "node")))
 				}
 			}
 			switch rapid.IntRange(0, 6).Draw(t, "event") {
@@ -225,14 +215,13 @@ func BenchmarkRoundOfOneMoreIngress(b *testing.B) {
 			less := shopSnapshot()
 			for i := range n {
 				key := types.NamespacedName{Namespace: "shop", Name: fmt.Sprint("web-", i)}
-				less.Ingresses[key] = shopIngress(key.Name, dedicated, fmt.Sprintf("10.1.%d.%d", i/250, i%250+1), i, 1)
-				less.Services[key] = shopService()
-				less.Endpoints[key] = shopEndpoints(i % 3)
+				less.Ingresses = less.Ingresses.With(key, shopIngress(key.Name, dedicated, fmt.Sprintf("10.1.%d.%d", i/250, i%250+1), i, 1))
+				less.Services = less.Services.With(key, shopService())
+				less.Endpoints = less.Endpoints.With(key, shopEndpoints(i%3))
 			}
 			key := types.NamespacedName{Namespace: "shop", Name: "web-0"}
 			more := *less
-			less.Ingresses = maps.Clone(less.Ingresses)
-			delete(less.Ingresses, key)
+			less.Ingresses = less.Ingresses.Without(key)
 			round := func(s *kube.Snapshot) {
 				result := l.translate(s)
 				plan, held := Brake(l.diff(result), l.observed, nil)

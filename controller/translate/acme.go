@@ -304,6 +304,29 @@ func changedEnds(was, now *ACME) (changed []types.NamespacedName) {
 	return changed
 }
 
+// differing calls visit with each key that two maps do not hold with the same
+// value.
+func differing[K, V comparable](a, b map[K]V, visit func(K)) {
+	both := 0
+	for key, value := range b {
+		old, ok := a[key]
+		if ok {
+			both++
+		}
+		if !ok || old != value {
+			visit(key)
+		}
+	}
+	if both == len(a) {
+		return
+	}
+	for key := range a {
+		if _, ok := b[key]; !ok {
+			visit(key)
+		}
+	}
+}
+
 // changedChallenges are those that are in one of the two alone.
 func changedChallenges(was, now *ACME) []Challenge {
 	in := map[Challenge]int{}

@@ -1,12 +1,12 @@
 package translate
 
 import (
-	"maps"
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"vtm-ingress/controller/config"
+	"vtm-ingress/controller/kube"
 )
 
 const (
@@ -25,10 +25,10 @@ type classes struct {
 	hasDefault bool     // one of them is the cluster's default
 }
 
-func newClasses(all map[string]*networkingv1.IngressClass, settings *config.Settings) classes {
+func newClasses(all *kube.Table[string, *networkingv1.IngressClass], settings *config.Settings) classes {
 	var c classes
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		class := all[name]
+	for _, name := range slices.Sorted(all.Keys()) {
+		class := all.Get(name)
 		if class.Spec.Controller != ControllerName {
 			continue
 		}

@@ -108,7 +108,7 @@ func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedNam
 	for i := range e.backends {
 		b := &e.backends[i]
 		key := e.service(i)
-		service, eps := in.Snapshot.Services[key], in.Snapshot.Endpoints[key]
+		service, eps := in.Snapshot.Services.Get(key), in.Snapshot.Endpoints.Get(key)
 		if b.pool == nil || b.service != service || b.endpoints != eps && !mutation.On(mutation.StaleEndpoints) {
 			b.service, b.endpoints = service, eps
 			b.resolution = resolve(b.ref, "Service "+key.String(), service, eps, env.nodes, &e.wish.extras)

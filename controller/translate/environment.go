@@ -11,21 +11,22 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"vtm-ingress/controller/config"
+	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/translate/model"
 )
 
 // environment is what concerns all Ingresses alike. A change of it makes all
 // translations new. Immutable.
 type environment struct {
-	settings  *config.Settings
-	cluster   types.UID
-	apiServer netip.Addr // see kube.Snapshot
-	appliance Appliance
-	classMap  map[string]*networkingv1.IngressClass
-	nodeMap   map[string]*corev1.Node
-	classes   classes  // of classMap
-	nodes     *nodeSet // of nodeMap
-	names     namer
+	settings   *config.Settings
+	cluster    types.UID
+	apiServer  netip.Addr // see kube.Snapshot
+	appliance  Appliance
+	allClasses *kube.Table[string, *networkingv1.IngressClass]
+	allNodes   *kube.Table[string, *corev1.Node]
+	classes    classes  // of allClasses
+	nodes      *nodeSet // of allNodes
+	names      namer
 
 	// groupOf gives the group that has an address, of those that are not ours; the
 	// first by name where several have it.
@@ -43,13 +44,13 @@ type environment struct {
 func newEnvironment(in Input, last *environment) *environment {
 	known := last != nil && last.settings == in.Settings
 	var classes classes
-	if known && same(last.classMap, in.Snapshot.Classes) {
+	if known && last.allClasses == in.Snapshot.Classes {
 		classes = last.classes
 	} else {
 		classes = newClasses(in.Snapshot.Classes, in.Settings)
 	}
 	var nodes *nodeSet
-	if known && same(last.nodeMap, in.Snapshot.Nodes) {
+	if known && last.allNodes == in.Snapshot.Nodes {
 		nodes = last.nodes
 	} else {
 		nodes = newNodeSet(in.Snapshot.Nodes, in.Settings.NodeAddressType)
@@ -61,7 +62,7 @@ func newEnvironment(in Input, last *environment) *environment {
 	}
 	env := &environment{
 		settings: in.Settings, cluster: in.Snapshot.ClusterUID, apiServer: in.Snapshot.APIServer, appliance: in.Appliance,
-		classMap: in.Snapshot.Classes, nodeMap: in.Snapshot.Nodes, services: services, classes: classes, nodes: nodes, names: namer{in.Settings.ControllerID},
+		allClasses: in.Snapshot.Classes, allNodes: in.Snapshot.Nodes, services: services, classes: classes, nodes: nodes, names: namer{in.Settings.ControllerID},
 		groupOf: map[netip.Addr]string{}, servers: map[int][]string{}, members: map[netip.Addr]bool{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.Appliance.Groups)) {
@@ -176,9 +177,9 @@ func (env *environment) reserved(addr netip.Addr) string {
 }
 
 // rangesOf gives the ranges of Services' addresses, sorted.
-func rangesOf(all map[string]*networkingv1.ServiceCIDR) []netip.Prefix {
+func rangesOf(all *kube.Table[string, *networkingv1.ServiceCIDR]) []netip.Prefix {
 	var ranges []netip.Prefix
-	for _, object := range all {
+	for _, object := range all.All() {
 		for _, text := range object.Spec.CIDRs {
 			if prefix, err := netip.ParsePrefix(text); err == nil {
 				ranges = append(ranges, prefix)
@@ -230,35 +231,4 @@ func (env *environment) covering(site model.Site, port uint16) string {
 		}
 	}
 	return ""
-}
-
-// same reports whether two maps are one.
-func same[M ~map[K]V, K comparable, V any](a, b M) bool {
-	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
-}
-
-// differing calls visit with each key that two maps do not hold with the same
-// value. It is quick when they are one map.
-func differing[K, V comparable](a, b map[K]V, visit func(K)) {
-	if same(a, b) {
-		return
-	}
-	both := 0
-	for key, value := range b {
-		old, ok := a[key]
-		if ok {
-			both++
-		}
-		if !ok || old != value {
-			visit(key)
-		}
-	}
-	if both == len(a) {
-		return
-	}
-	for key := range a {
-		if _, ok := b[key]; !ok {
-			visit(key)
-		}
-	}
 }

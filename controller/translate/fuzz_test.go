@@ -44,14 +44,14 @@ func FuzzTranslate(f *testing.F) {
 			return
 		}
 		key := types.NamespacedName{Namespace: ingress.Namespace, Name: ingress.Name}
-		if good.Snapshot.Ingresses[key] != nil || ingress.Namespace == "team-0" {
+		if good.Snapshot.Ingresses.Get(key) != nil || ingress.Namespace == "team-0" {
 			return // the good one's own
 		}
 		in := good
 		s := *good.Snapshot
-		s.Ingresses = with(s.Ingresses, key, &ingress)
-		s.Services = with(s.Services, types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, &service)
-		s.Endpoints = with(s.Endpoints, types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, &kube.Endpoints{ReadyNodes: map[string][]string{"http": {"node-0", "gone"}}})
+		s.Ingresses = s.Ingresses.With(key, &ingress)
+		s.Services = s.Services.With(types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, &service)
+		s.Endpoints = s.Endpoints.With(types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, &kube.Endpoints{ReadyNodes: map[string][]string{"http": {"node-0", "gone"}}})
 		in.Snapshot = &s
 		settings := *config.Default()
 		settings.DefaultTrafficIPGroup = "absent"

@@ -143,7 +143,7 @@ func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
 			mustYAML(t, file.Data, &byName)
 			for name, endpoints := range byName {
 				namespace, service, _ := strings.Cut(name, "/")
-				in.Snapshot.Endpoints[types.NamespacedName{Namespace: namespace, Name: service}] = endpoints
+				in.Snapshot.Endpoints = in.Snapshot.Endpoints.With(types.NamespacedName{Namespace: namespace, Name: service}, endpoints)
 			}
 		case "settings":
 			mustYAML(t, file.Data, &settings)
@@ -214,13 +214,6 @@ func mustYAML(t *testing.T, data []byte, into any) {
 func emptySnapshot() *kube.Snapshot {
 	return &kube.Snapshot{
 		ClusterUID: "cluster-uid",
-		Ingresses:  map[types.NamespacedName]*networkingv1.Ingress{},
-		Classes:    map[string]*networkingv1.IngressClass{},
-		Services:   map[types.NamespacedName]*corev1.Service{},
-		Endpoints:  map[types.NamespacedName]*kube.Endpoints{},
-		Nodes:      map[string]*corev1.Node{},
-		Secrets:    map[types.NamespacedName]*corev1.Secret{},
-		Ranges:     map[string]*networkingv1.ServiceCIDR{},
 	}
 }
 
@@ -246,26 +239,26 @@ func addObject(t *testing.T, s *kube.Snapshot, text string, i int) {
 		if o.CreationTimestamp.IsZero() {
 			o.CreationTimestamp = metav1.NewTime(time.Unix(int64(1000+i), 0))
 		}
-		s.Ingresses[key] = o
+		s.Ingresses = s.Ingresses.With(key, o)
 	case "IngressClass":
 		o := new(networkingv1.IngressClass)
 		mustYAML(t, []byte(text), o)
-		s.Classes[meta.Name] = o
+		s.Classes = s.Classes.With(meta.Name, o)
 	case "Service":
 		o := new(corev1.Service)
 		mustYAML(t, []byte(text), o)
-		s.Services[key] = o
+		s.Services = s.Services.With(key, o)
 	case "Secret":
 		o := new(corev1.Secret)
 		mustYAML(t, []byte(text), o)
 		if o.UID == "" {
 			o.UID = types.UID("uid-" + o.Name)
 		}
-		s.Secrets[key] = o
+		s.Secrets = s.Secrets.With(key, o)
 	case "Node":
 		o := new(corev1.Node)
 		mustYAML(t, []byte(text), o)
-		s.Nodes[meta.Name] = o
+		s.Nodes = s.Nodes.With(meta.Name, o)
 	default:
 		t.Fatalf("manifest %d: unknown kind %q", i, meta.Kind)
 	}
@@ -341,9 +334,9 @@ func sameResult(t *testing.T, want, got *translate.Result) {
 func shuffled(in translate.Input, seed uint64) translate.Input {
 	r := rand.New(rand.NewPCG(seed, 1))
 	s := *in.Snapshot
-	s.Ingresses, s.Services = shuffle(r, s.Ingresses), shuffle(r, s.Services)
-	s.Secrets = shuffle(r, s.Secrets)
-	s.Nodes, s.Classes, s.Endpoints = shuffle(r, s.Nodes), shuffle(r, s.Classes), shuffle(r, s.Endpoints)
+	s.Ingresses, s.Services = shuffleTable(r, s.Ingresses), shuffleTable(r, s.Services)
+	s.Secrets = shuffleTable(r, s.Secrets)
+	s.Nodes, s.Classes, s.Endpoints = shuffleTable(r, s.Nodes), shuffleTable(r, s.Classes), shuffleTable(r, s.Endpoints)
 	in.Snapshot = &s
 	in.Appliance.Groups, in.Appliance.Servers = shuffle(r, in.Appliance.Groups), shuffle(r, in.Appliance.Servers)
 	return in
@@ -359,10 +352,13 @@ func shuffle[K comparable, V any](r *rand.Rand, m map[K]V) map[K]V {
 	return out
 }
 
+func shuffleTable[K, V comparable](r *rand.Rand, t *kube.Table[K, V]) *kube.Table[K, V] {
+	return kube.NewTable(shuffle(r, maps.Collect(t.All())))
+}
+
 func withIngress(s *kube.Snapshot, ingress *networkingv1.Ingress) *kube.Snapshot {
 	next := *s
-	next.Ingresses = maps.Clone(s.Ingresses)
-	next.Ingresses[types.NamespacedName{Namespace: ingress.Namespace, Name: ingress.Name}] = ingress
+	next.Ingresses = s.Ingresses.With(types.NamespacedName{Namespace: ingress.Namespace, Name: ingress.Name}, ingress)
 	return &next
 }
 
@@ -418,11 +414,11 @@ func histories(in translate.Input) []translate.Input {
 	step(func(n *translate.Input, s *kube.Snapshot) { s.Secrets, n.Programmed.Keys = nil, nil })
 	step(func(n *translate.Input, s *kube.Snapshot) {
 		n.Programmed.Owners = map[types.UID]bool{}
-		for _, i := range s.Ingresses {
+		for _, i := range s.Ingresses.All() {
 			n.Programmed.Owners[i.UID] = true
 		}
 		n.Programmed.Keys = map[string]*vtm.Resource{}
-		for name := range s.Secrets {
+		for name := range s.Secrets.All() {
 			key := "k8s_" + name.Namespace + "_" + name.Name + "_key"
 			n.Programmed.Keys[key] = vtm.New(vtm.ServerKeys, key, vtm.Properties{"basic": {"public": "as it is", "private": "its hash"}})
 		}
@@ -437,22 +433,19 @@ func histories(in translate.Input) []translate.Input {
 		settings.ControllerID = "another"
 		n.Settings = &settings
 	})
-	for _, key := range slices.SortedFunc(maps.Keys(in.Snapshot.Ingresses), func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) }) {
+	for _, key := range slices.SortedFunc(in.Snapshot.Ingresses.Keys(), func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) }) {
 		step(func(_ *translate.Input, s *kube.Snapshot) {
-			s.Ingresses = maps.Clone(s.Ingresses)
-			delete(s.Ingresses, key)
+			s.Ingresses = s.Ingresses.Without(key)
 		})
 		step(func(_ *translate.Input, s *kube.Snapshot) {
-			s.Ingresses = maps.Clone(s.Ingresses)
-			other := s.Ingresses[key].DeepCopy()
+			other := s.Ingresses.Get(key).DeepCopy()
 			other.UID, other.CreationTimestamp = "uid-other", metav1.NewTime(time.Unix(1, 0))
-			s.Ingresses[key] = other
+			s.Ingresses = s.Ingresses.With(key, other)
 		})
 		step(func(_ *translate.Input, s *kube.Snapshot) {
-			s.Ingresses = maps.Clone(s.Ingresses)
-			other := s.Ingresses[key].DeepCopy()
+			other := s.Ingresses.Get(key).DeepCopy()
 			other.Annotations = map[string]string{"kubernetes.io/ingress.class": "vtm", "vtm.pulsesecure.net/ip-address": "10.1.1.1"}
-			s.Ingresses[key] = other
+			s.Ingresses = s.Ingresses.With(key, other)
 		})
 	}
 	return out

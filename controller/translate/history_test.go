@@ -42,12 +42,12 @@ func newHistory() *history {
 	s := h.in.Snapshot
 	for _, namespace := range []string{"a", "b"} {
 		for _, name := range []string{"s1", "s2", "s3"} {
-			s.Services[types.NamespacedName{Namespace: namespace, Name: name}] = &corev1.Service{Spec: corev1.ServiceSpec{
+			s.Services = s.Services.With(types.NamespacedName{Namespace: namespace, Name: name}, &corev1.Service{Spec: corev1.ServiceSpec{
 				Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30000}},
-			}}
+			}})
 		}
 		cert := types.NamespacedName{Namespace: namespace, Name: "cert"}
-		s.Secrets[cert] = secretOf(cert, "good")
+		s.Secrets = s.Secrets.With(cert, secretOf(cert, "good"))
 	}
 	h.in.Appliance.Groups = map[string]translate.Group{"front": {Addresses: []netip.Addr{netip.MustParseAddr("10.0.9.1")}}}
 	return h
@@ -62,12 +62,6 @@ func (h *history) change(change func(*kube.Snapshot)) {
 func with[K comparable, V any](m map[K]V, k K, v V) map[K]V {
 	m = maps.Clone(m)
 	m[k] = v
-	return m
-}
-
-func without[K comparable, V any](m map[K]V, k K) map[K]V {
-	m = maps.Clone(m)
-	delete(m, k)
 	return m
 }
 
@@ -169,46 +163,46 @@ func (h *history) step(t *rapid.T) {
 	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 14, 15, 15}).Draw(t, "step") {
 	case 0:
 		ingress := drawIngress(t, key)
-		h.change(func(s *kube.Snapshot) { s.Ingresses = with(s.Ingresses, key, ingress) })
+		h.change(func(s *kube.Snapshot) { s.Ingresses = s.Ingresses.With(key, ingress) })
 	case 3:
-		h.change(func(s *kube.Snapshot) { s.Ingresses = without(s.Ingresses, key) })
+		h.change(func(s *kube.Snapshot) { s.Ingresses = s.Ingresses.Without(key) })
 	case 4:
 		o := &corev1.Service{Spec: corev1.ServiceSpec{
 			Type:                  rapid.SampledFrom([]corev1.ServiceType{"NodePort", "NodePort", "NodePort", "ClusterIP"}).Draw(t, "type"),
 			ExternalTrafficPolicy: rapid.SampledFrom([]corev1.ServiceExternalTrafficPolicy{"Local", "Cluster"}).Draw(t, "policy"),
 			Ports:                 []corev1.ServicePort{{Port: 80, NodePort: rapid.Int32Range(30000, 30001).Draw(t, "node port")}},
 		}}
-		h.change(func(s *kube.Snapshot) { s.Services = with(s.Services, service, o) })
+		h.change(func(s *kube.Snapshot) { s.Services = s.Services.With(service, o) })
 	case 5:
 		if !seldom(t, "Service deleted") {
 			return
 		}
-		h.change(func(s *kube.Snapshot) { s.Services = without(s.Services, service) })
+		h.change(func(s *kube.Snapshot) { s.Services = s.Services.Without(service) })
 	case 6:
 		nodes := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"n1", "n2"}), rapid.ID).Draw(t, "ready nodes")
 		field := &kube.Endpoints{ReadyNodes: map[string][]string{"": nodes}}
 		if rapid.Bool().Draw(t, "unready") {
 			field = &kube.Endpoints{UnreadyNodes: map[string][]string{"": nodes}}
 		}
-		h.change(func(s *kube.Snapshot) { s.Endpoints = with(s.Endpoints, service, field) })
+		h.change(func(s *kube.Snapshot) { s.Endpoints = s.Endpoints.With(service, field) })
 	case 7:
 		o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}, Status: corev1.NodeStatus{
 			Addresses:  []corev1.NodeAddress{{Type: "InternalIP", Address: rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2"}).Draw(t, "node address")}},
 			Conditions: []corev1.NodeCondition{{Type: "Ready", Status: rapid.SampledFrom([]corev1.ConditionStatus{"True", "Unknown"}).Draw(t, "ready")}},
 		}}
-		h.change(func(s *kube.Snapshot) { s.Nodes = with(s.Nodes, node, o) })
+		h.change(func(s *kube.Snapshot) { s.Nodes = s.Nodes.With(node, o) })
 	case 8:
-		h.change(func(s *kube.Snapshot) { s.Nodes = without(s.Nodes, node) })
+		h.change(func(s *kube.Snapshot) { s.Nodes = s.Nodes.Without(node) })
 	case 9:
 		uid := types.UID(fmt.Sprintf("uid-%s-%s-1", key.Namespace, key.Name))
 		h.in.Programmed.Owners = with(h.in.Programmed.Owners, uid, rapid.Bool().Draw(t, "programmed"))
 	case 11:
 		secret := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"cert", "other"}).Draw(t, "of secret")}
 		o := secretOf(secret, rapid.SampledFrom([]string{"good", "good", "bad"}).Draw(t, "quality"))
-		h.change(func(s *kube.Snapshot) { s.Secrets = with(s.Secrets, secret, o) })
+		h.change(func(s *kube.Snapshot) { s.Secrets = s.Secrets.With(secret, o) })
 	case 12:
 		secret := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"cert", "other"}).Draw(t, "of secret")}
-		h.change(func(s *kube.Snapshot) { s.Secrets = without(s.Secrets, secret) })
+		h.change(func(s *kube.Snapshot) { s.Secrets = s.Secrets.Without(secret) })
 	case 15:
 		place := rapid.SampledFrom([]string{"k8s_10.0.0.1_80_routes-", "k8s_10.0.0.1_443_routes-", "k8s_group-front_80_routes-", "k8s_10.0.0.2_81_routes-"}).Draw(t, "libraries of")
 		h.in.Programmed.Libraries = with(h.in.Programmed.Libraries, place, rapid.Bool().Draw(t, "libraries there"))
@@ -388,7 +382,7 @@ func TestARejectedIngressChangesNothingElse(t *testing.T) {
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			h.step(t)
 		}
-		for _, ingress := range h.in.Snapshot.Ingresses {
+		for _, ingress := range h.in.Snapshot.Ingresses.All() {
 			delete(ingress.Annotations, "vtm.pulsesecure.net/use-lets-encrypt")
 		}
 		result := translate.New().Translate(h.in)
@@ -398,7 +392,7 @@ func TestARejectedIngressChangesNothingElse(t *testing.T) {
 			}
 			less := h.in
 			s := *h.in.Snapshot
-			s.Ingresses = without(s.Ingresses, key)
+			s.Ingresses = s.Ingresses.Without(key)
 			less.Snapshot = &s
 			again := translate.New().Translate(less)
 			again.Verdicts[key] = v
@@ -426,7 +420,7 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 		if v.Outcome == translate.Rejected {
 			continue
 		}
-		o := in.Snapshot.Ingresses[key]
+		o := in.Snapshot.Ingresses.Get(key)
 		s := served{name: key.String(), o: o, tls: len(o.Spec.TLS) > 0, at: fmt.Sprint(v.Addresses[0].IP), port: o.Annotations["vtm.pulsesecure.net/port"]}
 		_, s.dedicated = o.Annotations["vtm.pulsesecure.net/ip-address"]
 		_, shared := o.Annotations["vtm.pulsesecure.net/shared-ip-address"]
@@ -460,7 +454,7 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 				t.Fatalf("%s is served at %s, which is for namespace %s alone", key, v.Addresses[0].IP, e.Namespace)
 			}
 		}
-		for _, node := range in.Snapshot.Nodes {
+		for _, node := range in.Snapshot.Nodes.All() {
 			if (s.dedicated || shared) && node.Status.Addresses[0].Address == s.at {
 				t.Fatalf("%s is served at a node's address", key)
 			}
@@ -528,18 +522,17 @@ func secretOf(name types.NamespacedName, quality string) *corev1.Secret {
 func TestWhatAnotherIngressCoversIsToldWhenItComesAndGoes(t *testing.T) {
 	for _, host := range []string{"*.example.com", "", "app-1.example.com"} {
 		in := crowd(40)
-		for _, o := range in.Snapshot.Ingresses {
+		for _, o := range in.Snapshot.Ingresses.All() {
 			o.Annotations = map[string]string{"kubernetes.io/ingress.class": "vtm", "vtm.pulsesecure.net/shared-ip-address": "10.0.0.1"}
 			o.CreationTimestamp = metav1.NewTime(o.CreationTimestamp.Add(time.Hour))
 		}
-		old := in.Snapshot.Ingresses[types.NamespacedName{Namespace: "team-0", Name: "app-0"}].DeepCopy()
+		old := in.Snapshot.Ingresses.Get(types.NamespacedName{Namespace: "team-0", Name: "app-0"}).DeepCopy()
 		old.Name, old.UID, old.CreationTimestamp = "old", "uid-old", metav1.NewTime(time.Unix(1, 0))
 		old.Spec.Rules[0].Host = host
 		key := types.NamespacedName{Namespace: "team-0", Name: "old"}
 		with, without := in, in
 		s := *in.Snapshot
-		s.Ingresses = maps.Clone(s.Ingresses)
-		s.Ingresses[key] = old
+		s.Ingresses = s.Ingresses.With(key, old)
 		with.Snapshot = &s
 		warm := translate.New()
 		warned := func(in translate.Input) (n int) {
@@ -573,7 +566,7 @@ func TestAListenerAtTheEdgeOfAHandfulStaysAsItIs(t *testing.T) {
 		already, want bool
 	}{{16, true, false}, {17, true, true}, {32, true, true}, {17, false, false}, {32, false, false}, {33, false, true}} {
 		in := crowd(c.shares)
-		for _, o := range in.Snapshot.Ingresses {
+		for _, o := range in.Snapshot.Ingresses.All() {
 			o.Annotations = map[string]string{"kubernetes.io/ingress.class": "vtm", "vtm.pulsesecure.net/shared-ip-address": "10.0.0.1"}
 		}
 		in.Programmed.Libraries = map[string]bool{place: c.already}

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/translate/model"
 	"vtm-ingress/controller/vtm"
 	"vtm-ingress/internal/mutation"
@@ -70,16 +71,16 @@ func (env *environment) serverKey(secret *corev1.Secret) *serverKey {
 
 // readSecrets brings the server keys up to date, and finds the entries that name
 // one that changed.
-func (t *Translator) readSecrets(secrets map[types.NamespacedName]*corev1.Secret, fresh bool) {
+func (t *Translator) readSecrets(secrets *kube.Table[types.NamespacedName, *corev1.Secret], fresh bool) {
 	read := func(name types.NamespacedName) {
-		if mutation.On(mutation.RenewalIgnored) && t.keys[name] != nil && secrets[name] != nil {
+		if mutation.On(mutation.RenewalIgnored) && t.keys[name] != nil && secrets.Get(name) != nil {
 			return
 		}
 		t.dueKeys[name] = true
 		for e := range t.secretUsers[name] {
 			t.due[e] = true
 		}
-		secret := secrets[name]
+		secret := secrets.Get(name)
 		if secret == nil {
 			delete(t.keys, name)
 			return
@@ -92,17 +93,18 @@ func (t *Translator) readSecrets(secrets map[types.NamespacedName]*corev1.Secret
 	}
 	if fresh {
 		for name := range t.keys {
-			if secrets[name] == nil {
+			if secrets.Get(name) == nil {
 				read(name)
 			}
 		}
-		for name := range secrets {
+		for name := range secrets.Keys() {
 			read(name)
 		}
-	} else {
-		differing(t.secrets, secrets, read)
+		return
 	}
-	t.secrets = secrets
+	for name := range t.snapshot.Secrets.Differing(secrets) {
+		read(name)
+	}
 }
 
 // serverKeyResource is what should be on the traffic manager for a Secret: its key,

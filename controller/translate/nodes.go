@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -35,17 +34,17 @@ type node struct {
 	ready bool
 }
 
-func newNodeSet(all map[string]*corev1.Node, addressType string) *nodeSet {
+func newNodeSet(all *kube.Table[string, *corev1.Node], addressType string) *nodeSet {
 	s := gatherNodes(all, corev1.NodeAddressType(addressType), false)
 	s.v6 = gatherNodes(all, corev1.NodeAddressType(addressType), true)
 	return s
 }
 
-func gatherNodes(all map[string]*corev1.Node, addressType corev1.NodeAddressType, onlyV6 bool) *nodeSet {
-	s := &nodeSet{byName: make(map[string]node, len(all)), addresses: map[netip.Addr]string{}}
+func gatherNodes(all *kube.Table[string, *corev1.Node], addressType corev1.NodeAddressType, onlyV6 bool) *nodeSet {
+	s := &nodeSet{byName: make(map[string]node, all.Len()), addresses: map[netip.Addr]string{}}
 	var ready, unready []netip.Addr
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		object := all[name]
+	for _, name := range slices.Sorted(all.Keys()) {
+		object := all.Get(name)
 		n := node{addr: nodeAddress(object, addressType, onlyV6), ready: kube.NodeReady(object)}
 		s.byName[name] = n
 		for _, address := range object.Status.Addresses {

@@ -19,10 +19,10 @@ func TestNodesAreReachedByTheFamilyOfTheService(t *testing.T) {
 		}
 		return n
 	}
-	nodes := newNodeSet(map[string]*corev1.Node{
+	nodes := newNodeSet(kube.NewTable(map[string]*corev1.Node{
 		"both": node("both", "fd00::1", "192.168.0.1"),
 		"four": node("four", "192.168.0.2"),
-	}, string(corev1.NodeInternalIP))
+	}), string(corev1.NodeInternalIP))
 	eps := &kube.Endpoints{ReadyNodes: map[string][]string{"": {"both"}}}
 	v4, v6 := corev1.IPv4Protocol, corev1.IPv6Protocol
 	for _, c := range []struct {

@@ -29,10 +29,10 @@ func TestAddressesOfPodsAndServicesAreNobodysIngressAddress(t *testing.T) {
 	before := in.Snapshot
 	for what, change := range map[string]func(*kube.Snapshot){
 		"Services' range 10.0.0.0/16": func(s *kube.Snapshot) {
-			s.Ranges = map[string]*networkingv1.ServiceCIDR{"more": {Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"2001:db8::/112", "10.0.0.0/16", "odd"}}}}
+			s.Ranges = kube.NewTable(map[string]*networkingv1.ServiceCIDR{"more": {Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"2001:db8::/112", "10.0.0.0/16", "odd"}}}})
 		},
 		"Pods' range 10.0.5.0/24": func(s *kube.Snapshot) {
-			s.Nodes = map[string]*corev1.Node{"n1": {Spec: corev1.NodeSpec{PodCIDRs: []string{"10.0.5.0/24"}}}}
+			s.Nodes = kube.NewTable(map[string]*corev1.Node{"n1": {Spec: corev1.NodeSpec{PodCIDRs: []string{"10.0.5.0/24"}}}})
 		},
 	} {
 		next := *before

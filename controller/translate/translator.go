@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -23,11 +22,8 @@ type Translator struct {
 	entries map[types.NamespacedName]*entry
 	sites   map[model.Site]*site
 
-	// The maps of the last Snapshot: the same map holds the same things.
-	ingresses map[types.NamespacedName]*networkingv1.Ingress
-	services  map[types.NamespacedName]*corev1.Service
-	endpoints map[types.NamespacedName]*kube.Endpoints
-	secrets   map[types.NamespacedName]*corev1.Secret
+	// snapshot is the last one: what differs from it is read.
+	snapshot kube.Snapshot
 
 	keys map[types.NamespacedName]*serverKey // by Secret
 
@@ -108,6 +104,7 @@ func (t *Translator) Translate(in Input) *Result {
 	t.readIngresses(in.Snapshot.Ingresses, fresh)
 	t.readBackends(in.Snapshot)
 	t.readSecrets(in.Snapshot.Secrets, fresh)
+	t.snapshot = *in.Snapshot
 	t.chooseStandard(in)
 	t.readACME(in.ACME)
 	t.chooseRelay(in)
@@ -174,20 +171,21 @@ func (t *Translator) readLibraries(libraries map[string]bool) {
 }
 
 // readIngresses brings the entries up to date.
-func (t *Translator) readIngresses(ingresses map[types.NamespacedName]*networkingv1.Ingress, fresh bool) {
+func (t *Translator) readIngresses(ingresses *kube.Table[types.NamespacedName, *networkingv1.Ingress], fresh bool) {
 	if fresh {
-		for key := range ingresses {
-			t.readIngress(key, ingresses[key], true)
+		for key, ingress := range ingresses.All() {
+			t.readIngress(key, ingress, true)
 		}
 		for key := range t.entries {
-			if ingresses[key] == nil {
+			if ingresses.Get(key) == nil {
 				t.remove(t.entries[key])
 			}
 		}
-	} else {
-		differing(t.ingresses, ingresses, func(key types.NamespacedName) { t.readIngress(key, ingresses[key], false) })
+		return
 	}
-	t.ingresses = ingresses
+	for key := range t.snapshot.Ingresses.Differing(ingresses) {
+		t.readIngress(key, ingresses.Get(key), false)
+	}
 }
 
 // readIngress takes over an object, nil if there is none any more.
@@ -225,9 +223,12 @@ func (t *Translator) readBackends(s *kube.Snapshot) {
 			t.due[e] = true
 		}
 	}
-	differing(t.services, s.Services, changed)
-	differing(t.endpoints, s.Endpoints, changed)
-	t.services, t.endpoints = s.Services, s.Endpoints
+	for service := range t.snapshot.Services.Differing(s.Services) {
+		changed(service)
+	}
+	for service := range t.snapshot.Endpoints.Differing(s.Endpoints) {
+		changed(service)
+	}
 }
 
 // forgetUses is called before an entry changes and when it goes.

@@ -2,7 +2,6 @@ package translate_test
 
 import (
 	"fmt"
-	"maps"
 	"testing"
 	"time"
 
@@ -21,15 +20,15 @@ func crowd(n int) translate.Input {
 	s := emptySnapshot()
 	for i := range 3 {
 		name := fmt.Sprintf("node-%d", i)
-		s.Nodes[name] = &corev1.Node{Status: corev1.NodeStatus{
+		s.Nodes = s.Nodes.With(name, &corev1.Node{Status: corev1.NodeStatus{
 			Addresses:  []corev1.NodeAddress{{Type: "InternalIP", Address: fmt.Sprintf("192.0.2.%d", i+1)}},
 			Conditions: []corev1.NodeCondition{{Type: "Ready", Status: "True"}},
-		}}
+		}})
 	}
 	for i := range n {
 		key := types.NamespacedName{Namespace: fmt.Sprintf("team-%d", i%50), Name: fmt.Sprintf("app-%d", i)}
 		kind := networkingv1.PathTypePrefix
-		s.Ingresses[key] = &networkingv1.Ingress{
+		s.Ingresses = s.Ingresses.With(key, &networkingv1.Ingress{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: key.Namespace, Name: key.Name, UID: types.UID(fmt.Sprintf("uid-%d", i)), CreationTimestamp: metav1.NewTime(time.Unix(int64(i), 0)),
 				Annotations: map[string]string{"kubernetes.io/ingress.class": "vtm", "vtm.pulsesecure.net/ip-address": fmt.Sprintf("10.1.%d.%d", i/250, i%250+1)},
@@ -40,12 +39,12 @@ func crowd(n int) translate.Input {
 					Path: "/", PathType: &kind, Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: key.Name, Port: networkingv1.ServiceBackendPort{Number: 80}}},
 				}}}},
 			}}},
-		}
-		s.Services[key] = &corev1.Service{Spec: corev1.ServiceSpec{
+		})
+		s.Services = s.Services.With(key, &corev1.Service{Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeNodePort, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
 			Ports: []corev1.ServicePort{{Port: 80, NodePort: 30000}},
-		}}
-		s.Endpoints[key] = &kube.Endpoints{ReadyNodes: map[string][]string{"": {"node-0"}}}
+		}})
+		s.Endpoints = s.Endpoints.With(key, &kube.Endpoints{ReadyNodes: map[string][]string{"": {"node-0"}}})
 	}
 	return translate.Input{Snapshot: s, Settings: config.Default(), Appliance: translate.Appliance{Members: []string{"vtm-1"}}}
 }
@@ -53,7 +52,7 @@ func crowd(n int) translate.Input {
 // sharing puts all but every other Ingress of a crowd on one shared address, with
 // four paths each.
 func sharing(in translate.Input) translate.Input {
-	for _, o := range in.Snapshot.Ingresses {
+	for _, o := range in.Snapshot.Ingresses.All() {
 		var n int
 		fmt.Sscanf(o.Name, "app-%d", &n)
 		if n%2 == 1 {
@@ -76,8 +75,7 @@ func BenchmarkOneMoreIngressOnASharedAddress(b *testing.B) {
 			more := sharing(crowd(n + 1))
 			less := more
 			s := *more.Snapshot
-			s.Ingresses = maps.Clone(s.Ingresses)
-			delete(s.Ingresses, types.NamespacedName{Namespace: fmt.Sprintf("team-%d", n%50), Name: fmt.Sprintf("app-%d", n)})
+			s.Ingresses = s.Ingresses.Without(types.NamespacedName{Namespace: fmt.Sprintf("team-%d", n%50), Name: fmt.Sprintf("app-%d", n)})
 			less.Snapshot = &s
 			t := translate.New()
 			t.Translate(less)
@@ -100,8 +98,7 @@ func BenchmarkOneEndpointChange(b *testing.B) {
 			var inputs [2]translate.Input
 			for i := range inputs {
 				s := *in.Snapshot
-				s.Endpoints = maps.Clone(s.Endpoints)
-				s.Endpoints[key] = &kube.Endpoints{ReadyNodes: map[string][]string{"": {fmt.Sprintf("node-%d", i+1)}}}
+				s.Endpoints = s.Endpoints.With(key, &kube.Endpoints{ReadyNodes: map[string][]string{"": {fmt.Sprintf("node-%d", i+1)}}})
 				inputs[i] = in
 				inputs[i].Snapshot = &s
 			}
@@ -120,8 +117,7 @@ func BenchmarkOneMoreIngress(b *testing.B) {
 			more := crowd(n + 1)
 			less := more
 			s := *more.Snapshot
-			s.Ingresses = maps.Clone(s.Ingresses)
-			delete(s.Ingresses, types.NamespacedName{Namespace: fmt.Sprintf("team-%d", n%50), Name: fmt.Sprintf("app-%d", n)})
+			s.Ingresses = s.Ingresses.Without(types.NamespacedName{Namespace: fmt.Sprintf("team-%d", n%50), Name: fmt.Sprintf("app-%d", n)})
 			less.Snapshot = &s
 			t := translate.New()
 			t.Translate(less)

@@ -217,22 +217,22 @@ func (i *issuing) look() {
 	if err != nil {
 		i.Fatal(err)
 	}
-	next := &kube.Snapshot{Secrets: map[types.NamespacedName]*corev1.Secret{}, Ingresses: map[types.NamespacedName]*networkingv1.Ingress{}}
+	next := &kube.Snapshot{}
 	for n := range list.Items {
 		secret := &list.Items[n]
 		name := types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name}
 		if secret.Type != corev1.SecretTypeTLS {
 			continue
 		}
-		if i.last != nil && i.last.Secrets[name] != nil && i.last.Secrets[name].ResourceVersion == secret.ResourceVersion {
-			secret = i.last.Secrets[name]
+		if i.last != nil && i.last.Secrets.Get(name) != nil && i.last.Secrets.Get(name).ResourceVersion == secret.ResourceVersion {
+			secret = i.last.Secrets.Get(name)
 		}
-		next.Secrets[name] = secret
+		next.Secrets = next.Secrets.With(name, secret)
 	}
 	for _, c := range i.wanted {
 		ingress := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: c.Secret.Namespace, Name: c.Secret.Name}}
 		ingress.Spec.TLS = []networkingv1.IngressTLS{{SecretName: c.Secret.Name, Hosts: c.Hosts}}
-		next.Ingresses[c.Secret] = ingress
+		next.Ingresses = next.Ingresses.With(c.Secret, ingress)
 	}
 	i.last = next
 	i.issuer.Want(i.wanted, next)

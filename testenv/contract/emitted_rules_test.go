@@ -177,8 +177,6 @@ func translated(ingresses []ingress, dedicated bool) *translate.Result {
 		Settings: settings,
 		Snapshot: &kube.Snapshot{
 			ClusterUID: "cluster",
-			Ingresses:  map[types.NamespacedName]*networkingv1.Ingress{},
-			Services:   map[types.NamespacedName]*corev1.Service{},
 		},
 		Appliance: translate.Appliance{
 			Members: []string{"vtm-1"},
@@ -186,9 +184,9 @@ func translated(ingresses []ingress, dedicated bool) *translate.Result {
 		},
 	}
 	for _, service := range services {
-		in.Snapshot.Services[types.NamespacedName{Namespace: "ns", Name: service}] = &corev1.Service{Spec: corev1.ServiceSpec{
+		in.Snapshot.Services = in.Snapshot.Services.With(types.NamespacedName{Namespace: "ns", Name: service}, &corev1.Service{Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}},
-		}}
+		}})
 	}
 	for _, i := range ingresses {
 		o := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{
@@ -208,7 +206,7 @@ func translated(ingresses []ingress, dedicated bool) *translate.Result {
 				HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{Path: r.path, PathType: &kind, Backend: backend(r.service)}}},
 			}})
 		}
-		in.Snapshot.Ingresses[types.NamespacedName{Namespace: "ns", Name: i.name}] = o
+		in.Snapshot.Ingresses = in.Snapshot.Ingresses.With(types.NamespacedName{Namespace: "ns", Name: i.name}, o)
 	}
 	return translate.New().Translate(in)
 }

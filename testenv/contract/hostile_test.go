@@ -94,22 +94,19 @@ func aCluster(settings config.Settings) translate.Input {
 		SelfSigned: &translate.KeyPair{Certificate: []byte("self-signed"), PrivateKey: []byte("its key")},
 		Snapshot: &kube.Snapshot{
 			ClusterUID: "cluster-uid",
-			Ingresses:  map[types.NamespacedName]*networkingv1.Ingress{},
-			Services: map[types.NamespacedName]*corev1.Service{service: {Spec: corev1.ServiceSpec{
+			Services: kube.NewTable(map[types.NamespacedName]*corev1.Service{service: {Spec: corev1.ServiceSpec{
 				Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}},
-			}}},
-			Endpoints: map[types.NamespacedName]*kube.Endpoints{},
-			Nodes: map[string]*corev1.Node{"n1": {Status: corev1.NodeStatus{
+			}}}),
+			Nodes: kube.NewTable(map[string]*corev1.Node{"n1": {Status: corev1.NodeStatus{
 				Addresses:  []corev1.NodeAddress{{Type: "InternalIP", Address: "192.0.2.1"}},
 				Conditions: []corev1.NodeCondition{{Type: "Ready", Status: "True"}},
-			}}},
-			Secrets: map[types.NamespacedName]*corev1.Secret{},
+			}}}),
 		},
 	}
 }
 
 func add(in *translate.Input, o *networkingv1.Ingress) {
-	in.Snapshot.Ingresses[types.NamespacedName{Namespace: o.Namespace, Name: o.Name}] = o
+	in.Snapshot.Ingresses = in.Snapshot.Ingresses.With(types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, o)
 }
 
 // allOurs checks every rule that is no user's own.
@@ -142,7 +139,7 @@ func TestHostsAndPathsNeverBecomeCode(t *testing.T) {
 		if allOurs(t, r) == 0 {
 			t.Error("no rule was made")
 		}
-		for name, o := range in.Snapshot.Ingresses {
+		for name, o := range in.Snapshot.Ingresses.All() {
 			v := r.Verdicts[name]
 			if v == nil {
 				t.Errorf("%s has no verdict", name)
@@ -217,10 +214,10 @@ func TestBadInputIsToldAndNeverFatal(t *testing.T) {
 				"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIFLTBXBgkq\n-----END ENCRYPTED PRIVATE KEY-----\n",
 				"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n", strings.Repeat("x", 1<<20)} {
 				name := types.NamespacedName{Namespace: "ns", Name: fmt.Sprint("cert", i)}
-				in.Snapshot.Secrets[name] = &corev1.Secret{
+				in.Snapshot.Secrets = in.Snapshot.Secrets.With(name, &corev1.Secret{
 					ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name.Name, UID: types.UID(name.Name)}, Type: corev1.SecretTypeTLS,
 					Data: map[string][]byte{"tls.crt": []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "tls.key": []byte(key)},
-				}
+				})
 				o := hostileIngress(1+i, "vtm.pulsesecure.net/ip-address", "a.example", "/")
 				o.Spec.TLS = []networkingv1.IngressTLS{{SecretName: name.Name}}
 				add(in, o)
@@ -233,7 +230,7 @@ func TestBadInputIsToldAndNeverFatal(t *testing.T) {
 			r := translate.New().Translate(in)
 			allOurs(t, r)
 			refused, served := 0, 0
-			for name := range in.Snapshot.Ingresses {
+			for name := range in.Snapshot.Ingresses.All() {
 				v := r.Verdicts[name]
 				switch {
 				case v == nil:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -193,7 +194,7 @@ func until(t *testing.T, w *kube.Watcher, within time.Duration, what string, ok 
 }
 
 func holds(name types.NamespacedName) func(*kube.Snapshot) bool {
-	return func(s *kube.Snapshot) bool { return s.Ingresses[name] != nil }
+	return func(s *kube.Snapshot) bool { return s.Ingresses.Get(name) != nil }
 }
 
 // quiet fails if something is signalled within d.
@@ -257,20 +258,20 @@ func TestASnapshotIsWhatKubernetesHolds(t *testing.T) {
 					t.Error("a Snapshot before anything was listed")
 				}
 				s := until(t, w, time.Minute, "the Ingress", holds(named("shop", "web")))
-				if s.Ingresses[named("kube-system", "hidden")] != nil {
+				if s.Ingresses.Get(named("kube-system", "hidden")) != nil {
 					t.Error("an Ingress of kube-system is shown")
 				}
-				if s.Classes["vtm"] == nil || s.Nodes["n1"] == nil {
-					t.Errorf("classes %v, nodes %v", s.Classes, s.Nodes)
+				if s.Classes.Get("vtm") == nil || s.Nodes.Get("n1") == nil {
+					t.Errorf("classes %v, nodes %v", slices.Collect(s.Classes.Keys()), slices.Collect(s.Nodes.Keys()))
 				}
-				if has := s.Ranges["kubernetes"] != nil; has != (version == "") {
-					t.Errorf("ranges of Services: %v", s.Ranges)
+				if has := s.Ranges.Get("kubernetes") != nil; has != (version == "") {
+					t.Errorf("ranges of Services: %v", slices.Collect(s.Ranges.Keys()))
 				}
-				service := s.Services[named("shop", "web")]
+				service := s.Services.Get(named("shop", "web"))
 				if service == nil || service.Spec.Ports[0].NodePort == 0 || service.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
 					t.Errorf("Service %+v", service)
 				}
-				ingress := s.Ingresses[named("shop", "web")]
+				ingress := s.Ingresses.Get(named("shop", "web"))
 				if ingress.UID == "" || ingress.CreationTimestamp.IsZero() || len(ingress.Annotations) != 1 || ingress.ManagedFields != nil {
 					t.Errorf("Ingress %+v", ingress)
 				}
@@ -294,7 +295,7 @@ func TestASnapshotIsWhatKubernetesHolds(t *testing.T) {
 						`{"apiVersion":"v1","kind":"Endpoints","metadata":{"name":"web"},"subsets":[{"addresses":[{"ip":"10.244.0.1","nodeName":"n1"}],"ports":[{"port":8080}]}]}`)
 				}
 				until(t, w, 10*time.Second, "the endpoint's node", func(s *kube.Snapshot) bool {
-					e := s.Endpoints[named("shop", "web")]
+					e := s.Endpoints.Get(named("shop", "web"))
 					return e != nil && len(e.ReadyNodes[""]) == 1 && e.ReadyNodes[""][0] == "n1"
 				})
 			})
@@ -311,8 +312,8 @@ func TestOneNamespaceAloneIsWatchedIfSet(t *testing.T) {
 		w, stop := c.watch(settings)
 		defer stop()
 		s := until(t, w, time.Minute, "the Ingress", holds(named("blog", "web")))
-		if len(s.Ingresses) != 1 {
-			t.Errorf("Ingresses %v", s.Ingresses)
+		if s.Ingresses.Len() != 1 {
+			t.Errorf("Ingresses %v", slices.Collect(s.Ingresses.Keys()))
 		}
 	})
 }
@@ -345,10 +346,10 @@ func TestChangesAreHeardAndQuietOnesAskForNoWork(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.quiet(w, time.Minute, "a status")
-		if got := w.Snapshot().Ingresses[named("shop", "web")].Status.LoadBalancer.Ingress; len(got) != 1 {
+		if got := w.Snapshot().Ingresses.Get(named("shop", "web")).Status.LoadBalancer.Ingress; len(got) != 1 {
 			t.Errorf("status %v: want it shown all the same", got)
 		}
-		if got := w.Ingress(named("shop", "web")); got != w.Snapshot().Ingresses[named("shop", "web")] {
+		if got := w.Ingress(named("shop", "web")); got != w.Snapshot().Ingresses.Get(named("shop", "web")) {
 			t.Error("Ingress gives another one than Snapshot")
 		}
 
@@ -358,13 +359,13 @@ func TestChangesAreHeardAndQuietOnesAskForNoWork(t *testing.T) {
 		if took := time.Since(began); took > 10*time.Millisecond {
 			t.Errorf("heard after %v of simulated time", took)
 		}
-		if second.Ingresses[named("shop", "web")] == nil || second.Nodes["n1"] != first.Nodes["n1"] {
+		if second.Ingresses.Get(named("shop", "web")) == nil || second.Nodes.Get("n1") != first.Nodes.Get("n1") {
 			t.Error("an unchanged object lost its identity")
 		}
 		if err := c.admin.NetworkingV1().Ingresses("shop").Delete(t.Context(), "second", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		until(t, w, time.Second, "one Ingress", func(s *kube.Snapshot) bool { return len(s.Ingresses) == 1 })
+		until(t, w, time.Second, "one Ingress", func(s *kube.Snapshot) bool { return s.Ingresses.Len() == 1 })
 	})
 }
 
@@ -383,7 +384,7 @@ func TestAnOutageEmptiesNothingAndIsToldOnce(t *testing.T) {
 		c.create(someIngress("shop", "gone", "b"))
 		w, stop := c.watch(nil)
 		defer stop()
-		before := until(t, w, time.Minute, "both", func(s *kube.Snapshot) bool { return len(s.Ingresses) == 2 })
+		before := until(t, w, time.Minute, "both", func(s *kube.Snapshot) bool { return s.Ingresses.Len() == 2 })
 		c.server.Unavailable(true)
 		time.Sleep(9 * time.Minute)
 		if w.Snapshot() != before {
@@ -402,7 +403,7 @@ func TestAnOutageEmptiesNothingAndIsToldOnce(t *testing.T) {
 		if err := c.admin.NetworkingV1().Ingresses("shop").Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		until(t, w, time.Minute, "one Ingress", func(s *kube.Snapshot) bool { return len(s.Ingresses) == 1 })
+		until(t, w, time.Minute, "one Ingress", func(s *kube.Snapshot) bool { return s.Ingresses.Len() == 1 })
 		time.Sleep(time.Minute)
 		if w.Err() != nil || c.log.count("can be used again") != 1 {
 			t.Errorf("after the outage: %v\n%s", w.Err(), c.log.text.String())
@@ -431,7 +432,7 @@ func TestAnotherClusterIsNeverTakenForTheFirst(t *testing.T) {
 		}
 		c.net.Heal("controller/a/kube/cluster", "")
 		second := until(t, w, 5*time.Minute, "another cluster", func(s *kube.Snapshot) bool {
-			if s.ClusterUID == first.ClusterUID && len(s.Ingresses) == 0 {
+			if s.ClusterUID == first.ClusterUID && s.Ingresses.Len() == 0 {
 				t.Fatal("the first cluster seems to have lost its Ingress")
 			}
 			return s.ClusterUID != first.ClusterUID
@@ -492,16 +493,16 @@ func TestAFreshListSharesNothingWithTheCaches(t *testing.T) {
 		}
 		w, stop := c.watch(nil)
 		defer stop()
-		cached := until(t, w, time.Minute, "all", func(s *kube.Snapshot) bool { return len(s.Ingresses) == 700 })
+		cached := until(t, w, time.Minute, "all", func(s *kube.Snapshot) bool { return s.Ingresses.Len() == 700 })
 		listed, err := w.List(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(listed.Ingresses) != 700 || listed.ClusterUID != cached.ClusterUID {
-			t.Errorf("%d Ingresses of %s", len(listed.Ingresses), listed.ClusterUID)
+		if listed.Ingresses.Len() != 700 || listed.ClusterUID != cached.ClusterUID {
+			t.Errorf("%d Ingresses of %s", listed.Ingresses.Len(), listed.ClusterUID)
 		}
-		for name, ingress := range listed.Ingresses {
-			if ingress == cached.Ingresses[name] {
+		for name, ingress := range listed.Ingresses.All() {
+			if ingress == cached.Ingresses.Get(name) {
 				t.Fatalf("%s is the cache's", name)
 			}
 		}

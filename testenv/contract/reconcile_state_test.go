@@ -1,7 +1,6 @@
 package contract_test
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -33,13 +32,11 @@ func (b *bench) latest(name string) report.Entry {
 func (b *bench) annotate(name, key, value string) {
 	b.mu.Lock()
 	next := *b.snapshot
-	ingresses := maps.Clone(next.Ingresses)
 	at := types.NamespacedName{Namespace: "shop", Name: name}
-	changed := ingresses[at].DeepCopy()
+	changed := next.Ingresses.Get(at).DeepCopy()
 	changed.Annotations[key] = value
 	changed.Generation++
-	ingresses[at] = changed
-	next.Ingresses = ingresses
+	next.Ingresses = next.Ingresses.With(at, changed)
 	b.snapshot = &next
 	b.mu.Unlock()
 	b.changed <- struct{}{}

@@ -39,37 +39,33 @@ type shop map[string][]string // Ingress -> nodes with ready endpoints
 func (s shop) snapshot(last *kube.Snapshot) *kube.Snapshot {
 	next := &kube.Snapshot{
 		ClusterUID: "cluster-1",
-		Ingresses:  map[types.NamespacedName]*networkingv1.Ingress{},
-		Services:   map[types.NamespacedName]*corev1.Service{},
-		Endpoints:  map[types.NamespacedName]*kube.Endpoints{},
-		Nodes:      map[string]*corev1.Node{},
 	}
 	if last != nil {
 		next.Nodes = last.Nodes
 	} else {
 		for n := range 3 {
 			name := fmt.Sprintf("node-%d", n+1)
-			next.Nodes[name] = &corev1.Node{
+			next.Nodes = next.Nodes.With(name, &corev1.Node{
 				ObjectMeta: metav1.ObjectMeta{Name: name},
 				Status: corev1.NodeStatus{
 					Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("192.168.0.%d", n+1)}},
 					Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 				},
-			}
+			})
 		}
 	}
 	for name, nodes := range s {
 		key := types.NamespacedName{Namespace: "shop", Name: name}
 		endpoints := &kube.Endpoints{ReadyNodes: map[string][]string{"": nodes}}
-		if last != nil && last.Ingresses[key] != nil {
-			next.Ingresses[key], next.Services[key] = last.Ingresses[key], last.Services[key]
-			if cmp.Equal(last.Endpoints[key], endpoints) {
-				endpoints = last.Endpoints[key]
+		if last != nil && last.Ingresses.Get(key) != nil {
+			next.Ingresses, next.Services = next.Ingresses.With(key, last.Ingresses.Get(key)), next.Services.With(key, last.Services.Get(key))
+			if cmp.Equal(last.Endpoints.Get(key), endpoints) {
+				endpoints = last.Endpoints.Get(key)
 			}
 		} else {
-			next.Ingresses[key], next.Services[key] = webIngress(key), webService(key)
+			next.Ingresses, next.Services = next.Ingresses.With(key, webIngress(key)), next.Services.With(key, webService(key))
 		}
-		next.Endpoints[key] = endpoints
+		next.Endpoints = next.Endpoints.With(key, endpoints)
 	}
 	return next
 }
