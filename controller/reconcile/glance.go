@@ -175,7 +175,7 @@ func (l *Loop) diagnose(state vtm.State) {
 		if slices.Equal(sick[id], g.sick[id]) {
 			continue
 		}
-		for verdict := range l.users.of[id] {
+		for _, verdict := range l.users.of[id] {
 			l.untold.add(verdict.Ingress)
 			l.judged[verdict.Ingress] = struct{}{}
 		}
@@ -202,7 +202,7 @@ func (l *Loop) diagnose(state vtm.State) {
 // forgetSays is for an instance that stands by: it does not ask.
 func (l *Loop) forgetSays() {
 	for id := range l.glances.sick {
-		for verdict := range l.users.of[id] {
+		for _, verdict := range l.users.of[id] {
 			l.judged[verdict.Ingress] = struct{}{}
 		}
 	}

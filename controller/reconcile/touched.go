@@ -3,6 +3,7 @@ package reconcile
 import (
 	"iter"
 	"maps"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -31,20 +32,27 @@ func (t *touched[K]) add(key K) {
 // users knows which Ingresses need a resource.
 type users struct {
 	verdicts map[types.NamespacedName]*translate.Verdict
-	of       map[vtm.ID]map[*translate.Verdict]struct{}
+	of       map[vtm.ID][]*translate.Verdict // mostly one; in no order
 }
 
 func newUsers() users {
-	return users{map[types.NamespacedName]*translate.Verdict{}, map[vtm.ID]map[*translate.Verdict]struct{}{}}
+	return users{map[types.NamespacedName]*translate.Verdict{}, map[vtm.ID][]*translate.Verdict{}}
 }
 
 // update takes over an Ingress's verdict, nil if it has none any more.
 func (u *users) update(name types.NamespacedName, verdict *translate.Verdict) {
 	if old := u.verdicts[name]; old != nil {
 		for _, id := range old.Resources {
-			delete(u.of[id], old)
-			if len(u.of[id]) == 0 {
+			of := u.of[id]
+			if at := slices.Index(of, old); at >= 0 {
+				last := len(of) - 1
+				of[at], of[last] = of[last], nil
+				of = of[:last]
+			}
+			if len(of) == 0 {
 				delete(u.of, id)
+			} else {
+				u.of[id] = of
 			}
 		}
 	}
@@ -54,10 +62,7 @@ func (u *users) update(name types.NamespacedName, verdict *translate.Verdict) {
 	}
 	u.verdicts[name] = verdict
 	for _, id := range verdict.Resources {
-		if u.of[id] == nil {
-			u.of[id] = make(map[*translate.Verdict]struct{}, 1)
-		}
-		u.of[id][verdict] = struct{}{}
+		u.of[id] = append(u.of[id], verdict)
 	}
 }
 
@@ -109,7 +114,7 @@ func (l *Loop) untoldNames(result *translate.Result) iter.Seq[types.NamespacedNa
 		if want := result.Desired[id]; want != nil && l.settled[id] == want {
 			continue
 		}
-		for verdict := range l.users.of[id] {
+		for _, verdict := range l.users.of[id] {
 			names[verdict.Ingress] = struct{}{}
 		}
 	}
