@@ -162,7 +162,7 @@ func (t *endpointsTable) awayAre(away map[string]bool) (what change) {
 		return slices.ContainsFunc(nodes, func(node string) bool { return lost[node] })
 	}
 	for service := range t.byService {
-		if eps := t.current[service]; eps != nil && slices.ContainsFunc(slices.Collect(maps.Values(eps.UnreadyNodes)), touched) {
+		if eps, _ := t.lookup(service); eps != nil && slices.ContainsFunc(slices.Collect(maps.Values(eps.UnreadyNodes)), touched) {
 			what = max(what, t.merge(service))
 		}
 	}

@@ -195,7 +195,7 @@ func (t *nodesTable) tell(what change) change {
 		return none
 	}
 	away := map[string]bool{}
-	for name, node := range t.current {
+	for name, node := range t.publish().All() {
 		if !NodeReady(node) {
 			away[name] = true
 		}

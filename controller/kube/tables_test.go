@@ -290,7 +290,7 @@ func TestEndpointsThatWereLostWithTheirNodeAreTold(t *testing.T) {
 	}
 	lost := func(when string, want ...string) {
 		t.Helper()
-		if got := all.endpoints.publish()[web].LostNodes[""]; !slices.Equal(got, want) {
+		if got := all.endpoints.publish().Get(web).LostNodes[""]; !slices.Equal(got, want) {
 			t.Errorf("%s: lost %v, want %v", when, got, want)
 		}
 	}
@@ -308,10 +308,10 @@ func TestEndpointsThatWereLostWithTheirNodeAreTold(t *testing.T) {
 		t.Errorf("a node is not ready later than its Pod: %v, want loud", got)
 	}
 	lost("both are lost", "n1", "n2")
-	was := all.endpoints.publish()[web]
+	was := all.endpoints.publish().Get(web)
 	all.nodes.replace([]any{node("n1", "True"), node("n2", "True"), node("n3", "True")})
 	lost("the nodes are back", "n1", "n2")
-	if all.endpoints.publish()[web] != was {
+	if all.endpoints.publish().Get(web) != was {
 		t.Error("unchanged Endpoints lost their identity")
 	}
 	put(endpoint("n1", 'r'), endpoint("n2", 'n'), endpoint("n3", 'n'))

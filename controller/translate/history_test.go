@@ -487,7 +487,7 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 // certificate that is still to come, or is gone, is shown to nobody.
 func shownFor(in translate.Input, o *networkingv1.Ingress, host string) bool {
 	return slices.ContainsFunc(o.Spec.TLS, func(tls networkingv1.IngressTLS) bool {
-		return slices.Contains(tls.Hosts, host) && in.Snapshot.Secrets[types.NamespacedName{Namespace: o.Namespace, Name: tls.SecretName}] != nil
+		return slices.Contains(tls.Hosts, host) && in.Snapshot.Secrets.Get(types.NamespacedName{Namespace: o.Namespace, Name: tls.SecretName}) != nil
 	})
 }
 
