@@ -98,8 +98,8 @@ type Manager struct {
 	ends     map[*corev1.Secret]time.Time
 	// nextLeft is when records that were left behind are looked for again.
 	nextLeft time.Time
-	// nextRenewal is when the next wave of renewals begins.
-	nextRenewal time.Time
+	// lastWave is when the last wave of renewals began.
+	lastWave time.Time
 	// hinderedUntil is before when nothing can be ordered.
 	hinderedUntil time.Time
 }
@@ -328,9 +328,9 @@ func (m *Manager) look(ctx context.Context) time.Duration {
 		}
 		m.registered = now
 	}
-	wave := m.nextRenewal.Sub(now)
+	wave := untilWave(m.lastWave, list, now)
 	if pause := wavePause(list, now); pause > 0 && wave <= 0 {
-		m.nextRenewal = now.Add(pause)
+		m.lastWave = now
 		again = min(again, pause)
 	}
 	for _, j := range list {

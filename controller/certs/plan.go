@@ -159,3 +159,10 @@ func wavePause(due []*job, now time.Time) time.Duration {
 	waves := (renewals + maxOrders - 1) / maxOrders
 	return max(minWave, min(maxWave, left/2/time.Duration(waves)))
 }
+
+// untilWave is after how long the next wave of renewals begins, the last one having
+// begun at last; zero or less: now. What is due may become more in between, and then
+// the next wave comes sooner.
+func untilWave(last time.Time, due []*job, now time.Time) time.Duration {
+	return last.Add(wavePause(due, now)).Sub(now)
+}

@@ -100,3 +100,23 @@ func TestWavesOfRenewalsLeaveHalfOfTheTimeThatIsLeft(t *testing.T) {
 		}
 	}
 }
+
+func TestTheNextWaveComesSoonerWhenMoreIsDue(t *testing.T) {
+	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	due := func(n int) (list []*job) {
+		for range n {
+			list = append(list, &job{kind: renewed, leaf: &x509.Certificate{NotAfter: began.Add(80 * time.Second)}})
+		}
+		return list
+	}
+	if wait := untilWave(time.Time{}, due(1), began); wait > 0 {
+		t.Errorf("the first wave waits %s", wait)
+	}
+	now := began.Add(2 * time.Second)
+	if few := untilWave(began, due(20), now); few <= 0 {
+		t.Errorf("with 20 due the next wave waits %s", few)
+	}
+	if many := untilWave(began, due(500), now); many > 0 {
+		t.Errorf("with 500 due the next wave waits %s", many)
+	}
+}
