@@ -15,7 +15,9 @@ import (
 	"vtm-ingress/controller/translate"
 )
 
-func TestAddressesOfPodsAndServicesAreNobodysIngressAddress(t *testing.T) {
+// served is a case in which the Ingress of that name is served at 10.0.5.223.
+func served(t *testing.T) (translate.Input, types.NamespacedName, *translate.Translator) {
+	t.Helper()
 	data, err := os.ReadFile("testdata/shared_addresses.txtar")
 	if err != nil {
 		t.Fatal(err)
@@ -26,6 +28,11 @@ func TestAddressesOfPodsAndServicesAreNobodysIngressAddress(t *testing.T) {
 	if v := translator.Translate(in).Verdicts[name]; v.Outcome != translate.Complete {
 		t.Fatalf("before: %+v", v)
 	}
+	return in, name, translator
+}
+
+func TestAddressesOfPodsAndServicesAreNobodysIngressAddress(t *testing.T) {
+	in, name, translator := served(t)
 	before := in.Snapshot
 	for what, change := range map[string]func(*kube.Snapshot){
 		"Services' range 10.0.0.0/16": func(s *kube.Snapshot) {
@@ -50,16 +57,7 @@ func TestAddressesOfPodsAndServicesAreNobodysIngressAddress(t *testing.T) {
 }
 
 func TestTheAPIServersAddressIsNobodysIngressAddress(t *testing.T) {
-	data, err := os.ReadFile("testdata/shared_addresses.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := readCase(t, txtar.Parse(data))
-	name := types.NamespacedName{Namespace: "a", Name: "one"}
-	translator := translate.New()
-	if v := translator.Translate(in).Verdicts[name]; v.Outcome != translate.Complete {
-		t.Fatalf("before: %+v", v)
-	}
+	in, name, translator := served(t)
 	next := *in.Snapshot
 	next.APIServer = netip.MustParseAddr("10.0.5.223")
 	in.Snapshot = &next
