@@ -224,6 +224,7 @@ func (a *acmeState) forget(e *entry) {
 		a.touched[host] = true
 	}
 	delete(a.named, e)
+	e.disputed = nil // found anew where it names a host again
 	if a.entries[e] {
 		delete(a.entries, e)
 		a.stale = true

@@ -1,6 +1,7 @@
 package translate_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -298,6 +299,36 @@ func memoryChangesNothing(t *testing.T, translator func() *translate.Translator)
 	})
 }
 
+// Who names no host any more is disputed none: found by TestMemoryChangesNothing.
+func TestAHostThatIsNamedNoMoreIsDisputedNoMore(t *testing.T) {
+	h, warm := newHistory(), translate.New()
+	apply := func(namespace string, created int64, tls networkingv1.IngressTLS) {
+		key := types.NamespacedName{Namespace: namespace, Name: "web"}
+		o := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "web", UID: types.UID("uid-" + namespace), CreationTimestamp: metav1.NewTime(time.Unix(created, 0)),
+			Annotations: map[string]string{
+				"kubernetes.io/ingress.class": "vtm", "vtm.pulsesecure.net/shared-ip-address": "10.0.0.1", "vtm.pulsesecure.net/use-lets-encrypt": "true",
+			},
+		}}
+		o.Spec.TLS = []networkingv1.IngressTLS{tls}
+		o.Spec.DefaultBackend = &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "s1", Port: networkingv1.ServiceBackendPort{Number: 80}}}
+		h.change(func(s *kube.Snapshot) { s.Ingresses = s.Ingresses.With(key, o) })
+	}
+	refused := func() bool {
+		verdict := warm.Translate(h.in).Verdicts[types.NamespacedName{Namespace: "b", Name: "web"}]
+		return slices.ContainsFunc(verdict.Reasons, func(r translate.Reason) bool { return r.Code == "CertificateRefused" })
+	}
+	apply("a", 1, networkingv1.IngressTLS{SecretName: "cert", Hosts: []string{"a.example.com"}})
+	apply("b", 2, networkingv1.IngressTLS{SecretName: "cert", Hosts: []string{"a.example.com"}})
+	if !refused() {
+		t.Error("a host that an older Ingress of another namespace names is not disputed")
+	}
+	apply("b", 2, networkingv1.IngressTLS{SecretName: "cert"})
+	if refused() {
+		t.Error("a host that it names no more is disputed")
+	}
+}
+
 // held is a copy of a result that the next translation leaves alone.
 func held(r *translate.Result) *translate.Result {
 	return &translate.Result{Desired: maps.Clone(r.Desired), Verdicts: maps.Clone(r.Verdicts)}
@@ -483,11 +514,16 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 	}
 }
 
-// shownFor reports whether an Ingress names a Secret for a host, and there is one: a
-// certificate that is still to come, or is gone, is shown to nobody.
+// shownFor reports whether an Ingress names a Secret for a host, and there is a good
+// one: a certificate that is still to come, or is gone, is shown to nobody.
 func shownFor(in translate.Input, o *networkingv1.Ingress, host string) bool {
-	return slices.ContainsFunc(o.Spec.TLS, func(tls networkingv1.IngressTLS) bool {
-		return slices.Contains(tls.Hosts, host) && in.Snapshot.Secrets.Get(types.NamespacedName{Namespace: o.Namespace, Name: tls.SecretName}) != nil
+	return slices.ContainsFunc(o.Spec.TLS, func(entry networkingv1.IngressTLS) bool {
+		secret := in.Snapshot.Secrets.Get(types.NamespacedName{Namespace: o.Namespace, Name: entry.SecretName})
+		if secret == nil || !slices.Contains(entry.Hosts, host) {
+			return false
+		}
+		_, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+		return err == nil
 	})
 }
 
