@@ -4,6 +4,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -18,7 +19,17 @@ type endpointsTable struct {
 	parts     map[types.NamespacedName]part                          // by slice
 	byService map[types.NamespacedName]map[types.NamespacedName]bool // Service -> its slices
 	away      map[string]bool                                        // the nodes that are not ready; not changed in place
+	back      map[string]time.Time                                   // when others were seen to be ready again, which were not
+	now       func() time.Time
+	// listing: what comes is a list, so that what happened since the one before, or
+	// before the first one, was not seen.
+	listing bool
 }
+
+// justBack is for how long after a node is ready again the endpoints on it may not be
+// so because of its loss: it has yet to tell. Nodes and endpoints are told by two
+// watches, of which one may be behind.
+const justBack = time.Minute
 
 // part is what one slice says of its Service.
 type part struct {
@@ -35,8 +46,10 @@ type portNodes struct {
 	ready, unready []string
 }
 
-func newEndpointsTable() *endpointsTable {
+func newEndpointsTable(now func() time.Time) *endpointsTable {
 	return &endpointsTable{
+		now:       now,
+		back:      map[string]time.Time{},
 		parts:     map[types.NamespacedName]part{},
 		byService: map[types.NamespacedName]map[types.NamespacedName]bool{},
 	}
@@ -80,7 +93,7 @@ func (t *endpointsTable) forget(key types.NamespacedName) change {
 }
 
 func (t *endpointsTable) replace(list []any) (what change) {
-	t.listed = true
+	t.listing = true
 	listed := make(map[types.NamespacedName]bool, len(list))
 	for _, object := range list {
 		key, _, _ := readPart(object)
@@ -92,6 +105,7 @@ func (t *endpointsTable) replace(list []any) (what change) {
 			what = max(what, t.forget(key))
 		}
 	}
+	t.listing, t.listed = false, true
 	return what
 }
 
@@ -124,13 +138,17 @@ func (t *endpointsTable) merge(service types.NamespacedName) change {
 		maps.DeleteFunc(nodes, func(node string, _ bool) bool { return ready[port][node] })
 	}
 	new := &Endpoints{ReadyNodes: sorted(ready), UnreadyNodes: sorted(unready)}
+	if old == nil {
+		old = &Endpoints{}
+	}
 	for port, nodes := range new.UnreadyNodes {
 		for _, node := range nodes {
-			if t.away[node] || known && slices.Contains(old.LostNodes[port], node) {
-				if new.LostNodes == nil {
-					new.LostNodes = map[string][]string{}
-				}
-				new.LostNodes[port] = append(new.LostNodes[port], node)
+			switch {
+			case t.away[node], slices.Contains(old.LostNodes[port], node),
+				slices.Contains(old.ReadyNodes[port], node) && (t.listing || t.isJustBack(node)):
+				note(&new.LostNodes, port, node)
+			case t.listing && !t.listed, slices.Contains(old.UnseenNodes[port], node):
+				note(&new.UnseenNodes, port, node)
 			}
 		}
 	}
@@ -142,11 +160,23 @@ func (t *endpointsTable) merge(service types.NamespacedName) change {
 	}
 	t.set(service, new)
 	if known && reflect.DeepEqual(old.ReadyNodes, new.ReadyNodes) && reflect.DeepEqual(old.UnreadyNodes, new.UnreadyNodes) &&
-		reflect.DeepEqual(old.LostNodes, new.LostNodes) {
+		reflect.DeepEqual(old.LostNodes, new.LostNodes) && reflect.DeepEqual(old.UnseenNodes, new.UnseenNodes) {
 		// Nodes get crowded for moments in each rollout.
 		return quiet
 	}
 	return loud
+}
+
+func (t *endpointsTable) isJustBack(node string) bool {
+	at, is := t.back[node]
+	return is && t.now().Sub(at) < justBack
+}
+
+func note(to *map[string][]string, port, node string) {
+	if *to == nil {
+		*to = map[string][]string{}
+	}
+	(*to)[port] = append((*to)[port], node)
 }
 
 // awayAre notes which nodes are not ready. What is unready on one of them was lost
@@ -154,6 +184,12 @@ func (t *endpointsTable) merge(service types.NamespacedName) change {
 func (t *endpointsTable) awayAre(away map[string]bool) (what change) {
 	lost := maps.Clone(away)
 	maps.DeleteFunc(lost, func(node string, _ bool) bool { return t.away[node] })
+	for node := range t.away {
+		if !away[node] {
+			t.back[node] = t.now()
+		}
+	}
+	maps.DeleteFunc(t.back, func(node string, at time.Time) bool { return away[node] || t.now().Sub(at) >= justBack })
 	t.away = away
 	if len(lost) == 0 {
 		return none

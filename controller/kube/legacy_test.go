@@ -5,6 +5,7 @@ package kube
 import (
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +17,7 @@ func TestEndpointsOfOlderClustersMeanTheSame(t *testing.T) {
 	address := func(node string) corev1.EndpointAddress {
 		return corev1.EndpointAddress{IP: "10.244.0.1", NodeName: &node}
 	}
-	table := newEndpointsTable()
+	table := newEndpointsTable(time.Now)
 	table.put(&legacyEndpoints{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", Annotations: map[string]string{"leader": "x"}},
 		Subsets: []corev1.EndpointSubset{

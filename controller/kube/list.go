@@ -30,7 +30,7 @@ func With(s *Snapshot, objects []runtime.Object, secretSelector string) *Snapsho
 	if err != nil {
 		matches = labels.Everything()
 	}
-	slices := newEndpointsTable()
+	slices := newEndpointsTable(nil) // no node comes back here
 	out := *s
 	for _, object := range objects {
 		if secret, ok := object.(*corev1.Secret); ok {

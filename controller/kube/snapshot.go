@@ -45,10 +45,13 @@ type Endpoints struct {
 	// readiness of its Pods, though they may still serve: while no node is ready,
 	// these keep a pool from being emptied.
 	UnreadyNodes map[string][]string
-	// LostNodes maps likewise to those of UnreadyNodes that were not ready themselves
-	// since there was a ready endpoint on them. A node that comes back is ready before
-	// the endpoints on it are.
+	// LostNodes maps likewise to those of UnreadyNodes that became unready with their
+	// node: it is not ready, or was not until lately (it is ready again before the
+	// endpoints on it are), or nobody watched.
 	LostNodes map[string][]string
+	// UnseenNodes maps likewise to those of UnreadyNodes that were so when watching
+	// began, since when they may have been lost likewise, or never been ready.
+	UnseenNodes map[string][]string
 	// CrowdedNodes maps likewise to those of ReadyNodes that have more than one
 	// ready endpoint: there a node does not stand for one Pod.
 	CrowdedNodes map[string][]string

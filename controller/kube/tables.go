@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -45,8 +46,8 @@ type tables struct {
 	apiServer netip.Addr // see Snapshot
 }
 
-func newTables() *tables {
-	endpoints := newEndpointsTable()
+func newTables(now func() time.Time) *tables {
+	endpoints := newEndpointsTable(now)
 	return &tables{
 		ingresses: newObjects(namespacedName[*networkingv1.Ingress], ingressChange),
 		classes:   newObjects(name[*networkingv1.IngressClass], anyChange[*networkingv1.IngressClass]),

@@ -6,13 +6,16 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	testingclock "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 )
@@ -33,7 +36,7 @@ func fill(t *tables) {
 }
 
 func TestASnapshotKeepsWhatDidNotChange(t *testing.T) {
-	all := newTables()
+	all := newTables(time.Now)
 	if all.full() {
 		t.Error("full before anything was listed")
 	}
@@ -68,7 +71,7 @@ func TestASnapshotKeepsWhatDidNotChange(t *testing.T) {
 }
 
 func TestAListReplacesAndKeepsWhatIsTheSame(t *testing.T) {
-	all := newTables()
+	all := newTables(time.Now)
 	kept := ingress("web", "1", "a")
 	all.ingresses.put(kept)
 	all.ingresses.put(ingress("blog", "2", "b"))
@@ -142,7 +145,7 @@ func TestOnlyWhatMattersAsksForWork(t *testing.T) {
 		{"a Service's policy", service(), func(o metav1.Object) { o.(*corev1.Service).Spec.ExternalTrafficPolicy = "Local" }, loud},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			all := newTables()
+			all := newTables(time.Now)
 			var into sink
 			var changed metav1.Object
 			switch o := c.old.(type) {
@@ -203,7 +206,7 @@ func slice(name, service string, ports []string, endpoints ...discoveryv1.Endpoi
 }
 
 func TestEndpointsTellNodesByReadiness(t *testing.T) {
-	table := newEndpointsTable()
+	table := newEndpointsTable(time.Now)
 	table.put(slice("web-1", "web", []string{"http", "admin"},
 		endpoint("n2", 'r'), endpoint("n1", 'U'), endpoint("n1", 'n'), endpoint("n3", 'n'), endpoint("n4", 't'), endpoint("n5", 's'), endpoint("", 'r')))
 	table.put(slice("web-2", "web", []string{"http"}, endpoint("n3", 'r'), endpoint("n6", 'n')))
@@ -220,7 +223,7 @@ func TestEndpointsTellNodesByReadiness(t *testing.T) {
 }
 
 func TestPodsThatComeAndGoOnANodeChangeNothing(t *testing.T) {
-	table := newEndpointsTable()
+	table := newEndpointsTable(time.Now)
 	table.put(slice("web-1", "web", []string{""}, endpoint("n1", 'r')))
 	was := table.publish()
 	if got := table.put(slice("web-1", "web", []string{""}, endpoint("n1", 'r'), endpoint("n1", 't'))); got != none {
@@ -249,7 +252,7 @@ func TestPodsThatComeAndGoOnANodeChangeNothing(t *testing.T) {
 // the slices that are left say.
 func TestEndpointsDependOnTheSlicesThatAreLeftAlone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		table, left := newEndpointsTable(), map[string]*discoveryv1.EndpointSlice{}
+		table, left := newEndpointsTable(time.Now), map[string]*discoveryv1.EndpointSlice{}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			name := fmt.Sprint("s", rapid.IntRange(0, 4).Draw(t, "slice"))
 			if rapid.IntRange(0, 3).Draw(t, "what") == 0 {
@@ -268,13 +271,15 @@ func TestEndpointsDependOnTheSlicesThatAreLeftAlone(t *testing.T) {
 				t.Fatalf("told %v, changed %v", what, changed)
 			}
 		}
-		afresh := newEndpointsTable()
+		afresh := newEndpointsTable(time.Now)
 		var list []any
 		for _, s := range left {
 			list = append(list, s)
 		}
 		afresh.replace(list)
-		if d := cmp.Diff(maps.Collect(afresh.publish().All()), maps.Collect(table.publish().All())); d != "" {
+		// What was seen is the one thing that depends on it.
+		forgetful := cmpopts.IgnoreFields(Endpoints{}, "LostNodes", "UnseenNodes")
+		if d := cmp.Diff(maps.Collect(afresh.publish().All()), maps.Collect(table.publish().All()), forgetful); d != "" {
 			t.Fatalf("-listed +watched:\n%s", d)
 		}
 		if got := table.replace(list); got != none {
@@ -283,20 +288,23 @@ func TestEndpointsDependOnTheSlicesThatAreLeftAlone(t *testing.T) {
 	})
 }
 
+func node(name string, ready corev1.ConditionStatus) *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}}}
+}
+
 func TestEndpointsThatWereLostWithTheirNodeAreTold(t *testing.T) {
-	all := newTables()
-	node := func(name string, ready corev1.ConditionStatus) *corev1.Node {
-		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}}}
-	}
+	clock := testingclock.NewFakePassiveClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	all := newTables(clock.Now)
 	lost := func(when string, want ...string) {
 		t.Helper()
 		if got := all.endpoints.publish().Get(web).LostNodes[""]; !slices.Equal(got, want) {
 			t.Errorf("%s: lost %v, want %v", when, got, want)
 		}
 	}
-	put := func(endpoints ...discoveryv1.Endpoint) {
-		all.endpoints.put(slice("web-1", "web", []string{""}, endpoints...))
+	of := func(endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
+		return slice("web-1", "web", []string{""}, endpoints...)
 	}
+	put := func(endpoints ...discoveryv1.Endpoint) { all.endpoints.put(of(endpoints...)) }
 	all.nodes.replace([]any{node("n1", "True"), node("n2", "True"), node("n3", "True")})
 	put(endpoint("n1", 'r'), endpoint("n2", 'r'), endpoint("n3", 'n'))
 	lost("one Pod is not ready")
@@ -316,12 +324,41 @@ func TestEndpointsThatWereLostWithTheirNodeAreTold(t *testing.T) {
 	}
 	put(endpoint("n1", 'r'), endpoint("n2", 'n'), endpoint("n3", 'n'))
 	lost("one Pod is ready again", "n2")
+	clock.SetTime(clock.Now().Add(justBack))
 	put(endpoint("n1", 'n'), endpoint("n2", 't'), endpoint("n3", 'n'))
 	lost("one fails by itself, one ends")
+
+	put(endpoint("n1", 'r'), endpoint("n2", 'r'), endpoint("n3", 'n'))
+	all.nodes.put(node("n1", "Unknown"))
+	all.nodes.put(node("n1", "True"))
+	put(endpoint("n1", 'n'), endpoint("n2", 'n'), endpoint("n3", 'n'))
+	lost("the watch of endpoints was behind that of nodes", "n1")
+
+	put(endpoint("n1", 'r'), endpoint("n2", 'r'), endpoint("n3", 'n'))
+	all.endpoints.replace([]any{of(endpoint("n1", 'n'), endpoint("n2", 'n'), endpoint("n3", 'n'))})
+	lost("nobody watched when it happened", "n1", "n2")
+}
+
+func TestEndpointsThatWereNotReadyWhenWatchingBeganAreTold(t *testing.T) {
+	table := newEndpointsTable(time.Now)
+	unseen := func(when string, want ...string) {
+		t.Helper()
+		if got := table.publish().Get(web).UnseenNodes[""]; !slices.Equal(got, want) {
+			t.Errorf("%s: unseen %v, want %v", when, got, want)
+		}
+	}
+	table.replace([]any{slice("web-1", "web", []string{""}, endpoint("n1", 'n'), endpoint("n2", 'n'), endpoint("n3", 't')), slice("web-2", "web", []string{""}, endpoint("n4", 'r'))})
+	unseen("the first list", "n1", "n2")
+	table.put(slice("web-1", "web", []string{""}, endpoint("n1", 'n'), endpoint("n2", 'r'), endpoint("n3", 'n')))
+	unseen("one is ready, a new one is not", "n1")
+	table.put(slice("web-1", "web", []string{""}, endpoint("n1", 'n'), endpoint("n2", 'n')))
+	unseen("one is not ready any more", "n1")
+	table.put(slice("web-1", "web", []string{""}, endpoint("n2", 'n')))
+	unseen("one is gone")
 }
 
 func TestNodesWithSeveralReadyPodsAreTold(t *testing.T) {
-	table := newEndpointsTable()
+	table := newEndpointsTable(time.Now)
 	table.put(slice("web-1", "web", []string{"", "admin"}, endpoint("n1", 'r'), endpoint("n2", 'r')))
 	two := slice("web-1", "web", []string{"", "admin"}, endpoint("n1", 'r'), endpoint("n1", 'r'), endpoint("n2", 'r'), endpoint("n2", 'n'))
 	if got := table.put(two); got != quiet {
@@ -345,7 +382,7 @@ func TestNodesWithSeveralReadyPodsAreTold(t *testing.T) {
 }
 
 func BenchmarkBurst(b *testing.B) {
-	all := newTables()
+	all := newTables(time.Now)
 	fill(all)
 	for i := range 5000 {
 		all.ingresses.put(ingress(fmt.Sprint("i", i), fmt.Sprint(i), "a"))

@@ -69,7 +69,7 @@ func New(o Options) (*Watcher, error) {
 		health:    newHealth(o.Log, o.World.Clock(), o.Config.Host),
 		changed:   make(chan struct{}, 1),
 		suspected: make(chan struct{}, 1),
-		tables:    newTables(),
+		tables:    newTables(o.World.Clock().Now),
 	}
 	w.tables.apiServer = addressOf(o.Config.Host)
 	var err error
@@ -348,7 +348,7 @@ func (w *Watcher) List(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, &UnavailableError{w.o.Config.Host, what, err}
 	}
-	all := newTables()
+	all := newTables(w.o.World.Clock().Now)
 	all.apiServer = w.tables.apiServer
 	for _, s := range sources(w.o.Settings.WatchNamespace, w.o.Settings.SecretLabelSelector, found) {
 		var objects []any

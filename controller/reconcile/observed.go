@@ -60,7 +60,8 @@ func NewObserved(appliance translate.Appliance, resources ...*vtm.Resource) *Obs
 
 // Programmed says what our marks tell is served already. It changes with o.
 func (o *Observed) Programmed() translate.Programmed {
-	return translate.Programmed{Owners: o.programmed, Keys: o.keys, Libraries: o.withLibraries}
+	return translate.Programmed{Owners: o.programmed, Keys: o.keys, Libraries: o.withLibraries,
+		Pools: func(name string) *vtm.Resource { return o.Owned[vtm.ID{Type: vtm.Pools, Name: name}] }}
 }
 
 // put notes that the traffic manager holds r now.

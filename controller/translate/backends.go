@@ -18,13 +18,17 @@ type resolution struct {
 	nodes []string
 	// broken: nothing that Pods or Nodes do can make it work; Service or Ingress
 	// must change.
-	broken   bool
+	broken bool
+	// unseen: which of its nodes were lost is not known, so that those which are in its
+	// pool already stay: it depends on Programmed.
+	unseen   bool
 	findings findings
 }
 
 // resolve finds the nodes through which a backend is reached. service and
-// endpoints may be nil. what names the Service: "Service shop/app".
-func resolve(ref backendRef, what string, service *corev1.Service, endpoints *kube.Endpoints, nodes *nodeSet, x *extras) resolution {
+// endpoints may be nil. what names the Service: "Service shop/app". there are the nodes
+// that its pool has.
+func resolve(ref backendRef, what string, service *corev1.Service, endpoints *kube.Endpoints, nodes *nodeSet, x *extras, there []string) resolution {
 	var r resolution
 	fail := func(code, format string, args ...any) resolution {
 		r.broken = true
@@ -57,13 +61,13 @@ func resolve(ref backendRef, what string, service *corev1.Service, endpoints *ku
 	if slices.Equal(service.Spec.IPFamilies, []corev1.IPFamily{corev1.IPv6Protocol}) {
 		nodes = nodes.v6
 	}
-	r.chooseNodes(what, service, port, endpoints, nodes)
+	r.chooseNodes(what, service, port, endpoints, nodes, there)
 	x.tellPlacement(&r.findings, what, service, port, endpoints)
 	return r
 }
 
 // chooseNodes is for a Service that can be reached through node ports.
-func (r *resolution) chooseNodes(what string, service *corev1.Service, port *corev1.ServicePort, eps *kube.Endpoints, nodes *nodeSet) {
+func (r *resolution) chooseNodes(what string, service *corev1.Service, port *corev1.ServicePort, eps *kube.Endpoints, nodes *nodeSet, there []string) {
 	var ready, unready []string
 	if eps != nil {
 		ready, unready = eps.ReadyNodes[port.Name], eps.UnreadyNodes[port.Name]
@@ -83,8 +87,14 @@ func (r *resolution) chooseNodes(what string, service *corev1.Service, port *cor
 		// readiness alone, and are not ready again yet though the nodes are.
 		lost := false
 		if len(ready) == 0 && !mutation.On(mutation.UnreadyNodesDropped) {
+			r.unseen = eps != nil && len(eps.UnseenNodes[port.Name]) > 0
 			for _, name := range unready {
-				if n, ok := nodes.byName[name]; ok && n.addr.IsValid() && (!n.ready || slices.Contains(eps.LostNodes[port.Name], name)) {
+				n, ok := nodes.byName[name]
+				if !ok || !n.addr.IsValid() {
+					continue
+				}
+				if !n.ready || slices.Contains(eps.LostNodes[port.Name], name) ||
+					slices.Contains(eps.UnseenNodes[port.Name], name) && slices.Contains(there, nodeText(n.addr, port)) {
 					addrs, lost = append(addrs, n.addr), true
 				}
 			}
@@ -111,7 +121,7 @@ func (r *resolution) chooseNodes(what string, service *corev1.Service, port *cor
 			r.noEndpoints(what)
 		}
 	}
-	r.nodes = endpoints(addrs, uint16(port.NodePort))
+	r.nodes = endpoints(addrs, port)
 }
 
 // NoReadyEndpoints is the code of the one reason that passes by itself while Pods

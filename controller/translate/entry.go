@@ -65,6 +65,7 @@ type backend struct {
 	ref       backendRef
 	service   *corev1.Service
 	endpoints *kube.Endpoints
+	there     []string // the nodes of its pool, where that matters
 	resolution
 	pool *vtm.Resource
 }
@@ -109,9 +110,13 @@ func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedNam
 		b := &e.backends[i]
 		key := e.service(i)
 		service, eps := in.Snapshot.Services.Get(key), in.Snapshot.Endpoints.Get(key)
-		if b.pool == nil || b.service != service || b.endpoints != eps && !mutation.On(mutation.StaleEndpoints) {
-			b.service, b.endpoints = service, eps
-			b.resolution = resolve(b.ref, "Service "+key.String(), service, eps, env.nodes, &e.wish.extras)
+		var there []string
+		if eps != nil && len(eps.UnseenNodes) > 0 {
+			there = in.Programmed.nodes(env.names.pool(e.wish.share.Owner, b.ref.name))
+		}
+		if b.pool == nil || b.service != service || b.endpoints != eps && !mutation.On(mutation.StaleEndpoints) || !slices.Equal(b.there, there) {
+			b.service, b.endpoints, b.there = service, eps, there
+			b.resolution = resolve(b.ref, "Service "+key.String(), service, eps, env.nodes, &e.wish.extras, there)
 			b.pool = intern(env.pool(model.Backend{Owner: e.wish.share.Owner, Name: b.ref.name, Nodes: b.nodes}, &e.wish.extras))
 			e.stale = true
 		}
@@ -261,10 +266,11 @@ func (e *entry) secret(i int) types.NamespacedName {
 	return types.NamespacedName{Namespace: e.key.Namespace, Name: e.wish.transport.tls[i].secret}
 }
 
-// working reports whether a backend can work and no Secret is lost, so that
-// Programmed has no part.
+// working reports whether a backend can work, no Secret is lost and of all endpoints
+// it is known whether they were, so that Programmed has no part.
 func (e *entry) working() bool {
-	return !e.lost && slices.ContainsFunc(e.backends, func(b backend) bool { return !b.broken })
+	return !e.lost && slices.ContainsFunc(e.backends, func(b backend) bool { return !b.broken }) &&
+		!slices.ContainsFunc(e.backends, func(b backend) bool { return b.unseen })
 }
 
 // wants is its claim.

@@ -117,7 +117,8 @@ type caseAppliance struct {
 	Groups     map[string][]string // name -> addresses
 	Servers    map[string]translate.Server
 	Programmed []types.UID
-	Keys       []string // names of server keys
+	Keys       []string            // names of server keys
+	Pools      map[string][]string // name -> nodes
 }
 
 func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
@@ -168,6 +169,7 @@ func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
 			for _, name := range a.Keys {
 				in.Programmed.Keys[name] = vtm.New(vtm.ServerKeys, name, vtm.Properties{"basic": {"public": "as it is", "private": "its hash"}})
 			}
+			in.Programmed.Pools = poolsOf(a.Pools)
 		case "issuing":
 			in.ACME = howFar(t, file.Data)
 		case "desired", "verdicts":
@@ -176,6 +178,20 @@ func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
 		}
 	}
 	return in
+}
+
+// poolsOf are pools with these nodes.
+func poolsOf(nodes map[string][]string) func(string) *vtm.Resource {
+	return func(name string) *vtm.Resource {
+		if nodes[name] == nil {
+			return nil
+		}
+		rows := []any{}
+		for _, node := range nodes[name] {
+			rows = append(rows, map[string]any{"node": node, "weight": int64(1)})
+		}
+		return vtm.New(vtm.Pools, name, vtm.Properties{"basic": {"nodes_table": rows}})
+	}
 }
 
 // howFar reads how far certificates are; Secrets are named namespace/name.
@@ -448,5 +464,6 @@ func histories(in translate.Input) []translate.Input {
 			s.Ingresses = s.Ingresses.With(key, other)
 		})
 	}
+	step(func(n *translate.Input, _ *kube.Snapshot) { n.Programmed = translate.Programmed{} }) // the one difference to in
 	return out
 }

@@ -161,7 +161,7 @@ func (h *history) step(t *rapid.T) {
 	key := rapid.SampledFrom(drawnKeys).Draw(t, "key")
 	service := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"s1", "s2", "s3"}).Draw(t, "of service")}
 	node := rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node")
-	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 14, 15, 15}).Draw(t, "step") {
+	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 14, 15, 15, 16, 16}).Draw(t, "step") {
 	case 0:
 		ingress := drawIngress(t, key)
 		h.change(func(s *kube.Snapshot) { s.Ingresses = s.Ingresses.With(key, ingress) })
@@ -184,6 +184,12 @@ func (h *history) step(t *rapid.T) {
 		field := &kube.Endpoints{ReadyNodes: map[string][]string{"": nodes}}
 		if rapid.Bool().Draw(t, "unready") {
 			field = &kube.Endpoints{UnreadyNodes: map[string][]string{"": nodes}}
+			switch rapid.IntRange(0, 2).Draw(t, "since when") {
+			case 0:
+				field.LostNodes = field.UnreadyNodes
+			case 1:
+				field.UnseenNodes = field.UnreadyNodes
+			}
 		}
 		h.change(func(s *kube.Snapshot) { s.Endpoints = s.Endpoints.With(service, field) })
 	case 7:
@@ -204,6 +210,19 @@ func (h *history) step(t *rapid.T) {
 	case 12:
 		secret := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"cert", "other"}).Draw(t, "of secret")}
 		h.change(func(s *kube.Snapshot) { s.Secrets = s.Secrets.Without(secret) })
+	case 16:
+		pool := "k8s_" + service.Namespace + "_" + key.Name + "_" + service.Name + "_80"
+		there := rapid.SampledFrom([][]string{nil, {}, {"192.0.2.1:30000"}, {"192.0.2.1:30000", "192.0.2.2:30000"}}).Draw(t, "nodes there")
+		before := h.in.Programmed.Pools
+		h.in.Programmed.Pools = func(name string) *vtm.Resource {
+			if name == pool {
+				return poolsOf(map[string][]string{pool: there})(pool)
+			}
+			if before == nil {
+				return nil
+			}
+			return before(name)
+		}
 	case 15:
 		place := rapid.SampledFrom([]string{"k8s_10.0.0.1_80_routes-", "k8s_10.0.0.1_443_routes-", "k8s_group-front_80_routes-", "k8s_10.0.0.2_81_routes-"}).Draw(t, "libraries of")
 		h.in.Programmed.Libraries = with(h.in.Programmed.Libraries, place, rapid.Bool().Draw(t, "libraries there"))

@@ -104,11 +104,16 @@ func nodeAddress(object *corev1.Node, addressType corev1.NodeAddressType, onlyV6
 	return v6
 }
 
+// nodeText is a node of a pool.
+func nodeText(addr netip.Addr, port *corev1.ServicePort) string {
+	return netip.AddrPortFrom(addr, uint16(port.NodePort)).String()
+}
+
 // endpoints gives addresses with a port as nodes of a pool, sorted, each once.
-func endpoints(addrs []netip.Addr, port uint16) []string {
+func endpoints(addrs []netip.Addr, port *corev1.ServicePort) []string {
 	out := make([]string, len(addrs))
 	for i, addr := range addrs {
-		out[i] = netip.AddrPortFrom(addr, port).String()
+		out[i] = nodeText(addr, port)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -43,7 +43,7 @@ func TestNodesAreReachedByTheFamilyOfTheService(t *testing.T) {
 		}}
 		ref := backendRef{}
 		ref.port.Number = 80
-		r := resolve(ref, "Service a/web", service, eps, nodes, &extras{})
+		r := resolve(ref, "Service a/web", service, eps, nodes, &extras{}, nil)
 		if !slices.Equal(r.nodes, c.want) {
 			t.Errorf("%s %v: nodes %v, want %v", c.policy, c.families, r.nodes, c.want)
 		}

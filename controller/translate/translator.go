@@ -28,8 +28,7 @@ type Translator struct {
 	keys map[types.NamespacedName]*serverKey // by Secret
 
 	// users are the entries with a backend of a Service, secretUsers those that name a
-	// Secret; idle those without a working backend or with a lost Secret, which
-	// depend on Programmed.
+	// Secret; idle those that are not working, which depend on Programmed.
 	users       map[types.NamespacedName]map[*entry]bool
 	secretUsers map[types.NamespacedName]map[*entry]bool
 	idle        map[*entry]bool

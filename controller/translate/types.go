@@ -69,6 +69,30 @@ type Programmed struct {
 	// Libraries holds what LibrariesOf gives of the rules with our mark: the listeners
 	// whose routes stand in libraries go on so until they are much fewer.
 	Libraries map[string]bool
+	// Pools are the pools with our mark, as they are there, by name: a controller that
+	// has just begun to watch does not know which endpoints were lost with their nodes,
+	// and leaves those that are not ready where they are. Nil: none is known.
+	Pools func(name string) *vtm.Resource
+}
+
+// nodes of a pool as they are there; nil if there is none.
+func (p Programmed) nodes(pool string) (nodes []string) {
+	if p.Pools == nil {
+		return nil
+	}
+	r := p.Pools(pool)
+	if r == nil {
+		return nil
+	}
+	rows, _ := r.Value("basic", "nodes_table").([]any)
+	for _, row := range rows {
+		if columns, ok := row.(map[string]any); ok {
+			if node, ok := columns["node"].(string); ok {
+				nodes = append(nodes, node)
+			}
+		}
+	}
+	return nodes
 }
 
 // Outcome of an Ingress.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,8 +23,13 @@ const clients = 5
 // excuse is how long after the end of a fault of the data path requests may still
 // fail: other members notice (5 s by default) and addresses move; and a monitor of
 // a node that was out of reach backs off, so that it takes its time to see it again.
+// After a node was cut off it is Kubernetes that lets requests fail: its proxy hears
+// that the Pods are not ready, and closes their node ports until the node has told that
+// they are.
 func (f Fault) excuse() time.Duration {
 	switch {
+	case f.Node != "":
+		return 30 * time.Second
 	case f.VTM.Kind == "isolate", f.VTM.Kind == "cut" && f.VTM.Arg == "nodes":
 		return 2 * time.Minute
 	}
@@ -179,8 +185,9 @@ func (r *run) neverReady(namespace, name string) bool {
 	return err == nil && status == http.StatusOK && pod.Annotations[neverReady] != ""
 }
 
-// count is invariant 2: what serves keeps serving.
-func (r *run) count(failed bool, q question, sent time.Duration, text string) {
+// count is invariant 2: what serves keeps serving. service is the one that must answer.
+func (r *run) count(failed bool, q question, service string, sent time.Duration, text string) {
+	emptied := failed && r.emptied(service)
 	r.mu.Lock()
 	r.result.Requests++
 	excused := false
@@ -188,6 +195,9 @@ func (r *run) count(failed bool, q question, sent time.Duration, text string) {
 		r.result.Failed++
 		// Of several that may have been the cause, the last that began counts.
 		for _, a := range slices.Backward(r.active) {
+			if emptied && a.fault.Node != "" {
+				continue // that is nobody's doing but ours
+			}
 			if a.from <= r.now() && (a.to == 0 || sent <= a.to+a.fault.excuse()) {
 				excused = true
 				r.result.Excused++
@@ -203,6 +213,29 @@ func (r *run) count(failed bool, q question, sent time.Duration, text string) {
 	if failed && !excused {
 		r.violate(2, "%s (sent at %s)", text, clock(sent))
 	}
+}
+
+// emptied says whether a traffic manager has a pool of a Service that has no nodes.
+func (r *run) emptied(service string) bool {
+	worlds := r.since(r.now())
+	namespace, name, _ := strings.Cut(service, "/")
+	managers := r.system.box.TrafficManagers
+	for _, member := range managers.Names() {
+		tm := managers.Member(member)
+		if tm == nil {
+			continue
+		}
+		for _, i := range worlds[len(worlds)-1].ingresses {
+			if i.Namespace != namespace || !slices.Contains(backendsOf(&i), name) {
+				continue
+			}
+			pool, is := tm.DataPlane().PoolStatistics(strings.Join([]string{"k8s", namespace, i.Name, name, "80"}, "_"))
+			if is && len(pool.Nodes) == 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // How a writer ended.

@@ -279,6 +279,7 @@ func (r *run) undo(f Fault) {
 		r.giveBack(f)
 	case f.Node != "":
 		s.network.Heal(f.node(), s.apiHost())
+		r.nodeBack(f)
 	case f.What == "frozen":
 		s.freeze(s.controller(f.Controller), false)
 	case f.What == "killed", f.What == "stopped":
@@ -299,6 +300,13 @@ func (r *run) undo(f Fault) {
 		}
 	}
 	r.mu.Unlock()
+}
+
+// nodeBack notes that nodes are reached again.
+func (r *run) nodeBack(f Fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.active = append(r.active, activeFault{fault: f, from: r.now(), to: r.now()})
 }
 
 // node is the beginning of the actors' names.
@@ -393,6 +401,11 @@ func (r *run) heal() {
 		r.giveBack(r.takenAway[kind].fault)
 	}
 	r.mu.Lock()
+	for _, f := range r.underWay {
+		if f.Node != "" {
+			r.active = append(r.active, activeFault{fault: f, from: r.now(), to: r.now()})
+		}
+	}
 	clear(r.underWay)
 	r.mu.Unlock()
 	s.network.Heal("node-", s.apiHost())

@@ -200,9 +200,9 @@ func (r *run) judge(q question, got response, sent time.Duration) {
 		return
 	}
 	if why := r.differs(q, answers[0], got, last); why != "" {
-		r.count(true, q, sent, why)
+		r.count(true, q, answers[0].service, sent, why)
 	} else if answers[0].kind == byPod && got.pod != "" {
-		r.count(false, q, sent, "")
+		r.count(false, q, answers[0].service, sent, "")
 	}
 }
 
