@@ -229,14 +229,18 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 	fmt.Fprintf(os.Stderr, "%d certificates were issued within %.1f s\n", len(shown), time.Since(begin).Seconds())
 	load := b.steadily(ctx)
 	defer load.end()
+	var seen watched
 	calm, enough := context.WithTimeout(ctx, 15*time.Second)
+	var watching sync.WaitGroup
+	watching.Go(func() { b.watch(calm, &seen) })
 	idle, err := b.plainOnes(ctx, calm, 5000)
 	enough()
+	watching.Wait()
 	if err != nil {
 		return err
 	}
 	var busy []float64
-	most, rss, late := 0.0, 0.0, time.Duration(0)
+	late := time.Duration(0)
 	for round := range renewalRounds {
 		if err := b.stopController(); err != nil {
 			return err
@@ -248,20 +252,11 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 		if err := b.startController(ctx); err != nil {
 			return err
 		}
-		watched, stop := context.WithCancel(ctx)
-		var watching sync.WaitGroup
-		watching.Go(func() {
-			for watched.Err() == nil {
-				most = max(most, underWay(watched))
-				if now, err := b.controller.rssMegabytes(); err == nil {
-					rss = max(rss, now)
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		})
+		while, stop := context.WithCancel(ctx)
+		watching.Go(func() { b.watch(while, &seen) })
 		var beside float64
 		var sampled error
-		watching.Go(func() { beside, sampled = b.plainOnes(ctx, watched, 6000+1000*round) })
+		watching.Go(func() { beside, sampled = b.plainOnes(ctx, while, 6000+1000*round) })
 		var err error
 		for n, before := range shown {
 			// Gently: what is measured beside it shall not wait for this.
@@ -281,11 +276,35 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 	asked, failed := load.end()
 	fmt.Fprintf(os.Stderr, "one more Ingress live: %.2f ms without orders, %v ms beside them; %d HTTPS requests on new connections\n", idle, busy, asked)
 	report(atMost("renewed_after_expiry", round(max(late.Seconds(), 0), 1), "s", 0))
-	report(atMost("orders_under_way", most, "orders", 20))
-	report(atMost("rss_of_500_renewals", round(rss, 1), "MB", 200))
+	report(atMost("orders_under_way", seen.orders, "orders", 20))
+	report(atMost("rss_of_500_renewals", round(seen.rss, 1), "MB", 200))
 	report(atMost("one_more_ingress_beside_renewals_to_idle", round(slices.Max(busy)/idle, 2), "times", 2))
 	report(atMost("handshakes_failed_by_1000_renewals", float64(failed), "requests", 0))
 	return nil
+}
+
+// watched is the most that was seen of a controller.
+type watched struct {
+	orders float64 // under way at a time
+	rss    float64 // MB
+}
+
+// watch looks ten times a second, beside renewals and without them alike: to tell what
+// the metrics are takes a controller time, too.
+func (b *issuing) watch(while context.Context, seen *watched) {
+	pace := time.NewTicker(100 * time.Millisecond)
+	defer pace.Stop()
+	for {
+		seen.orders = max(seen.orders, underWay(while))
+		if now, err := b.controller.rssMegabytes(); err == nil {
+			seen.rss = max(seen.rss, now)
+		}
+		select {
+		case <-while.Done():
+			return
+		case <-pace.C:
+		}
+	}
 }
 
 // plainOnes is the median, in ms, of the time until one more Ingress without TLS is

@@ -255,6 +255,55 @@ func TestACertificateForSeveralHostsIsIssuedAndVerifies(t *testing.T) {
 	})
 }
 
+// Pebble's own locks are taken in two orders, by who reads an authorization and by who
+// makes an order.
+func TestPebbleMakesOrdersWhileAuthorizationsAreRead(t *testing.T) {
+	t.Parallel()
+	s := &surroundings{web: &web{}}
+	a, err := acme.StartPebble(acme.PebbleOptions{World: outside.Real(), Log: slog.New(slog.DiscardHandler), Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	_, u := client(t, a, s)
+	of := func(url string) *api.Core {
+		core, err := api.New(trusting(t, a), "test", a.DirectoryURL(), url, u.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return core
+	}
+	made, err := of("").Accounts.New(legoacme.Account{TermsOfServiceAgreed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := of(made.Location).Orders.New([]string{"shop.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var clients sync.WaitGroup
+	for range 8 {
+		reader, orderer := of(made.Location), of(made.Location)
+		clients.Go(func() {
+			for range 200 {
+				if _, err := reader.Authorizations.Get(first.Authorizations[0]); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+		clients.Go(func() {
+			for range 100 {
+				if _, err := orderer.Orders.New([]string{"shop.example"}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
 func TestACertificateHasAnotherChain(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, s *surroundings) {

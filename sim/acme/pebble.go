@@ -1,14 +1,17 @@
 package acme
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"math/big"
+	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/letsencrypt/pebble/v2/ca"
@@ -102,7 +105,7 @@ func StartPebble(o PebbleOptions) (*Pebble, error) {
 	authority := ca.New(logger, store, "", "ecdsa", 1, 1, profiles)
 	front := wfe.New(logger, store, va.New(logger, o.HTTPPort, 443, false, o.Resolver, store), authority,
 		[]string{"sandbox.invalid"}, false, len(o.ExternalAccounts) > 0, poll, poll)
-	s, err := serve(o.World, o.Log, "acme", o.Address, wfe.DirectoryPath, front.Handler())
+	s, err := serve(o.World, o.Log, "acme", o.Address, wfe.DirectoryPath, oneAtATime(front.Handler()))
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +113,25 @@ func StartPebble(o PebbleOptions) (*Pebble, error) {
 		return append(authority.GetRootCert(0).PEM(), authority.GetRootCert(1).PEM()...)
 	}
 	return &Pebble{Server: s, db: store}, nil
+}
+
+// oneAtATime is handler for one request after the other: two at a time may wait for each
+// other for ever. Pebble holds its store's lock while it waits for an authorization's to
+// make an order, and the other way round to show an authorization.
+func oneAtATime(handler http.Handler) http.Handler {
+	var mu sync.Mutex
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Before, so that nobody waits for a client that sends slowly.
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		mu.Lock()
+		defer mu.Unlock()
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // SuggestRenewal sets the window that renewal information gives for a certificate
