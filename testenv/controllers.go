@@ -199,8 +199,6 @@ func (s *system) Cut(name, party string, cut bool) {
 	}
 }
 
-func (s *system) KubernetesAway(away bool) { s.sandbox.Kubernetes.Unavailable(away) }
-
 func (s *system) TrafficManagers() []string { return s.sandbox.TrafficManagers.Names() }
 
 func (s *system) Raised(trafficManager string) []string {

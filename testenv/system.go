@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/kube"
 	"vtm-ingress/sim/sandbox"
 	"vtm-ingress/sim/vtm"
 )
@@ -191,6 +192,15 @@ func (s *system) Faults(text string) error {
 		return err
 	}
 	return s.sandbox.TrafficManagers.SetFaults(rules)
+}
+
+func (s *system) KubernetesFaults(text string) error {
+	rules, err := kube.ParseFaults(text)
+	if err != nil {
+		return err
+	}
+	s.sandbox.Kubernetes.SetFaults(rules...)
+	return nil
 }
 
 func (s *system) Refuse(refusals ...Forbidden) {

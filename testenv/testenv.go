@@ -127,8 +127,9 @@ type Env interface {
 	// Cut keeps that controller from reaching "kubernetes", a traffic manager by its name,
 	// "vtm" (all of them) or "everything", or heals that. What is under way waits.
 	Cut(name, party string, cut bool)
-	// KubernetesAway takes the API server away, or brings it back.
-	KubernetesAway(away bool)
+	// KubernetesFaults replaces what the API server does wrong by what text says, one rule
+	// a line, as docs/emulated-kubernetes.md lists them; "" heals.
+	KubernetesFaults(text string) error
 	// TrafficManagers are the members' names, in their order; Raised are the addresses
 	// that one of them serves now.
 	TrafficManagers() []string

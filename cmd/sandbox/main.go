@@ -342,8 +342,10 @@ func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, dir string) {
 
   Their admin pages, for the same user, with what is served and why not:
 %[13]s
-  Who of them hosts which address, and faults to give them (bin/vtm-sim faults):
+  Who of them hosts which address, and faults to give them (bin/vtm-sim faults) and
+  the Kubernetes API (docs/emulated-kubernetes.md):
   curl -s http://%[12]s/
+  curl -s http://%[15]s/faults
 
   Addresses that this machine does not have are mapped into %[10]s:
   %[11]s is %[3]s here. Others are told when they come into use.
@@ -351,7 +353,7 @@ func printCommands(out io.Writer, f flags, box *sandbox.Sandbox, dir string) {
 Ctrl-C ends everything and leaves nothing behind.
 `, filepath.Join(dir, kubeconfigFile), kubectl, hello, sandbox.AdminUser, sandbox.Password, box.RESTEndpoints()[0], hint,
 		absolute("examples/hello.yaml"), netip.AddrPortFrom(hello, bindablePort(hello, 80)), f.Addresses.Mapped, helloAddress,
-		box.TrafficManagers.Info()[0].Control, adminPages(box), secure)
+		box.TrafficManagers.Info()[0].Control, adminPages(box), secure, box.KubernetesControl())
 }
 
 // adminPages lists the URLs of all members' admin pages, a line for each.

@@ -228,7 +228,7 @@ func nothingIsLeft(t *testing.T, at sandbox.Addresses, temporary string) {
 	if files, err := os.ReadDir(temporary); err != nil || len(files) > 0 {
 		t.Errorf("files are left: %v %v", files, err)
 	}
-	left := []string{at.APIServer.String()}
+	left := []string{at.APIServer.String(), at.APIServer.Addr().String() + ":9071"}
 	for i, tm := 0, at.TrafficManagers.Next(); i < 3; i, tm = i+1, tm.Next() {
 		left = append(left, tm.String()+":9070", tm.String()+":9071", tm.String()+":9090")
 	}

@@ -38,6 +38,9 @@ import (
 //	stale              reads show what there was when the fault began, as a member
 //	                   shows it that lags behind
 //	empty              lists hold nothing
+//	away               everybody is answered 503, and watches are cut; without conditions
+//	forgets            watches can't be resumed from before: 410; once, so that it is not
+//	                   listed afterwards; without conditions
 type FaultRule struct {
 	Kind string
 	Arg  string // as the kind says; "" where it says nothing
@@ -49,11 +52,40 @@ type FaultRule struct {
 	Chance float64 // of each request that fits, 0 < Chance < 1; 0 is all
 }
 
+const faultKinds = "status, drop, latency, delay, stale, empty, away or forgets"
+
+// ParseFaults reads one rule a line; '#' begins a comment. Errors name the line and
+// what to write instead.
+func ParseFaults(text string) ([]FaultRule, error) {
+	var rules []FaultRule
+	for i, line := range strings.Split(text, "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		r, err := ParseFault(line)
+		if err != nil {
+			return nil, fmt.Errorf("faults, line %d: %w", i+1, err)
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
+}
+
+// FormatFaults prints rules as ParseFaults reads them.
+func FormatFaults(rules []FaultRule) string {
+	var b strings.Builder
+	for _, r := range rules {
+		b.WriteString(r.String() + "\n")
+	}
+	return b.String()
+}
+
 // ParseFault reads one rule. Errors say what to write instead.
 func ParseFault(text string) (FaultRule, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 {
-		return FaultRule{}, fmt.Errorf("no fault: write status, drop, latency, delay, stale or empty")
+		return FaultRule{}, fmt.Errorf("no fault: write %s", faultKinds)
 	}
 	r := FaultRule{Kind: words[0]}
 	words = words[1:]
@@ -65,8 +97,12 @@ func ParseFault(text string) (FaultRule, error) {
 		}
 		r.Arg, words = words[0], words[1:]
 	case "stale", "empty":
+	case "away", "forgets":
+		if len(words) > 0 {
+			return FaultRule{}, fmt.Errorf("%s takes no condition", r.Kind)
+		}
 	default:
-		return FaultRule{}, fmt.Errorf("there is no fault %q: status, drop, latency, delay, stale and empty are", r.Kind)
+		return FaultRule{}, fmt.Errorf("there is no fault %q: write %s", r.Kind, faultKinds)
 	}
 	switch r.Kind {
 	case "status":
@@ -138,6 +174,12 @@ type faults struct {
 // SetFaults replaces all faults that are set; none heals everything. A rule that stays
 // goes on as it was.
 func (s *Server) SetFaults(rules ...FaultRule) {
+	forgets := func(r FaultRule) bool { return r.Kind == "forgets" }
+	if slices.ContainsFunc(rules, forgets) {
+		s.ForgetHistory()
+		rules = slices.DeleteFunc(slices.Clone(rules), forgets)
+	}
+	s.setAway(slices.ContainsFunc(rules, func(r FaultRule) bool { return r.Kind == "away" }))
 	f := &s.api.faults
 	now := s.api.store.Revision()
 	f.mu.Lock()

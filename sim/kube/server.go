@@ -69,6 +69,7 @@ type Server struct {
 	mu          sync.Mutex
 	closed      bool
 	unavailable bool
+	away        bool           // a fault says so
 	requests    sync.WaitGroup // Add only with mu held and closed false
 	// era ends the requests under way when the server becomes unavailable or is
 	// closed.
@@ -196,7 +197,7 @@ func (s *Server) serve(listener net.Listener) {
 // ServeHTTP answers a request, unless the server is unavailable.
 func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
-	if s.closed || s.unavailable {
+	if s.closed || s.unavailable || s.away {
 		s.mu.Unlock()
 		s.answerStatus(w, http.StatusServiceUnavailable)
 		return
@@ -219,7 +220,23 @@ func (s *Server) Unavailable(is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unavailable = is
-	if is && !s.closed {
+	if is {
+		s.cutWatches()
+	}
+}
+
+func (s *Server) setAway(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if is && !s.away {
+		s.cutWatches()
+	}
+	s.away = is
+}
+
+// cutWatches ends all requests that are under way. s.mu is held.
+func (s *Server) cutWatches() {
+	if !s.closed {
 		s.endEra()
 		s.era, s.endEra = context.WithCancel(context.Background())
 	}

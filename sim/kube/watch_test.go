@@ -180,15 +180,18 @@ func TestInformersOutliveAnOutage(t *testing.T) {
 	c, ctx := client(t, s, "a"), deadline(t)
 	fill(ctx, t, c, 3)
 	i := informer(ctx, t, client(t, s, "informer"))
-	s.Unavailable(true)
+	s.SetFaults(kube.FaultRule{Kind: "away"})
 	if _, err := c.CoreV1().ConfigMaps(here).Get(ctx, "m-00", metav1.GetOptions{}); !apierrors.IsServiceUnavailable(err) {
 		t.Fatalf("while unavailable: %v", err)
 	}
-	s.Unavailable(false)
+	s.SetFaults()
 	if err := c.CoreV1().ConfigMaps(here).Delete(ctx, "m-00", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s.ForgetHistory() // the version that the informer has is 410 Gone
+	s.SetFaults(kube.FaultRule{Kind: "forgets"}) // the version that the informer has is 410 Gone
+	if left := s.Faults(); len(left) > 0 {
+		t.Errorf("%v is kept", left)
+	}
 	if _, err := c.CoreV1().ConfigMaps(here).Create(ctx, configMap("new", nil), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

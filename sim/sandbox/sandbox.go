@@ -30,7 +30,7 @@ import (
 type Addresses struct {
 	TrafficManagers netip.Addr     // REST on port 9070, control API on 9071, admin pages on 9090
 	Nodes           netip.Addr     // node ports
-	APIServer       netip.AddrPort // of Kubernetes
+	APIServer       netip.AddrPort // of Kubernetes; its control API on port 9071 of that address
 	DNS             netip.AddrPort // the resolver of the sandbox's names
 	ACME            netip.AddrPort // the certificate authority
 	// Mapped is the block that stands for addresses which this machine does not have.
@@ -117,7 +117,8 @@ type Sandbox struct {
 	AddressMap      *dataplane.AddressMap
 	Certificates    *Authority // nil without Options.ACME
 
-	rest         []string // URLs, by member
+	control      *controlServer // of the API server; nil if simulated
+	rest         []string       // URLs, by member
 	certificates []byte
 
 	options Options
@@ -154,6 +155,11 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 		return nil, fmt.Errorf("emulated Kubernetes API at %s: %w", o.Addresses.APIServer, err)
 	}
 	s.progress("Kubernetes API at " + s.Kubernetes.Address())
+	if !o.Simulated {
+		if s.control, err = serveControl(o, s.Kubernetes); err != nil {
+			return nil, err
+		}
+	}
 
 	if o.TrafficManagers > 0 {
 		if err := s.startTrafficManagers(); err != nil {
@@ -318,6 +324,9 @@ func (s *Sandbox) Close() {
 	}
 	if s.TrafficManagers != nil {
 		s.TrafficManagers.Close()
+	}
+	if s.control != nil {
+		s.control.close()
 	}
 	if s.Kubernetes != nil {
 		s.Kubernetes.Close()

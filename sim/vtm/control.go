@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"vtm-ingress/sim/control"
 )
 
 // controlServer is the control API at one member's address. It goes on while the
@@ -25,9 +27,6 @@ type controlServer struct {
 	stop     context.CancelFunc
 	serving  sync.WaitGroup
 }
-
-// maxControlBody bounds a request's body in bytes.
-const maxControlBody = 1 << 20
 
 func (c *Cluster) serveControl(m *member) (*controlServer, error) {
 	address, err := netip.ParseAddr(m.o.Address)
@@ -87,33 +86,16 @@ func (s *controlServer) close() {
 func (c *Cluster) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { c.showControl(w) })
-	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { c.showFaults(w) })
-	mux.HandleFunc("PUT /faults", func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControlBody))
+	control.HandleFaults(mux, func() string { return FormatFaults(c.Faults()) }, func(text string) error {
+		rules, err := ParseFaults(text)
 		if err != nil {
-			refuseControl(w, http.StatusBadRequest, err)
-			return
+			return err
 		}
-		rules, err := ParseFaults(string(body))
-		if err == nil {
-			err = c.SetFaults(rules)
-		}
-		if err != nil {
-			refuseControl(w, http.StatusBadRequest, err)
-			return
-		}
-		c.showFaults(w)
-	})
-	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, _ *http.Request) {
-		if err := c.SetFaults(nil); err != nil {
-			refuseControl(w, http.StatusConflict, err)
-			return
-		}
-		w.WriteHeader(http.StatusNoContent)
+		return c.SetFaults(rules)
 	})
 	mux.HandleFunc("POST /members", func(w http.ResponseWriter, _ *http.Request) {
 		if _, err := c.Join(); err != nil {
-			refuseControl(w, http.StatusConflict, err)
+			control.Refuse(w, http.StatusConflict, err)
 			return
 		}
 		c.showControl(w)
@@ -122,11 +104,11 @@ func (c *Cluster) controlHandler() http.Handler {
 		// Not by this request's goroutine, if it is its own control API that ends.
 		name := r.PathValue("name")
 		if m := c.member(name); m != nil && m.control != nil && m.control.address() == localAddress(r) {
-			refuseControl(w, http.StatusConflict, fmt.Errorf("ask another member to let %s leave", name))
+			control.Refuse(w, http.StatusConflict, fmt.Errorf("ask another member to let %s leave", name))
 			return
 		}
 		if err := c.Leave(name); err != nil {
-			refuseControl(w, http.StatusConflict, err)
+			control.Refuse(w, http.StatusConflict, err)
 			return
 		}
 		c.showControl(w)
@@ -134,7 +116,7 @@ func (c *Cluster) controlHandler() http.Handler {
 	mux.HandleFunc("GET /members/{name}/log", func(w http.ResponseWriter, r *http.Request) {
 		tm := c.running(r.PathValue("name"))
 		if tm == nil {
-			refuseControl(w, http.StatusNotFound, errors.New("no such member runs"))
+			control.Refuse(w, http.StatusNotFound, errors.New("no such member runs"))
 			return
 		}
 		tm.showLog(w, r)
@@ -142,22 +124,13 @@ func (c *Cluster) controlHandler() http.Handler {
 	mux.HandleFunc("POST /members/{name}/reactivate", func(w http.ResponseWriter, r *http.Request) {
 		tm := c.running(r.PathValue("name"))
 		if tm == nil {
-			refuseControl(w, http.StatusNotFound, errors.New("no such member runs"))
+			control.Refuse(w, http.StatusNotFound, errors.New("no such member runs"))
 			return
 		}
 		tm.Reactivate()
 		w.WriteHeader(http.StatusNoContent)
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// A web page that the user looks at must not reach this API by its browser,
-		// not even by a name that resolves to this address.
-		host, _, err := net.SplitHostPort(r.Host)
-		if a, bad := netip.ParseAddr(host); err != nil || bad != nil || !a.IsLoopback() || r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
-			refuseControl(w, http.StatusForbidden, errors.New("ask by the loopback address and port, and not from a browser"))
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	return control.Local(mux)
 }
 
 func localAddress(r *http.Request) string {
@@ -168,25 +141,13 @@ func localAddress(r *http.Request) string {
 	return a.String()
 }
 
-func refuseControl(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, err)
-}
-
-func (c *Cluster) showFaults(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, FormatFaults(c.Faults()))
-}
-
 // showLog sends the event log, and with the query follow each line as it comes,
 // until the client goes or the traffic manager ends.
 func (t *TrafficManager) showLog(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // it would end the request
+	response := http.NewResponseController(w)
+	_ = response.SetReadDeadline(time.Time{}) // it would end the request
 	seen := uint64(0)
 	for {
 		var events []Event
@@ -196,7 +157,7 @@ func (t *TrafficManager) showLog(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
-		if !r.URL.Query().Has("follow") || control.Flush() != nil || t.AwaitEvent(r.Context(), seen) != nil {
+		if !r.URL.Query().Has("follow") || response.Flush() != nil || t.AwaitEvent(r.Context(), seen) != nil {
 			return
 		}
 	}

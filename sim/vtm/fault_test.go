@@ -172,6 +172,30 @@ func TestAMemberThatIsCutOffFromItsClientsOrNodesServesNothingAndKeepsItsREST(t 
 	}
 }
 
+func TestARequestThatIsRepeatedTakesEffectTwice(t *testing.T) {
+	inFleet(t, 1, nil, func(t *testing.T, f *fleet) {
+		c := f.on("vtm-1")
+		note := func(text string) string { return `{"properties":{"basic":{"note":"` + text + `"}}}` }
+		is := func(when, want string) {
+			t.Helper()
+			got := c.want(200, "GET", "/config/active/pools/web", nil).json(t)["properties"].(map[string]any)["basic"].(map[string]any)["note"]
+			if got != want {
+				t.Errorf("%s: the note is %v, want %s", when, got, want)
+			}
+		}
+		f.fault("repeat 7s method=PUT nth=1")
+		c.want(201, "PUT", "/config/active/pools/web", `{"properties":{"basic":{"nodes_table":[],"note":"old"}}}`)
+		c.want(200, "PUT", "/config/active/pools/web", note("new"))
+		time.Sleep(6 * time.Second)
+		is("before the first request comes again", "new")
+		time.Sleep(2 * time.Second)
+		is("after it", "old")
+		if n := len(f.Writes()); n != 3 {
+			t.Errorf("%d writes are recorded", n)
+		}
+	})
+}
+
 func TestARestartHappensOnceAndKeepsTheConfiguration(t *testing.T) {
 	for _, kept := range []string{"in memory", "in files"} {
 		t.Run(kept, func(t *testing.T) {

@@ -49,6 +49,7 @@ func FaultKinds() []FaultKind {
 		{"isolate", "", false, "lose the network: peers, clients, nodes and REST API"},
 		{"latency", "duration", true, "wait before the request is handled, such as 200ms"},
 		{"licence-expired", "", false, "the licence key has expired: told in status/state and the event log, and clients of virtual servers together get 1 Mbit/s"},
+		{"repeat", "duration", true, "a request that changes something takes effect once more after this time, such as 7s, as if it had been delivered twice"},
 		{"restart", "", false, "the process is killed and started again, once: it is not listed afterwards"},
 		{"slow", "duration", true, "wait before each 1024 bytes of the answer's body"},
 		{"status", "code", true, "answer with this status, 400 to 599, and do nothing"},
@@ -154,7 +155,7 @@ func (r FaultRule) check() error {
 		return fmt.Errorf("path=%s is no pattern: %w", r.Path, err)
 	}
 	switch r.Kind {
-	case "latency", "slow":
+	case "latency", "slow", "repeat":
 		if d, err := time.ParseDuration(r.Arg); err != nil || d <= 0 || d > time.Hour {
 			return fmt.Errorf("%s: %q is no duration of up to an hour, such as 200ms", r.Kind, r.Arg)
 		}

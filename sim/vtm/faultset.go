@@ -1,11 +1,15 @@
 package vtm
 
 import (
+	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"path"
 	"slices"
 	"strconv"
@@ -205,6 +209,7 @@ func (t *TrafficManager) diskError() error {
 // requestFaults are what befalls one request.
 type requestFaults struct {
 	latency, slow       time.Duration
+	repeat              time.Duration
 	status              int
 	dropBefore          bool
 	dropAfter, truncate bool
@@ -238,6 +243,8 @@ func (c *Cluster) faultsOf(member string, r *http.Request) requestFaults {
 		case "slow":
 			d, _ := time.ParseDuration(rule.Arg)
 			f.slow += d
+		case "repeat":
+			f.repeat, _ = time.ParseDuration(rule.Arg)
 		case "status":
 			f.status, _ = strconv.Atoi(rule.Arg)
 		case "drop":
@@ -288,6 +295,32 @@ func (t *TrafficManager) misbehave(w http.ResponseWriter, r *http.Request) (http
 		w = &brokenWriter{ResponseWriter: w, t: t, r: r, faults: f}
 	}
 	return w, f
+}
+
+// repeat lets a request take effect once more, later. Nobody hears the answer. It may
+// be called while the request is served only.
+func (t *TrafficManager) repeat(r *http.Request, after time.Duration) (*http.Request, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxFileBody+1))
+	if err != nil {
+		return nil, err
+	}
+	with := func(ctx context.Context) *http.Request {
+		again := r.Clone(ctx)
+		again.Body = io.NopCloser(bytes.NewReader(body))
+		return again
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	t.loops.Go(func() {
+		defer cancel()
+		timer := t.o.World.Clock().NewTimer(after)
+		defer timer.Stop()
+		select {
+		case <-timer.C():
+			t.answer(httptest.NewRecorder(), with(ctx), requestFaults{})
+		case <-t.ended:
+		}
+	})
+	return with(r.Context()), nil
 }
 
 // rest waits, at most until the client is gone.

@@ -53,7 +53,18 @@ func (t *TrafficManager) serve(w http.ResponseWriter, r *http.Request) {
 	if t.cluster != nil {
 		t.noteRequest()
 		w, ordered = t.misbehave(w, r)
+		if ordered.repeat > 0 && (r.Method == http.MethodPut || r.Method == http.MethodDelete || r.Method == http.MethodPost) {
+			var err error
+			if r, err = t.repeat(r, ordered.repeat); err != nil {
+				panic(http.ErrAbortHandler) // the client is gone
+			}
+		}
 	}
+	t.answer(w, r, ordered)
+}
+
+// answer does what a request asks for, and answers it.
+func (t *TrafficManager) answer(w http.ResponseWriter, r *http.Request, ordered requestFaults) {
 	fault := t.fault.Load()
 	if fault.Garbage || ordered.garbage {
 		w = &garbageWriter{ResponseWriter: w}

@@ -100,7 +100,7 @@ type TrafficManager struct {
 	replication replication
 	health      *health
 	sessions    sessionExchange
-	loops       sync.WaitGroup // heartbeat and replication
+	loops       sync.WaitGroup // heartbeat, replication, and requests that are repeated
 
 	disk  *disk // nil: memory only
 	shelf *backupShelf

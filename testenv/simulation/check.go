@@ -4,9 +4,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"vtm-ingress/sim/sandbox"
 )
 
 // look checks, after each thing that happened, what must always hold and is not
@@ -35,9 +38,9 @@ func (r *run) secretKnown(manifest string) {
 // noSecretIsTold is invariant 8.
 func (r *run) noSecretIsTold() {
 	told := r.system.log.Since()
-	for _, key := range r.keys {
+	for _, key := range r.secretsToHide() {
 		if strings.Contains(told, key) {
-			r.violate(8, "a private key is in the log")
+			r.violate(8, "a secret is in the log")
 		}
 	}
 }
@@ -49,10 +52,33 @@ func (r *run) noSecretIsInEvents() {
 		return
 	}
 	for _, e := range list.Items {
-		for _, key := range r.keys {
+		for _, key := range r.secretsToHide() {
 			if strings.Contains(e.Message, key) {
-				r.violate(8, "a private key is in the Event %s/%s", e.Namespace, e.Name)
+				r.violate(8, "a secret is in the Event %s/%s", e.Namespace, e.Name)
 			}
 		}
 	}
+}
+
+// noSecretIsInMetrics is invariant 8 for what is measured.
+func (r *run) noSecretIsInMetrics(c *instance) {
+	families, err := c.metrics.Gather()
+	if err != nil || len(families) == 0 {
+		r.violate(0, "the metrics of controller %s can't be read: %d families, %v", c.name, len(families), err)
+		return
+	}
+	for _, family := range families {
+		for _, key := range r.secretsToHide() {
+			if strings.Contains(family.String(), key) {
+				r.violate(8, "a secret is in the metric %s of controller %s", family.GetName(), c.name)
+			}
+		}
+	}
+}
+
+// secretsToHide are pieces of the private keys so far, and the password.
+func (r *run) secretsToHide() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append(slices.Clone(r.keys), sandbox.Password)
 }

@@ -18,8 +18,6 @@ import (
 // String prints, it begins with who:
 //
 //	vtm FAULT                  one of `vtm-sim faults`
-//	kubernetes away            the API server answers 503, and cuts its watches
-//	kubernetes forgets         watches can't be resumed: 410
 //	kubernetes FAULT           one of kube.FaultRule
 //	kubernetes without KIND NAME  somebody deletes an object, and makes it again
 //	controller NAME killed     it ends at once, and is started again
@@ -31,8 +29,7 @@ import (
 type Fault struct {
 	VTM        *vtm.FaultRule
 	Rule       *kube.FaultRule
-	Kubernetes string // away, forgets, without
-	Kind, Name string // of what it is without
+	Kind, Name string // of what Kubernetes is without
 	Node       string
 	Controller string // a, b and so on
 	What       string // of a controller: killed, stopped, frozen, cut
@@ -46,7 +43,7 @@ type Fault struct {
 func ParseFault(text string) (Fault, error) {
 	words := strings.Fields(text)
 	wrong := func() (Fault, error) {
-		return Fault{}, fmt.Errorf("fault %q: write vtm FAULT, kubernetes away|forgets|FAULT, kubernetes without KIND NAME, controller NAME killed|stopped|frozen, controller NAME cut PARTY, or node NAME cut kubernetes", text)
+		return Fault{}, fmt.Errorf("fault %q: write vtm FAULT, kubernetes FAULT, kubernetes without KIND NAME, controller NAME killed|stopped|frozen, controller NAME cut PARTY, or node NAME cut kubernetes", text)
 	}
 	if len(words) < 2 {
 		return wrong()
@@ -63,14 +60,11 @@ func ParseFault(text string) (Fault, error) {
 		}
 		return Fault{VTM: &rules[0]}, nil
 	case "kubernetes":
-		switch {
-		case rest == "away", rest == "forgets":
-			return Fault{Kubernetes: rest}, nil
-		case words[1] == "without":
+		if words[1] == "without" {
 			if len(words) != 4 || paths[words[2]] == "" {
 				return wrong()
 			}
-			return Fault{Kubernetes: "without", Kind: words[2], Name: words[3]}, nil
+			return Fault{Kind: words[2], Name: words[3]}, nil
 		}
 		rule, err := kube.ParseFault(rest)
 		if err != nil {
@@ -103,10 +97,8 @@ func (f Fault) String() string {
 		return "vtm " + f.VTM.String()
 	case f.Rule != nil:
 		return "kubernetes " + f.Rule.String()
-	case f.Kubernetes == "without":
+	case f.Kind != "":
 		return "kubernetes without " + f.Kind + " " + f.Name
-	case f.Kubernetes != "":
-		return "kubernetes " + f.Kubernetes
 	case f.Node != "":
 		return "node " + f.Node + " cut kubernetes"
 	case f.What == "cut":
@@ -133,6 +125,7 @@ func (r *run) draw(n int) Fault {
 	members, controllers := r.system.box.TrafficManagers.Names(), r.system.controllers
 	member := members[pick(len(members), "member")]
 	who := controllers[pick(len(controllers), "controller")].name
+	late := []string{"nodes", "endpointslices", "services", "secrets", "ingresses", "ingressclasses"}[pick(6, "late")]
 	texts := []string{
 		"kubernetes away", "kubernetes away", "kubernetes forgets",
 		"controller " + who + " killed", "controller " + who + " killed",
@@ -142,13 +135,14 @@ func (r *run) draw(n int) Fault {
 		"kubernetes status 409 user=" + controllerUser + " method=PUT chance=0.5", "kubernetes status 429 user=" + controllerUser + " chance=0.3",
 		"kubernetes status 500 user=" + controllerUser + " chance=0.3", "kubernetes drop before user=" + controllerUser + " chance=0.3",
 		"kubernetes drop after user=" + controllerUser + " chance=0.3", "kubernetes latency 1700ms user=" + controllerUser + " chance=0.3",
-		"kubernetes delay 2300ms user=" + controllerUser, "kubernetes stale user=" + controllerUser, "kubernetes empty user=" + controllerUser,
+		"kubernetes delay 2300ms user=" + controllerUser, "kubernetes delay 7s user=" + controllerUser + " path=" + late, "kubernetes stale user=" + controllerUser, "kubernetes empty user=" + controllerUser,
 		"kubernetes empty user=" + controllerUser, "kubernetes without IngressClass vtm", "kubernetes without Secret steady/five",
 		fmt.Sprintf("node node-%d cut kubernetes", 1+pick(2, "node")), "node all cut kubernetes",
 		"vtm status 503 chance=0.5", "vtm status 500 method=PUT chance=0.3", "vtm drop before chance=0.3", "vtm drop after chance=0.3",
 		"vtm latency 2300ms chance=0.3 member=" + member, "vtm garbage chance=0.3", "vtm truncate chance=0.3", "vtm slow 50ms chance=0.3",
 		"vtm unauthorised chance=0.2", "vtm disk-full member=" + member, "vtm down member=" + member, "vtm hold member=" + member,
 		"vtm stop member=" + member, "vtm freeze member=" + member, "vtm isolate member=" + member, "vtm restart member=" + member,
+		"vtm repeat 7s method=PUT chance=0.3", "vtm repeat 19s method=DELETE chance=0.5",
 		"vtm cut nodes member=" + member, "vtm cut clients member=" + member,
 	}
 	if len(members) > 1 {
@@ -167,9 +161,9 @@ func (r *run) draw(n int) Fault {
 	}
 	f.lasts, f.number = r.between(2*time.Second, 40*time.Second, "fault/lasts", n), n
 	switch {
-	case f.Kubernetes == "away":
+	case f.Rule != nil && f.Rule.Kind == "away":
 		f.lasts = r.between(time.Second, 25*time.Second, "fault/lasts", n)
-	case f.Kubernetes == "without":
+	case f.Kind != "":
 		// A class is back within a minute, even if the API server is away meanwhile.
 		f.lasts = r.between(time.Second, 15*time.Second, "fault/lasts", n)
 	case f.Rule != nil && f.Rule.Kind == "empty":
@@ -212,16 +206,12 @@ func (r *run) inject(f Fault) {
 	switch {
 	case f.VTM != nil:
 		err = s.box.TrafficManagers.SetFaults(append(s.box.TrafficManagers.Faults(), *f.VTM))
-	case f.Kubernetes == "away":
-		s.setAway(true)
-	case f.Kubernetes == "forgets":
-		s.box.Kubernetes.ForgetHistory()
 	case f.Rule != nil:
-		s.box.Kubernetes.SetFaults(append(s.box.Kubernetes.Faults(), *f.Rule)...)
+		s.setFaults(append(s.box.Kubernetes.Faults(), *f.Rule)...)
 		if f.Rule.Kind == "empty" {
 			s.listAgain()
 		}
-	case f.Kubernetes == "without":
+	case f.Kind != "":
 		r.takeAway(f)
 	case f.Node != "":
 		s.network.Cut(f.node(), s.apiHost())
@@ -264,18 +254,16 @@ func (r *run) undo(f Fault) {
 			rest = append(rest, rule)
 		}
 		err = s.box.TrafficManagers.SetFaults(rest)
-	case f.Kubernetes == "away":
-		s.setAway(false)
 	case f.Rule != nil:
 		rules := s.box.Kubernetes.Faults()
 		if at := slices.Index(rules, *f.Rule); at >= 0 {
 			rules = slices.Delete(rules, at, at+1)
 		}
-		s.box.Kubernetes.SetFaults(rules...)
+		s.setFaults(rules...)
 		if f.Rule.Kind == "empty" {
 			s.listAgain()
 		}
-	case f.Kubernetes == "without":
+	case f.Kind != "":
 		r.giveBack(f)
 	case f.Node != "":
 		s.network.Heal(f.node(), s.apiHost())
@@ -350,7 +338,7 @@ func (r *run) giveBack(f Fault) {
 	for r.apply(context.Background(), f.Kind, namespace, name, lost.manifest) != nil {
 		// The run's other events wait for it: none of them would bring the API server
 		// back.
-		r.system.setAway(false)
+		r.system.bringBack()
 		time.Sleep(time.Second + 19*time.Nanosecond)
 	}
 	delete(r.takenAway, f.Kind)
@@ -394,8 +382,7 @@ func (r *run) heal() {
 	if err := s.box.TrafficManagers.SetFaults(nil); err != nil {
 		r.violate(0, "healing: %v", err)
 	}
-	s.setAway(false)
-	s.box.Kubernetes.SetFaults()
+	s.setFaults()
 	s.listAgain() // of some lists it is not known what they left out
 	for _, kind := range slices.Sorted(maps.Keys(r.takenAway)) {
 		r.giveBack(r.takenAway[kind].fault)

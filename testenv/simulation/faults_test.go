@@ -8,7 +8,7 @@ import (
 
 func TestFaultsAreReadAsTheyArePrinted(t *testing.T) {
 	for _, text := range []string{
-		"vtm stop member=vtm-1", "vtm latency 2.3s member=vtm-2 chance=0.3", "vtm cut vtm-2 member=vtm-1", "kubernetes away", "kubernetes forgets",
+		"vtm stop member=vtm-1", "vtm latency 2.3s member=vtm-2 chance=0.3", "vtm cut vtm-2 member=vtm-1", "kubernetes away", "kubernetes forgets", "vtm repeat 7s method=PUT chance=0.3", "kubernetes delay 7s path=nodes",
 		"controller a killed", "controller b cut kubernetes", "controller c cut vtm", "controller c cut vtm-1", "controller c cut everything",
 		"controller a stopped", "controller a frozen", "node node-1 cut kubernetes", "node all cut kubernetes",
 		"kubernetes status 409 user=vtm-ingress method=PUT path=*/leases/* chance=0.5", "kubernetes drop after chance=0.3", "kubernetes stale user=x",

@@ -67,6 +67,9 @@ func (r *run) quiet(ctx context.Context) {
 	}
 	r.nothingForeignChanged(ctx)
 	r.noSecretIsInEvents()
+	for _, c := range r.system.controllers {
+		r.noSecretIsInMetrics(c)
+	}
 }
 
 // pending says what is not yet as it should be; nil: all is.

@@ -12,15 +12,19 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"vtm-ingress/controller"
+	"vtm-ingress/controller/reconcile"
 	"vtm-ingress/internal/kubeclient"
 	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/kube"
 	"vtm-ingress/sim/network"
 	"vtm-ingress/sim/sandbox"
 	"vtm-ingress/testenv"
@@ -58,6 +62,8 @@ type instance struct {
 	cancel context.CancelFunc
 	done   chan struct{} // nil: it does not run
 	status *controller.Status
+	// metrics are those of the start that runs, or ran last.
+	metrics *prometheus.Registry
 	// skew is how far its clock is off.
 	skew time.Duration
 	// thawed is closed when it goes on; nil: it does not stand still.
@@ -114,19 +120,19 @@ func (r *run) start(ctx context.Context) error {
 func (s *system) launch(c *instance) {
 	c.starts++
 	c.actor = fmt.Sprintf("controller/%s%d", c.name, c.starts)
-	c.status = &controller.Status{}
+	c.status, c.metrics = &controller.Status{}, prometheus.NewRegistry()
 	settings := maps.Clone(s.settings)
 	settings["vtm_member"] = c.member
 	sources := testenv.MemorySettings(func() map[string]string { return settings }, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
-	done, status, actor := c.done, c.status, c.actor
+	done, status, metrics, actor := c.done, c.status, c.metrics, c.actor
 	log := slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelInfo})).With("instance", actor)
 	go func() {
 		defer close(done)
 		err := controller.Serve(ctx, controller.Options{
 			World: watchedWorld{s.network.World(), s, c}, Log: log,
-			KubernetesConfig: s.box.KubernetesConfig(controllerUser), Actor: actor, Status: status,
+			KubernetesConfig: s.box.KubernetesConfig(controllerUser), Actor: actor, Status: status, Metrics: metrics,
 		}, sources)
 		if err != nil {
 			log.Error("controller ended", "error", err)
@@ -139,6 +145,7 @@ func (s *system) stop(c *instance) {
 	if c.done == nil {
 		return
 	}
+	s.run.noSecretIsInMetrics(c)
 	c.cancel()
 	<-c.done
 	c.done = nil
@@ -150,6 +157,7 @@ func (s *system) kill(c *instance) {
 	if c.done == nil {
 		return
 	}
+	s.run.noSecretIsInMetrics(c)
 	s.network.Cut(c.actor+"/", "")
 	c.cancel()
 	<-c.done
@@ -198,13 +206,20 @@ func (s *system) currentLease() *coordinationv1.Lease {
 	return lease
 }
 
-// setAway takes the API server away, or brings it back.
-func (s *system) setAway(away bool) {
+// setFaults replaces what the API server does wrong.
+func (s *system) setFaults(rules ...kube.FaultRule) {
 	lease := s.currentLease()
 	s.mu.Lock()
-	s.away, s.lease = away, lease
+	s.away, s.lease = slices.ContainsFunc(rules, isAway), lease
 	s.mu.Unlock()
-	s.box.Kubernetes.Unavailable(away)
+	s.box.Kubernetes.SetFaults(rules...)
+}
+
+func isAway(r kube.FaultRule) bool { return r.Kind == "away" }
+
+// bringBack ends that the API server is away.
+func (s *system) bringBack() {
+	s.setFaults(slices.DeleteFunc(s.box.Kubernetes.Faults(), isAway)...)
 }
 
 // writer is the instance that holds the Lease; nil: nobody that runs.
@@ -312,12 +327,9 @@ func (s *system) stand(ctx context.Context, c *instance) error {
 
 // listAgain makes all who watch the API server list anew.
 func (s *system) listAgain() {
-	s.mu.Lock()
-	away := s.away
-	s.mu.Unlock()
 	s.box.Kubernetes.ForgetHistory()
 	s.box.Kubernetes.Unavailable(true)
-	s.box.Kubernetes.Unavailable(away)
+	s.box.Kubernetes.Unavailable(false)
 }
 
 func (s *system) apiHost() string {
@@ -335,6 +347,8 @@ func (s *system) checkLease(instance string, r *http.Request) {
 	}
 	if !strings.HasPrefix(holder, instance+"_") || !time.Now().Before(until) {
 		s.run.violate(1, "%s starts %s %s while %s holds the Lease until %s", instance, r.Method, r.URL.Path, holder, until.UTC().Format("15:04:05.000"))
+	} else if says, want := r.Header.Get("User-Agent"), fmt.Sprintf("vtm-ingress-controller (%s; term %s)", holder, lease.Annotations[reconcile.TermAnnotation]); says != want {
+		s.run.violate(1, "%s starts %s %s as %q, and is %q", instance, r.Method, r.URL.Path, says, want)
 	} // What the client does not bound, the network may deliver much later.
 	if ends, bounded := r.Context().Deadline(); !bounded || ends.After(until.Add(time.Millisecond)) {
 		s.run.violate(1, "%s starts %s %s, which may go on after its Lease, until %s", instance, r.Method, r.URL.Path, ends.UTC().Format("15:04:05.000"))
