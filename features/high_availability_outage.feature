@@ -12,7 +12,7 @@ Feature: An outage of Kubernetes' API server
     And requests all the time to "http://one.example/" at 10.0.2.221
     When I count the writes from now on
     And Kubernetes' API server goes away
-    And 60 minutes go by
+    And 60 minutes go by for all
     Then no write was made
     When Kubernetes' API server is back
     And a controller is the writer

@@ -39,6 +39,7 @@ func (s *scenario) addCertificateSteps(steps map[string]any) {
 		`^each of these clients saw (\d+) certificates, the last of them that of Secret "([^"]*)"$`:          s.sawCertificates,
 		`^(\d+) seconds go by$`:                                                         s.secondsGoBy,
 		`^(\d+) minutes? (?:go|goes) by$`:                                               s.minutesGoBy,
+		`^(\d+) minutes? (?:go|goes) by for all$`:                                       s.wholeMinutesGoBy,
 		`^(\d+) days? (?:go|goes) by$`:                                                  s.daysGoBy,
 		`^(\d+) certificates? (?:was|were) issued$`:                                     s.issued,
 		`^(\d+) certificates were issued, all of them by one controller$`:               s.issuedByOne,
@@ -276,23 +277,40 @@ func (s *scenario) secondsGoBy(ctx context.Context, n int) error {
 	return s.goesBy(ctx, time.Duration(n)*time.Second)
 }
 
-// minutesGoBy is for lanes with fake time.
+// while is the end of each step of leapsOf: in it controllers find that the Lease is
+// still theirs, and what has become due is done.
+const while = 7 * time.Second
+
+// minutesGoBy and daysGoBy are for lanes with fake time, and for what controllers and
+// certificate authorities wait for: others' clocks stand still between the steps.
 func (s *scenario) minutesGoBy(ctx context.Context, n int) error {
-	return s.goesBy(ctx, time.Duration(n)*time.Minute)
+	return s.leapsOf(ctx, n, time.Minute)
 }
 
-// daysGoBy lets the days pass one after the other, each with a while at its end in
-// which controllers find that the Lease is still theirs, and what has become due is
-// done. It is for lanes with fake time.
+// daysGoBy lets the last days pass one after the other, and those before by weeks.
 func (s *scenario) daysGoBy(ctx context.Context, n int) error {
-	const while = 7 * time.Second
+	const week = 7
+	for ; n > week; n -= week {
+		if err := s.leapsOf(ctx, 1, week*24*time.Hour); err != nil {
+			return err
+		}
+	}
+	return s.leapsOf(ctx, n, 24*time.Hour)
+}
+
+func (s *scenario) leapsOf(ctx context.Context, n int, d time.Duration) error {
 	for range n {
-		s.env.Leap(24*time.Hour - while)
+		s.env.Leap(d - while)
 		if err := s.goesBy(ctx, while); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// wholeMinutesGoBy lets them pass for everybody.
+func (s *scenario) wholeMinutesGoBy(ctx context.Context, n int) error {
+	return s.goesBy(ctx, time.Duration(n)*time.Minute)
 }
 
 func (s *scenario) goesBy(ctx context.Context, d time.Duration) error {

@@ -29,9 +29,11 @@ import (
 const (
 	renewedCertificates = 500
 	renewalRounds       = 2
-	// certificateLife is long enough that all are issued, and have a third of it left
-	// when the last of them is due.
+	// certificateLife is long enough that all are issued while none is due.
 	certificateLife = 4 * time.Minute
+	// renewedFrom is how old a certificate of that life is at least when it is renewed
+	// because the certificate authority says so.
+	renewedFrom = certificateLife / 3
 	issuingMetrics  = "127.13.4.1:9101"
 )
 
@@ -245,9 +247,16 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 		if err := b.stopController(); err != nil {
 			return err
 		}
-		// Two thirds of the last one's life: all are due.
-		last := slices.MaxFunc(shown[:], func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
-		time.Sleep(time.Until(last.NotAfter.Add(-certificateLife / 3)))
+		var last time.Time
+		for _, certificate := range shown {
+			if certificate.NotBefore.After(last) {
+				last = certificate.NotBefore
+			}
+			if err := b.Authority().SuggestRenewal(certificate.SerialNumber, certificate.NotBefore, certificate.NotBefore.Add(time.Second)); err != nil {
+				return err
+			}
+		}
+		time.Sleep(time.Until(last.Add(renewedFrom)))
 		begin := time.Now()
 		if err := b.startController(ctx); err != nil {
 			return err

@@ -199,7 +199,8 @@ func fingerprint(key *ecdsa.PrivateKey) string {
 }
 
 // save writes what is kept. Changes of others that were made meanwhile are written
-// with it, so that many orders at one time take few writes.
+// with it, so that many orders at one time take few writes. Only the instance that writes
+// may do so: it would take back what the next one has noted.
 func (m *Manager) save(ctx context.Context, a *account) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -212,6 +213,9 @@ func (m *Manager) save(ctx context.Context, a *account) error {
 		return m.unsaved(ctx.Err())
 	}
 	defer func() { <-a.token }()
+	if _, may := m.o.May(); !may {
+		return m.unsaved(errOther)
+	}
 	a.mu.Lock()
 	if a.saved >= wanted {
 		a.mu.Unlock()

@@ -580,6 +580,9 @@ func (m *Manager) finish(ctx context.Context, end ended) {
 	case m.wantedNow(c) == nil:
 		m.tell(name, nil)
 		return // forget drops what is kept of it
+	case errors.Is(end.err, errOther):
+		m.tell(name, nil)
+		return // what is kept is the other's by now
 	case errors.As(end.err, &later):
 		m.waits[name] = later
 		m.tell(name, waitingState(later))
@@ -605,7 +608,7 @@ func (m *Manager) finish(ctx context.Context, end ended) {
 // is made.
 func (m *Manager) keep(ctx context.Context, a *account) {
 	err := m.save(ctx, a)
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || errors.Is(err, errOther) {
 		return
 	}
 	m.o.Log.Error("what became of orders could not be noted for after a restart", "error", err)

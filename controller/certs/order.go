@@ -48,6 +48,9 @@ type job struct {
 // errGood: nothing is to be ordered, the cache is behind.
 var errGood = errors.New("there is a good certificate already")
 
+// errOther: another instance goes on with the order, and nothing has failed.
+var errOther = errors.New("another instance is the one that writes now")
+
 // waiting: the order goes on later, and nothing has failed.
 type waiting struct {
 	until time.Time
@@ -117,7 +120,7 @@ func (m *Manager) order(ctx context.Context, j *job) error {
 // mayGoOn: whose host it is, and who orders, may have changed meanwhile.
 func (m *Manager) mayGoOn(c translate.Certificate) error {
 	if _, may := m.o.May(); !may {
-		return errors.New("another instance is the one that writes now")
+		return errOther
 	}
 	if m.wantedNow(c) == nil {
 		return errors.New("the Ingress changed while its certificate was ordered")
@@ -449,7 +452,7 @@ func (m *Manager) pauses(w *wire) func(context.Context) error {
 	d := 50 * time.Millisecond
 	return func(ctx context.Context) error {
 		now, asked := m.now(), w.wait()
-		if end, is := ctx.Deadline(); is && now.Add(asked).After(end) {
+		if end, is := ctx.Deadline(); is && asked > 0 && now.Add(asked).After(end) {
 			return &waiting{now.Add(asked), "the certificate authority asks to look again then"}
 		}
 		err := m.sleep(ctx, max(d, asked))

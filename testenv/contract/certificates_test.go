@@ -390,6 +390,9 @@ func TestACertificateThatNobodyPutAwayIsNotOrderedAgain(t *testing.T) {
 		if i.leaf("shop") != nil {
 			i.Error("it was put into a Secret by one that may not write")
 		}
+		if failed := string(i.kept()["attempts"]); strings.Contains(failed, "shop") {
+			i.Errorf("one that may not write has noted a failure: %s", failed)
+		}
 		i.stop()
 		i.forbid = nil
 		i.start()
