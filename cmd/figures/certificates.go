@@ -33,8 +33,8 @@ const (
 	certificateLife = 4 * time.Minute
 	// renewedFrom is how old a certificate of that life is at least when it is renewed
 	// because the certificate authority says so.
-	renewedFrom = certificateLife / 3
-	issuingMetrics  = "127.13.4.1:9101"
+	renewedFrom    = certificateLife / 3
+	issuingMetrics = "127.13.4.1:9101"
 )
 
 // issuingAddress is shared by all Ingresses whose certificates are renewed together.
