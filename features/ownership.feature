@@ -75,6 +75,40 @@ Feature: What is not ours is not touched
     Then "http://same.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
     And nothing of ours is left on the traffic manager
 
+  Scenario: Controllers of two Kubernetes clusters claim one address at the same moment: one keeps it, and both are told
+    Given the setting resync_period is "1h"
+    And another Kubernetes cluster with a controller of controller_id "second" on the same traffic manager
+    And the traffic manager takes 2 seconds to make or delete a Traffic IP Group
+    When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And I apply an Ingress "same" for host "same.example" to Service "web" at 10.0.2.223 in the other cluster
+    Then Ingress "same" of the other cluster has a warning "AddressInUse" that names "k8s_10.0.2.223_group"
+    And Ingress "web" has a warning that names "second_10.0.2.223_group"
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And Ingress "web" has the address 10.0.2.223 with port 80 in its status
+
+  Scenario: Who comes to an address later takes nothing away from who serves there, and is told of
+    Given I apply an Ingress "own" for host "own.example" to Service "web" at 10.0.2.223
+    And I apply an Ingress "shared" for host "shared.example" to Service "web" at shared address 10.0.5.223
+    And "http://own.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And "http://shared.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And steady requests to "http://own.example/" at 10.0.2.223
+    When somebody's Traffic IP Group "edge" with the address 10.0.2.223
+    And the traffic manager is looked at again
+    Then Ingress "own" has a warning "AddressContested" that names "edge"
+    When somebody's virtual server "theirs" on port 80 of every address
+    And the traffic manager is looked at again
+    Then Ingress "shared" has a warning "AddressContested" that names "theirs"
+    When I apply an Ingress "late" for host "late.example" to Service "web" at 10.0.2.224
+    Then Ingress "late" has a warning "AddressInUse" that names "theirs"
+    When the controller stops
+    And the controller runs
+    And the controller is ready
+    And 2 resyncs go by
+    Then "http://shared.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And no request has failed
+    And somebody's Traffic IP Group "edge" is as it was
+    And somebody's virtual server "theirs" is as it was
+
   Scenario: What was made for a cluster that is gone serves on until it is adopted
     Given a Deployment "web" with 1 pod behind a NodePort Service
     And a TLS Secret "cert" for "tls.example"

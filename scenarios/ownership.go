@@ -113,6 +113,13 @@ spec: {type: NodePort, ports: [{port: 80, nodePort: %d}]}
 	})
 }
 
+// groupsTake gives two controllers the time to claim one address before either sees
+// the other's claim.
+func (s *scenario) groupsTake(seconds int) error {
+	const rule = "latency %ds method=%s path=traffic_ip_groups/*"
+	return s.env.Faults(fmt.Sprintf(rule+"\n"+rule, seconds, http.MethodPut, seconds, http.MethodDelete))
+}
+
 func (s *scenario) otherHasWarning(ctx context.Context, name, reason, words string) error {
 	return s.inOther(func() error { return s.ingressHasWarning(ctx, name, reason, words) })
 }

@@ -22,6 +22,7 @@ func (s *scenario) addSteps(steps map[string]any) {
 		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at (\S+) in the other cluster$`:                             s.applyInOther,
 		`^Ingress "([^"]*)" of the other cluster has a warning "([^"]*)" that names "([^"]*)"$`:                                            s.otherHasWarning,
 		`^I delete Ingress "([^"]*)" of the other cluster$`:                                                                                s.otherDeletes,
+		`^the traffic manager takes (\d+) seconds to make or delete a Traffic IP Group$`:                                                   s.groupsTake,
 		`^clients can't reach the virtual servers$`:                                                                                        s.clientsCutOff,
 		`^somebody removes all that is ours from the traffic manager$`:                                                                     s.somebodyRemovesAll,
 		`^I delete the IngressClass "([^"]*)"$`:                                                                                            s.deleteClass,

@@ -39,8 +39,11 @@ type glances struct {
 	// followed by a glance; both zero: there was none. through is the member.
 	wrote, first time.Time
 	through      string
-	sick         Says     // replaced, never changed
-	others       []string // what concerns none of ours, sorted
+	// claimed are the types of what was made since it was last read who else made some
+	// for the same address.
+	claimed map[vtm.Type]bool
+	sick    Says     // replaced, never changed
+	others  []string // what concerns none of ours, sorted
 }
 
 // replicating says until when a change of ours may not be replicated; zero: all are.
@@ -108,6 +111,7 @@ func (l *Loop) glance(ctx context.Context) {
 	if len(g.sick) > 0 {
 		g.at = now.Add(sickEvery)
 	}
+	l.learnClaims(ctx)
 	since, err := l.o.Client.SinceChange(ctx)
 	if err != nil {
 		l.o.Log.Debug("the time of the traffic manager's last change can't be read", "error", err)
@@ -120,6 +124,58 @@ func (l *Loop) glance(ctx context.Context) {
 	if changedByOthers(l.now().Add(-since), own, l.observedAt) {
 		l.o.Log.Debug("somebody else changed the traffic manager's configuration: all is read anew")
 		l.observed = nil
+	}
+}
+
+// noteClaims notes that a plan claims addresses, or ports of addresses that others use
+// too.
+func (l *Loop) noteClaims(p *Plan) {
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		switch {
+		case s.Action != Create:
+		case s.ID.Type == vtm.TrafficIPGroups:
+			l.glances.claimed[s.ID.Type] = true
+		case s.ID.Type == vtm.VirtualServers:
+			for _, name := range stringsOf(s.After.Value("basic", "listen_on_traffic_ips")) {
+				if _, theirs := l.observed.Appliance.Groups[name]; theirs {
+					l.glances.claimed[s.ID.Type] = true
+				}
+			}
+		}
+	}
+}
+
+// contested reports whether an Ingress was told that somebody else came to its address.
+func (l *Loop) contested() bool {
+	for _, told := range l.told {
+		if slices.ContainsFunc(told.verdict.Reasons, func(r translate.Reason) bool { return r.Code == translate.AddressContested }) {
+			return true
+		}
+	}
+	return false
+}
+
+// learnClaims reads who else claimed what was claimed since it last did. Of two
+// controllers that claim an address at the same moment neither can see the other
+// before, and the time of the last change does not tell them apart (clockSlack).
+func (l *Loop) learnClaims(ctx context.Context) {
+	g := &l.glances
+	contested := l.contested()
+	for _, t := range []vtm.Type{vtm.TrafficIPGroups, vtm.VirtualServers} {
+		if !g.claimed[t] && !contested {
+			continue
+		}
+		found, err := l.learnOthers(ctx, t)
+		if err != nil {
+			l.o.Log.Debug("it can't be read who else has addresses", "error", err)
+			g.at = l.now().Add(sickEvery)
+			return
+		}
+		delete(g.claimed, t)
+		if found || contested {
+			g.at = l.now().Add(sickEvery)
+		}
 	}
 }
 

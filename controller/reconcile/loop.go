@@ -166,6 +166,7 @@ func New(o Options) *Loop {
 		kept:       map[vtm.ID]kept{},
 		waits:      map[vtm.ID]string{},
 		tables:     map[vtm.ID]time.Time{},
+		glances:    glances{claimed: map[vtm.Type]bool{}},
 
 		replicating: map[vtm.ID]struct{}{},
 	}
@@ -307,6 +308,7 @@ func (l *Loop) round(ctx context.Context) {
 			return
 		}
 	}
+	l.noteClaims(plan)
 	applied := l.apply(ctx, plan)
 	l.wrote(applied.writes)
 	l.wakeAt(l.glances.at)
@@ -618,7 +620,7 @@ func (l *Loop) lookBeforeCreating(ctx context.Context, plan *Plan) (found bool, 
 		}
 	}
 	if len(byType[vtm.TrafficIPGroups]) > 0 {
-		if found, err = l.learnGroups(ctx); err != nil {
+		if found, err = l.learnOthers(ctx, vtm.TrafficIPGroups); err != nil {
 			return false, err
 		}
 	}
@@ -650,30 +652,54 @@ func (l *Loop) lookBeforeCreating(ctx context.Context, plan *Plan) (found bool, 
 	return found, nil
 }
 
-// learnGroups reads the Traffic IP Groups that somebody else made since all was read,
-// another controller perhaps: an address must not be claimed twice. It reports whether
-// there are some.
-func (l *Loop) learnGroups(ctx context.Context) (found bool, err error) {
-	names, err := l.o.Client.List(ctx, vtm.TrafficIPGroups)
+// learnOthers reads the Traffic IP Groups or virtual servers that somebody else made
+// since all was read, another controller perhaps, and forgets those that are gone: an
+// address must not be claimed twice. It reports whether there are some.
+func (l *Loop) learnOthers(ctx context.Context, t vtm.Type) (found bool, err error) {
+	names, err := l.o.Client.List(ctx, t)
 	if err != nil {
 		return false, err
 	}
+	a := &l.observed.Appliance
+	var known []string
+	if t == vtm.TrafficIPGroups {
+		known = slices.Collect(maps.Keys(a.Groups))
+	} else {
+		known = slices.Collect(maps.Keys(a.Servers))
+	}
+	slices.Sort(known)
+	there := func(sorted []string, name string) bool {
+		_, is := slices.BinarySearch(sorted, name)
+		return is
+	}
 	var ask []vtm.ID
 	for _, name := range names {
-		id := vtm.ID{Type: vtm.TrafficIPGroups, Name: name}
-		if _, known := l.observed.Appliance.Groups[name]; !known && l.observed.Owned[id] == nil && !strings.HasPrefix(name, vtm.Prefix(l.o.Settings.ControllerID)) {
-			ask = append(ask, id)
+		if !there(known, name) && !strings.HasPrefix(name, vtm.Prefix(l.o.Settings.ControllerID)) {
+			ask = append(ask, vtm.ID{Type: t, Name: name})
 		}
 	}
+	gone := slices.DeleteFunc(known, func(name string) bool { return there(names, name) })
 	read, err := readAll(ctx, l.o.Client, ask)
-	if err != nil || len(read) == 0 {
+	if err != nil || len(read)+len(gone) == 0 {
 		return false, err
 	}
-	groups := maps.Clone(l.observed.Appliance.Groups) // translation remembers the old one
-	for id, r := range read {
-		groups[id.Name] = groupOf(r)
+	// Copies, since translation remembers the old ones.
+	groups, servers := maps.Clone(a.Groups), maps.Clone(a.Servers)
+	for _, name := range gone {
+		if t == vtm.TrafficIPGroups {
+			delete(groups, name)
+		} else {
+			delete(servers, name)
+		}
 	}
-	l.observed.Appliance.Groups = groups
+	for id, r := range read {
+		if t == vtm.TrafficIPGroups {
+			groups[id.Name] = groupOf(r)
+		} else {
+			servers[id.Name] = serverOf(r)
+		}
+	}
+	a.Groups, a.Servers = groups, servers
 	return true, nil
 }
 

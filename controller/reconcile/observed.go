@@ -60,8 +60,7 @@ func NewObserved(appliance translate.Appliance, resources ...*vtm.Resource) *Obs
 
 // Programmed says what our marks tell is served already. It changes with o.
 func (o *Observed) Programmed() translate.Programmed {
-	return translate.Programmed{Owners: o.programmed, Keys: o.keys, Libraries: o.withLibraries,
-		Pools: func(name string) *vtm.Resource { return o.Owned[vtm.ID{Type: vtm.Pools, Name: name}] }}
+	return translate.Programmed{Owned: o.Owned, Owners: o.programmed, Keys: o.keys, Libraries: o.withLibraries}
 }
 
 // put notes that the traffic manager holds r now.
@@ -269,7 +268,7 @@ func readAll(ctx context.Context, client *vtm.Client, ids []vtm.ID) (map[vtm.ID]
 }
 
 func groupOf(r *vtm.Resource) translate.Group {
-	var g translate.Group
+	g := translate.Group{Controller: controllerOf(r)}
 	for _, text := range stringsOf(r.Value("basic", "ipaddresses")) {
 		if address, err := netip.ParseAddr(text); err == nil {
 			g.Addresses = append(g.Addresses, address.Unmap())
@@ -286,7 +285,17 @@ func serverOf(r *vtm.Resource) translate.Server {
 		Groups: stringsOf(r.Value("basic", "listen_on_traffic_ips")),
 		Hosts:  stringsOf(r.Value("basic", "listen_on_hosts")),
 		Port:   int(port),
+
+		Controller: controllerOf(r),
 	}
+}
+
+// controllerOf gives the controller_id of the controller that made r, "" if none did.
+func controllerOf(r *vtm.Resource) string {
+	if mark, ok := r.Mark(); ok && strings.HasPrefix(r.Name, vtm.Prefix(mark.ID)) {
+		return mark.ID
+	}
+	return "" // a copy, perhaps: it has the note of what it was made from
 }
 
 // stringsOf returns the strings of a list, or the one string, that a key holds.

@@ -23,11 +23,13 @@ type entry struct {
 	key     types.NamespacedName
 	ingress *networkingv1.Ingress
 
-	// Made from ingress and the environment.
+	// Made from ingress and the environment, and, where it is covered, from Programmed.
 	wish     *wish
 	site     model.Site
 	findings findings // about the site
 	redirect bool     // wants port 80 redirected, and nobody else's virtual server hinders it
+	covered  bool     // somebody else's virtual server listens there
+	sited    bool     // these are up to date
 	backends []backend
 	own      []*vtm.Resource // those that belong to it alone, besides pools
 
@@ -84,10 +86,7 @@ func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool
 		reflect.DeepEqual(w.transport, e.wish.transport)) {
 		e.share = nil // another one, so that the listener is made anew
 	}
-	e.wish, e.findings, e.site, e.redirect, e.stale = w, nil, model.Site{}, false, true
-	if w.findings.worst() != fatal {
-		e.site, e.redirect = env.site(w, &e.findings)
-	}
+	e.wish, e.sited, e.stale = w, false, true
 	e.own = nil
 	if w.findings.worst() != fatal {
 		e.own = env.own(w.share.Owner, &w.extras)
@@ -104,6 +103,7 @@ func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool
 // refresh resolves the backends whose objects changed, and finds out whether the
 // Ingress stands.
 func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedName]*serverKey, intern func(*vtm.Resource) *vtm.Resource) {
+	e.refreshSite(in, env)
 	e.refreshKeys(in, env, keys, intern)
 	working := false
 	for i := range e.backends {
@@ -128,6 +128,19 @@ func (e *entry) refresh(in Input, env *environment, keys map[types.NamespacedNam
 		(working || in.Programmed.Owners[e.ingress.UID])
 	e.stale = e.stale || stands != e.stands
 	e.stands = stands
+}
+
+// refreshSite finds anew where it listens.
+func (e *entry) refreshSite(in Input, env *environment) {
+	if e.sited && !e.covered {
+		return
+	}
+	before, was := e.findings, e.sited
+	e.site, e.redirect, e.covered, e.findings, e.sited = model.Site{}, false, false, nil, true
+	if e.wish.findings.worst() != fatal {
+		e.site, e.redirect, e.covered = env.site(e.wish, in.Programmed, &e.findings)
+	}
+	e.stale = e.stale || was && !slices.Equal(before, e.findings)
 }
 
 // refreshKeys chooses the server keys anew.
@@ -266,10 +279,11 @@ func (e *entry) secret(i int) types.NamespacedName {
 	return types.NamespacedName{Namespace: e.key.Namespace, Name: e.wish.transport.tls[i].secret}
 }
 
-// working reports whether a backend can work, no Secret is lost and of all endpoints
-// it is known whether they were, so that Programmed has no part.
+// working reports whether a backend can work, no Secret is lost, nobody else listens
+// there and of all endpoints it is known whether they were, so that Programmed has no
+// part.
 func (e *entry) working() bool {
-	return !e.lost && slices.ContainsFunc(e.backends, func(b backend) bool { return !b.broken }) &&
+	return !e.lost && !e.covered && slices.ContainsFunc(e.backends, func(b backend) bool { return !b.broken }) &&
 		!slices.ContainsFunc(e.backends, func(b backend) bool { return b.unseen })
 }
 

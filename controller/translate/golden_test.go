@@ -115,7 +115,9 @@ var order = map[string]int{"manifests": 0, "endpoints": 1, "settings": 2, "appli
 type caseAppliance struct {
 	Members    []string
 	Groups     map[string][]string // name -> addresses
+	Makers     map[string]string   // name of a group -> controller_id
 	Servers    map[string]translate.Server
+	Owned      []string // "traffic_ip_groups/name" or "virtual_servers/name"
 	Programmed []types.UID
 	Keys       []string            // names of server keys
 	Pools      map[string][]string // name -> nodes
@@ -155,7 +157,7 @@ func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
 				in.Appliance.Members = a.Members
 			}
 			for name, addresses := range a.Groups {
-				group := translate.Group{}
+				group := translate.Group{Controller: a.Makers[name]}
 				for _, address := range addresses {
 					group.Addresses = append(group.Addresses, netip.MustParseAddr(address))
 				}
@@ -165,11 +167,20 @@ func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
 			for _, uid := range a.Programmed {
 				in.Programmed.Owners[uid] = true
 			}
+			in.Programmed.Owned = map[vtm.ID]*vtm.Resource{}
+			for _, text := range a.Owned {
+				kind, name, _ := strings.Cut(text, "/")
+				r := vtm.New(vtm.Type(kind), name, nil)
+				in.Programmed.Owned[r.ID] = r
+			}
 			in.Programmed.Keys = map[string]*vtm.Resource{}
 			for _, name := range a.Keys {
 				in.Programmed.Keys[name] = vtm.New(vtm.ServerKeys, name, vtm.Properties{"basic": {"public": "as it is", "private": "its hash"}})
 			}
-			in.Programmed.Pools = poolsOf(a.Pools)
+			for name, nodes := range a.Pools {
+				r := poolOf(name, nodes)
+				in.Programmed.Owned[r.ID] = r
+			}
 		case "issuing":
 			in.ACME = howFar(t, file.Data)
 		case "desired", "verdicts":
@@ -180,18 +191,13 @@ func readCase(t *testing.T, archive *txtar.Archive) translate.Input {
 	return in
 }
 
-// poolsOf are pools with these nodes.
-func poolsOf(nodes map[string][]string) func(string) *vtm.Resource {
-	return func(name string) *vtm.Resource {
-		if nodes[name] == nil {
-			return nil
-		}
-		rows := []any{}
-		for _, node := range nodes[name] {
-			rows = append(rows, map[string]any{"node": node, "weight": int64(1)})
-		}
-		return vtm.New(vtm.Pools, name, vtm.Properties{"basic": {"nodes_table": rows}})
+// poolOf is a pool with these nodes.
+func poolOf(name string, nodes []string) *vtm.Resource {
+	rows := []any{}
+	for _, node := range nodes {
+		rows = append(rows, map[string]any{"node": node, "weight": int64(1)})
 	}
+	return vtm.New(vtm.Pools, name, vtm.Properties{"basic": {"nodes_table": rows}})
 }
 
 // howFar reads how far certificates are; Secrets are named namespace/name.

@@ -37,7 +37,7 @@ func newHistory() *history {
 	h := &history{translate.Input{
 		Snapshot: emptySnapshot(), Settings: issuing(*config.Default()),
 		Appliance:  translate.Appliance{Members: []string{"vtm-1"}},
-		Programmed: translate.Programmed{Owners: map[types.UID]bool{}, Keys: map[string]*vtm.Resource{}, Libraries: map[string]bool{}},
+		Programmed: translate.Programmed{Owned: map[vtm.ID]*vtm.Resource{}, Owners: map[types.UID]bool{}, Keys: map[string]*vtm.Resource{}, Libraries: map[string]bool{}},
 		SelfSigned: &translate.KeyPair{Certificate: []byte("self-signed"), PrivateKey: []byte("its key")},
 	}}
 	s := h.in.Snapshot
@@ -161,7 +161,7 @@ func (h *history) step(t *rapid.T) {
 	key := rapid.SampledFrom(drawnKeys).Draw(t, "key")
 	service := types.NamespacedName{Namespace: key.Namespace, Name: rapid.SampledFrom([]string{"s1", "s2", "s3"}).Draw(t, "of service")}
 	node := rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "node")
-	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 14, 15, 15, 16, 16}).Draw(t, "step") {
+	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 3, 3, 4, 5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 14, 15, 15, 16, 16, 17, 17}).Draw(t, "step") {
 	case 0:
 		ingress := drawIngress(t, key)
 		h.change(func(s *kube.Snapshot) { s.Ingresses = s.Ingresses.With(key, ingress) })
@@ -212,20 +212,21 @@ func (h *history) step(t *rapid.T) {
 		h.change(func(s *kube.Snapshot) { s.Secrets = s.Secrets.Without(secret) })
 	case 16:
 		pool := "k8s_" + service.Namespace + "_" + key.Name + "_" + service.Name + "_80"
-		there := rapid.SampledFrom([][]string{nil, {}, {"192.0.2.1:30000"}, {"192.0.2.1:30000", "192.0.2.2:30000"}}).Draw(t, "nodes there")
-		before := h.in.Programmed.Pools
-		h.in.Programmed.Pools = func(name string) *vtm.Resource {
-			if name == pool {
-				return poolsOf(map[string][]string{pool: there})(pool)
-			}
-			if before == nil {
-				return nil
-			}
-			return before(name)
-		}
+		there := rapid.SampledFrom([][]string{{}, {"192.0.2.1:30000"}, {"192.0.2.1:30000", "192.0.2.2:30000"}}).Draw(t, "nodes there")
+		h.in.Programmed.Owned = with(h.in.Programmed.Owned, vtm.ID{Type: vtm.Pools, Name: pool}, poolOf(pool, there))
 	case 15:
 		place := rapid.SampledFrom([]string{"k8s_10.0.0.1_80_routes-", "k8s_10.0.0.1_443_routes-", "k8s_group-front_80_routes-", "k8s_10.0.0.2_81_routes-"}).Draw(t, "libraries of")
 		h.in.Programmed.Libraries = with(h.in.Programmed.Libraries, place, rapid.Bool().Draw(t, "libraries there"))
+	case 17:
+		id := rapid.SampledFrom([]vtm.ID{
+			{Type: vtm.TrafficIPGroups, Name: "k8s_10.0.0.1_group"}, {Type: vtm.TrafficIPGroups, Name: "k8s_10.0.0.2_group"},
+			{Type: vtm.VirtualServers, Name: "k8s_10.0.0.1_80_http"}, {Type: vtm.VirtualServers, Name: "k8s_10.0.0.1_81_http"}, {Type: vtm.VirtualServers, Name: "k8s_group-front_81_http"},
+		}).Draw(t, "of ours there")
+		if rapid.Bool().Draw(t, "it is there") {
+			h.in.Programmed.Owned = with(h.in.Programmed.Owned, id, vtm.New(id.Type, id.Name, nil))
+		} else {
+			h.in.Programmed.Owned = with(h.in.Programmed.Owned, id, nil)
+		}
 	case 14:
 		h.in.ACME = drawACME(t)
 	case 13:
@@ -253,12 +254,15 @@ func (h *history) step(t *rapid.T) {
 		case 1:
 			h.in.Appliance.Groups = map[string]translate.Group{"front": {Addresses: []netip.Addr{netip.MustParseAddr(
 				rapid.SampledFrom([]string{"10.0.0.1", "10.0.9.1"}).Draw(t, "group address"))}}}
+			if other := rapid.SampledFrom([]string{"", "a", "z"}).Draw(t, "another controller"); other != "" {
+				h.in.Appliance.Groups[other+"_10.0.0.2_group"] = translate.Group{Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Controller: other}
+			}
 		case 2:
 			h.in.Appliance.Servers = nil
 			if rapid.Bool().Draw(t, "none of theirs") {
 				return
 			}
-			h.in.Appliance.Servers = map[string]translate.Server{"theirs": {Any: true, Port: rapid.SampledFrom([]int{81, 82}).Draw(t, "their port")}}
+			h.in.Appliance.Servers = map[string]translate.Server{"theirs": {Any: true, Port: rapid.SampledFrom([]int{80, 81, 82}).Draw(t, "their port")}}
 		case 3:
 			h.in.Appliance.Members = rapid.SampledFrom([][]string{{"vtm-1"}, {"vtm-1", "vtm-2"}}).Draw(t, "members")
 		}
@@ -390,7 +394,8 @@ func whole(t *rapid.T, r *translate.Result) {
 				}
 			}
 		}
-		if to.Name != "front" && to.Name != "discard" && r.Desired[to] == nil {
+		theirs := to.Name == "discard" || to.Type == vtm.TrafficIPGroups && !strings.HasPrefix(to.Name, "k8s_")
+		if !theirs && r.Desired[to] == nil {
 			t.Fatalf("%s refers to %s, which is not desired", from, to)
 		}
 	}
@@ -460,7 +465,7 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 	type served struct {
 		name                           string
 		o                              *networkingv1.Ingress
-		dedicated                      bool
+		dedicated, annotated           bool // has an address of its own; by an annotation
 		at, port                       string
 		tls, redirect, script, through bool
 		issued                         bool
@@ -474,6 +479,7 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 		s := served{name: key.String(), o: o, tls: len(o.Spec.TLS) > 0, at: fmt.Sprint(v.Addresses[0].IP), port: o.Annotations["vtm.pulsesecure.net/port"]}
 		_, s.dedicated = o.Annotations["vtm.pulsesecure.net/ip-address"]
 		_, shared := o.Annotations["vtm.pulsesecure.net/shared-ip-address"]
+		s.annotated = s.dedicated || shared
 		if s.port == "" {
 			s.port = map[bool]string{false: "80", true: "443"}[s.tls]
 		}
@@ -489,8 +495,18 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 		if !may && r.Desired[vtm.ID{Type: vtm.Rules, Name: "k8s_" + key.Namespace + "_" + key.Name + "_request"}] != nil {
 			t.Fatalf("%s runs TrafficScript, which the settings forbid", key)
 		}
-		if front := in.Appliance.Groups["front"].Addresses[0]; s.dedicated && v.Addresses[0].IP == front {
-			t.Fatalf("%s has an address of its own that a group of others has", key)
+		for name, group := range in.Appliance.Groups {
+			ours := in.Programmed.Owned[vtm.ID{Type: vtm.TrafficIPGroups, Name: "k8s_" + s.at + "_group"}] != nil
+			if s.dedicated && v.Addresses[0].IP == group.Addresses[0] && (!ours || group.Controller == "a") {
+				t.Fatalf("%s has an address of its own that group %s of others has", key, name)
+			}
+		}
+		if theirs, ok := in.Appliance.Servers["theirs"]; ok {
+			for _, id := range v.Resources {
+				if id.Type == vtm.VirtualServers && strings.HasSuffix(id.Name, fmt.Sprintf("_%d_http", theirs.Port)) && in.Programmed.Owned[id] == nil {
+					t.Fatalf("%s comes to port %d, on which a virtual server of others listens at all addresses", key, theirs.Port)
+				}
+			}
 		}
 		for _, e := range in.Settings.AllowedHosts {
 			for _, rule := range o.Spec.Rules {
@@ -516,8 +532,8 @@ func nothingForbidden(t *rapid.T, in translate.Input, r *translate.Result) {
 	}
 	for i, a := range all {
 		for _, b := range all[i+1:] {
-			if a.at != b.at {
-				continue
+			if a.at != b.at || a.annotated != b.annotated && in.Programmed.Owned[vtm.ID{Type: vtm.TrafficIPGroups, Name: "k8s_" + a.at + "_group"}] != nil {
+				continue // the second: an address that ours had was put into the default group
 			}
 			clash := a.dedicated || b.dedicated ||
 				a.redirect && b.port == "80" || b.redirect && a.port == "80" ||

@@ -46,6 +46,9 @@ type Appliance struct {
 // Group is a Traffic IP Group that is not ours.
 type Group struct {
 	Addresses []netip.Addr
+	// Controller is the controller_id of the other controller that made it; "": none
+	// did.
+	Controller string
 }
 
 // Server is a virtual server that is not ours. Enabled or not, it keeps its
@@ -55,6 +58,8 @@ type Server struct {
 	Groups []string // Traffic IP Groups it listens on
 	Hosts  []string // addresses or host names it listens on
 	Port   int
+	// Controller is as a Group's.
+	Controller string
 }
 
 // Programmed says what our marks on the traffic manager tell is served already:
@@ -63,24 +68,22 @@ type Server struct {
 type Programmed struct {
 	// Owners holds the UIDs of the Ingresses that own a virtual server or a pool.
 	Owners map[types.UID]bool
+	// Owned are the resources with our mark, as they are there: a Traffic IP Group or
+	// virtual server among them keeps its place when somebody else comes to it later. And
+	// a controller that has just begun to watch does not know which endpoints were lost
+	// with their nodes: it leaves those that are not ready in the pools where they are.
+	Owned map[vtm.ID]*vtm.Resource
 	// Keys are the server keys with our mark, as they are there, by name: while its
 	// Secret is missing, an Ingress that serves keeps one.
 	Keys map[string]*vtm.Resource
 	// Libraries holds what LibrariesOf gives of the rules with our mark: the listeners
 	// whose routes stand in libraries go on so until they are much fewer.
 	Libraries map[string]bool
-	// Pools are the pools with our mark, as they are there, by name: a controller that
-	// has just begun to watch does not know which endpoints were lost with their nodes,
-	// and leaves those that are not ready where they are. Nil: none is known.
-	Pools func(name string) *vtm.Resource
 }
 
 // nodes of a pool as they are there; nil if there is none.
 func (p Programmed) nodes(pool string) (nodes []string) {
-	if p.Pools == nil {
-		return nil
-	}
-	r := p.Pools(pool)
+	r := p.Owned[vtm.ID{Type: vtm.Pools, Name: pool}]
 	if r == nil {
 		return nil
 	}
