@@ -238,6 +238,9 @@ func (r *Reporter) write(ctx context.Context, uid types.UID, client *kubeclient.
 			if len(rec.events) > 0 && rec.events[0] == events[0] {
 				rec.events = rec.events[1:]
 			}
+			if len(rec.events) == 0 {
+				rec.events = nil // what is told takes no memory
+			}
 			r.mu.Unlock()
 			events = events[1:]
 		}

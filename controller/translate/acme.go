@@ -181,32 +181,29 @@ func emitChallenges(challenges []Challenge) string {
 // acmeState is what a Translator remembers of certificates that are issued.
 type acmeState struct {
 	now     *ACME
-	entries map[*entry]bool            // that want some
-	hosts   map[string]map[*entry]bool // all entries, by the hosts that they name
-	named   map[*entry][]string        // what hosts holds of each
-	touched map[string]bool            // hosts that entries came to or left since dispute looked
-	stale   bool                       // last may not be what is wanted
+	entries map[*entry]bool   // that want some
+	hosts   entriesBy[string] // all entries, by the hosts that they name
+	touched map[string]bool   // hosts that entries came to or left since dispute looked
+	stale   bool              // last may not be what is wanted
 	last    []Certificate
 }
 
 func newACMEState() acmeState {
-	return acmeState{entries: map[*entry]bool{}, hosts: map[string]map[*entry]bool{}, named: map[*entry][]string{}, touched: map[string]bool{}}
+	return acmeState{entries: map[*entry]bool{}, hosts: entriesBy[string]{}, touched: map[string]bool{}}
 }
 
 // note is called when an entry is new or changed, forget before that and when it
 // goes.
 func (a *acmeState) note(e *entry) {
+	e.named = nil
 	for _, host := range e.wish.share.Hosts() {
-		a.named[e] = append(a.named[e], string(host))
+		e.named = append(e.named, string(host))
 	}
 	for _, ref := range e.wish.transport.tls {
-		a.named[e] = append(a.named[e], ref.hosts...)
+		e.named = append(e.named, ref.hosts...)
 	}
-	for _, host := range a.named[e] {
-		if a.hosts[host] == nil {
-			a.hosts[host] = map[*entry]bool{}
-		}
-		a.hosts[host][e] = true
+	for _, host := range e.named {
+		a.hosts.add(host, e)
 		a.touched[host] = true
 	}
 	if e.wish.letsEncrypt {
@@ -216,14 +213,11 @@ func (a *acmeState) note(e *entry) {
 }
 
 func (a *acmeState) forget(e *entry) {
-	for _, host := range a.named[e] {
-		delete(a.hosts[host], e)
-		if len(a.hosts[host]) == 0 {
-			delete(a.hosts, host)
-		}
+	for _, host := range e.named {
+		a.hosts.remove(host, e)
 		a.touched[host] = true
 	}
-	delete(a.named, e)
+	e.named = nil
 	e.disputed = nil // found anew where it names a host again
 	if a.entries[e] {
 		delete(a.entries, e)
@@ -246,7 +240,7 @@ func (a *acmeState) first(host string, owner model.Owner) (first model.Owner, di
 		names = append(names, "*."+domain)
 	}
 	for _, name := range names {
-		for e := range a.hosts[name] {
+		for _, e := range a.hosts[name] {
 			other := e.wish.share.Owner
 			if other.Namespace != owner.Namespace && other.Compare(owner) < 0 && (!disputed || other.Compare(first) < 0) {
 				first, disputed = other, true
@@ -255,7 +249,7 @@ func (a *acmeState) first(host string, owner model.Owner) (first model.Owner, di
 	}
 	// Whoever of the owner's own namespace was earlier still holds it for all of it.
 	if disputed {
-		for e := range a.hosts[host] {
+		for _, e := range a.hosts[host] {
 			if other := e.wish.share.Owner; other.Namespace == owner.Namespace && other.Compare(first) < 0 {
 				return model.Owner{}, false
 			}
@@ -280,12 +274,12 @@ func (t *Translator) readACME(now *ACME) {
 		}
 	}
 	for _, name := range changedEnds(was, now) {
-		for e := range t.secretUsers[name] {
+		for _, e := range t.secretUsers[name] {
 			t.due[e] = true
 		}
 	}
 	for _, c := range changedChallenges(was, now) {
-		for e := range t.acme.hosts[c.Host] {
+		for _, e := range t.acme.hosts[c.Host] {
 			if t.acme.entries[e] && e.key.Namespace == c.Namespace && e.claim.Share != nil {
 				t.reanswered[e.claim.Site] = true
 			}
@@ -356,17 +350,16 @@ func (t *Translator) dispute() {
 	}
 	concerned := map[*entry]bool{}
 	for host := range t.acme.touched {
-		some := t.acme.hosts[host]
 		if strings.HasPrefix(host, "*.") {
-			some = t.acme.entries // any may have a host that it covers
+			maps.Copy(concerned, t.acme.entries) // any may have a host that it covers
 		}
-		for e := range some {
+		for _, e := range t.acme.hosts[host] {
 			if t.acme.entries[e] {
 				concerned[e] = true
 			}
 		}
 		if _, domain, ok := strings.Cut(host, "."); ok {
-			for e := range t.acme.hosts["*."+domain] {
+			for _, e := range t.acme.hosts["*."+domain] {
 				if t.acme.entries[e] {
 					concerned[e] = true
 				}

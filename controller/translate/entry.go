@@ -38,6 +38,8 @@ type entry struct {
 	certificates *certificates
 	certFindings findings
 	lost         bool // a Secret is missing or bad
+	// named are the hosts that acmeState.hosts has of it.
+	named []string
 	// disputed are hosts that another namespace's Ingress named first: no certificate
 	// is issued for them here. By host, that Ingress.
 	disputed map[string]model.Owner
@@ -60,6 +62,31 @@ type entry struct {
 	// Made from all of the above, like its verdict. stale: to be made again.
 	shown []*vtm.Resource // what Desired holds of it
 	stale bool
+}
+
+// entriesBy finds entries by what they name. Mostly one entry names a thing, so that a list
+// is enough: it has each entry once, in no order.
+type entriesBy[K comparable] map[K][]*entry
+
+func (x entriesBy[K]) add(key K, e *entry) {
+	if !slices.Contains(x[key], e) {
+		x[key] = append(x[key], e)
+	}
+}
+
+func (x entriesBy[K]) remove(key K, e *entry) {
+	of := x[key]
+	at := slices.Index(of, e)
+	if at < 0 {
+		return
+	}
+	last := len(of) - 1
+	of[at], of[last] = of[last], nil
+	if last == 0 {
+		delete(x, key)
+	} else {
+		x[key] = of[:last]
+	}
 }
 
 // backend is a backend's resolution, with what it was made from.

@@ -77,7 +77,7 @@ func (t *Translator) readSecrets(secrets *kube.Table[types.NamespacedName, *core
 			return
 		}
 		t.dueKeys[name] = true
-		for e := range t.secretUsers[name] {
+		for _, e := range t.secretUsers[name] {
 			t.due[e] = true
 		}
 		secret := secrets.Get(name)
@@ -113,7 +113,7 @@ func (t *Translator) serverKeyResource(secret types.NamespacedName) *vtm.Resourc
 	if k := t.keys[secret]; k != nil && k.resource != nil {
 		return k.resource
 	}
-	for e := range t.secretUsers[secret] {
+	for _, e := range t.secretUsers[secret] {
 		if e.listener != nil && e.certificates != nil && e.certificates.kept[secret] != nil {
 			return e.certificates.kept[secret] // the same for all
 		}

@@ -29,8 +29,8 @@ type Translator struct {
 
 	// users are the entries with a backend of a Service, secretUsers those that name a
 	// Secret; idle those that are not working, which depend on Programmed.
-	users       map[types.NamespacedName]map[*entry]bool
-	secretUsers map[types.NamespacedName]map[*entry]bool
+	users       entriesBy[types.NamespacedName]
+	secretUsers entriesBy[types.NamespacedName]
 	idle        map[*entry]bool
 
 	// The work of one translation; empty between two.
@@ -40,6 +40,7 @@ type Translator struct {
 	reanswered map[model.Site]bool           // sites whose challenges changed
 	gone       []*entry                      // entries that were removed
 	withdrawn  []*vtm.Resource               // what sites that are no more had shown
+	claims     []model.Claim                 // room for those of one site, used again and again
 
 	shownKeys map[types.NamespacedName]*vtm.Resource // what Desired holds of each Secret
 
@@ -75,7 +76,7 @@ func New() *Translator {
 		handful: usualHandful,
 		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{},
 		keys: map[types.NamespacedName]*serverKey{}, shownKeys: map[types.NamespacedName]*vtm.Resource{},
-		users: map[types.NamespacedName]map[*entry]bool{}, secretUsers: map[types.NamespacedName]map[*entry]bool{}, idle: map[*entry]bool{},
+		users: entriesBy[types.NamespacedName]{}, secretUsers: entriesBy[types.NamespacedName]{}, idle: map[*entry]bool{},
 		due: map[*entry]bool{}, dueKeys: map[types.NamespacedName]bool{}, dirty: map[model.Site]bool{}, reanswered: map[model.Site]bool{},
 		acme:     newACMEState(),
 		standard: standard{users: map[*listener]bool{}},
@@ -207,10 +208,10 @@ func (t *Translator) readIngress(key types.NamespacedName, ingress *networkingv1
 	t.forgetUses(e)
 	e.read(ingress, t.env, fresh, t.intern)
 	for i := range e.backends {
-		use(t.users, e.service(i), e)
+		t.users.add(e.service(i), e)
 	}
 	for i := range e.wish.transport.tls {
-		use(t.secretUsers, e.secret(i), e)
+		t.secretUsers.add(e.secret(i), e)
 	}
 	t.acme.note(e)
 }
@@ -218,7 +219,7 @@ func (t *Translator) readIngress(key types.NamespacedName, ingress *networkingv1
 // readBackends finds the entries whose backends changed.
 func (t *Translator) readBackends(s *kube.Snapshot) {
 	changed := func(service types.NamespacedName) {
-		for e := range t.users[service] {
+		for _, e := range t.users[service] {
 			t.due[e] = true
 		}
 	}
@@ -233,29 +234,15 @@ func (t *Translator) readBackends(s *kube.Snapshot) {
 // forgetUses is called before an entry changes and when it goes.
 func (t *Translator) forgetUses(e *entry) {
 	for i := range e.backends {
-		disuse(t.users, e.service(i), e)
+		t.users.remove(e.service(i), e)
 	}
 	if e.wish == nil {
 		return // it is new
 	}
 	t.acme.forget(e)
 	for i := range e.wish.transport.tls {
-		disuse(t.secretUsers, e.secret(i), e)
+		t.secretUsers.remove(e.secret(i), e)
 		t.dueKeys[e.secret(i)] = true // it may have been kept for this entry alone
-	}
-}
-
-func use(users map[types.NamespacedName]map[*entry]bool, what types.NamespacedName, e *entry) {
-	if users[what] == nil {
-		users[what] = map[*entry]bool{}
-	}
-	users[what][e] = true
-}
-
-func disuse(users map[types.NamespacedName]map[*entry]bool, what types.NamespacedName, e *entry) {
-	delete(users[what], e)
-	if len(users[what]) == 0 {
-		delete(users, what)
 	}
 }
 
@@ -307,11 +294,13 @@ func compareRank(a, b *entry) int {
 // allot gives a site to those who claim it, and makes the listeners that changed.
 func (t *Translator) allot(where model.Site) {
 	s := t.sites[where]
-	claims := make([]model.Claim, len(s.claimants))
-	for i, e := range s.claimants {
-		claims[i] = e.claim
+	claims := t.claims[:0]
+	for _, e := range s.claimants {
+		claims = append(claims, e.claim)
 	}
 	allotment := model.Allot(claims)
+	clear(claims) // so that no share is kept
+	t.claims = claims
 	for i, e := range s.claimants {
 		grant := allotment.Grants[i]
 		if grant.Refused != nil {

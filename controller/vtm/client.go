@@ -205,28 +205,13 @@ func (c *Client) Members(ctx context.Context) ([]string, error) {
 }
 
 func (c *Client) children(ctx context.Context, folder string) ([]string, error) {
-	var answer struct {
-		Children *[]struct {
-			Name string `json:"name"`
-			Href string `json:"href"`
-		} `json:"children"`
-	}
-	a, err := c.read(ctx, folderPath(folder), folder, &answer)
+	a, err := c.do(ctx, nil, http.MethodGet, folderPath(folder), folder, nil, false)
 	if err != nil {
 		return nil, err
 	}
-	if answer.Children == nil {
-		return nil, a.garbage(`no "children" in it`)
-	}
-	names := make([]string, 0, len(*answer.Children))
-	for _, child := range *answer.Children {
-		if strings.HasSuffix(child.Href, "/") {
-			continue // a folder
-		}
-		if child.Name == "" {
-			return nil, a.garbage("a child without a name")
-		}
-		names = append(names, child.Name)
+	names, err := decodeChildren(a.body)
+	if err != nil {
+		return nil, a.garbage(err.Error())
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil

@@ -2,14 +2,17 @@ package vtm
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // State is what the member in use says is wrong with its configuration and with
 // what it serves (vtm/rest.md §8). The sentences are the product's own.
 type State struct {
-	Errors    []string `json:"errors"`
-	TIPErrors []string `json:"tip_errors"`
+	Errors, TIPErrors []string
 }
 
 // State reads the state of the member in use. A traffic manager accepts
@@ -17,17 +20,46 @@ type State struct {
 // and says so only here.
 func (c *Client) State(ctx context.Context) (State, error) {
 	const path = "status/local_tm/state"
-	var answer struct {
-		State *State `json:"state"`
-	}
-	a, err := c.read(ctx, path, path, &answer)
+	a, err := c.do(ctx, nil, http.MethodGet, path, path, nil, false)
 	if err != nil {
 		return State{}, err
 	}
-	if answer.State == nil {
-		return State{}, a.garbage(`no "state" in it`)
+	state, err := decodeState(a.body)
+	if err != nil {
+		return State{}, a.garbage(err.Error())
 	}
-	return *answer.State, nil
+	return state, nil
+}
+
+// decodeState passes over all but the sentences: an answer lists each virtual server and
+// pool, too.
+func decodeState(body []byte) (state State, err error) {
+	found := false
+	err = decodeObject(body, func(d *jsontext.Decoder, name string) error {
+		if name != "state" || d.PeekKind() != '{' {
+			return d.SkipValue()
+		}
+		found = true
+		return eachMember(d, func(key string) error {
+			into := &state.Errors
+			switch key {
+			case "errors":
+			case "tip_errors":
+				into = &state.TIPErrors
+			default:
+				return d.SkipValue()
+			}
+			text, err := d.ReadValue()
+			if err != nil {
+				return err
+			}
+			return decodeJSON(text, into)
+		})
+	})
+	if err == nil && !found {
+		err = errors.New(`no "state" in it`)
+	}
+	return state, err
 }
 
 // SinceChange reads how long ago the configuration of the member in use changed,

@@ -51,9 +51,8 @@ func decode(id ID, body []byte) (*Resource, error) {
 	if id.Type.IsFile() {
 		return NewFile(id.Type, id.Name, body), nil
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	var out Properties
-	err := eachMember(d, func(name string) error {
+	err := decodeObject(body, func(d *jsontext.Decoder, name string) error {
 		if name != "properties" {
 			return d.SkipValue()
 		}
@@ -94,9 +93,6 @@ func decode(id ID, body []byte) (*Resource, error) {
 	if out == nil {
 		return nil, errors.New(`no "properties" in it`)
 	}
-	if _, err := d.ReadToken(); err != io.EOF {
-		return nil, errFollowed
-	}
 	return &Resource{ID: id, Properties: out}, nil
 }
 
@@ -135,6 +131,69 @@ func eachMember(d *jsontext.Decoder, read func(name string) error) error {
 	}
 	_, err = d.ReadToken()
 	return err
+}
+
+// decodeChildren reads the list of a folder: the names of its resources, as they come,
+// without those of folders. It has one for each of thousands of resources.
+func decodeChildren(body []byte) (names []string, err error) {
+	found := false
+	err = decodeObject(body, func(d *jsontext.Decoder, name string) error {
+		if name != "children" || d.PeekKind() != '[' {
+			return d.SkipValue()
+		}
+		found = true
+		if _, err := d.ReadToken(); err != nil {
+			return err
+		}
+		for d.PeekKind() != ']' {
+			var name, href string
+			err := eachMember(d, func(key string) error {
+				text := &name
+				switch key {
+				case "name":
+				case "href":
+					text = &href
+				default:
+					return d.SkipValue()
+				}
+				token, err := d.ReadToken()
+				if err == nil && token.Kind() != '"' {
+					err = fmt.Errorf("%s where a text should be", token.Kind())
+				}
+				if err == nil {
+					*text = token.String()
+				}
+				return err
+			})
+			switch {
+			case err != nil:
+				return err
+			case strings.HasSuffix(href, "/"): // a folder
+			case name == "":
+				return errors.New("a child without a name")
+			default:
+				names = append(names, name)
+			}
+		}
+		_, err := d.ReadToken()
+		return err
+	})
+	if err == nil && !found {
+		err = errors.New(`no "children" in it`)
+	}
+	return names, err
+}
+
+// decodeObject calls read with each member's name of the object that body is.
+func decodeObject(body []byte, read func(d *jsontext.Decoder, name string) error) error {
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if err := eachMember(d, func(name string) error { return read(d, name) }); err != nil {
+		return err
+	}
+	if _, err := d.ReadToken(); err != io.EOF {
+		return errFollowed
+	}
+	return nil
 }
 
 // isDefault reports whether value, as it came, is the key's default.
