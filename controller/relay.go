@@ -41,7 +41,7 @@ func newRelay(o Options, self func() *report.Self) (*eventLogRelay, *translate.R
 			if err != nil {
 				return nil, err
 			}
-			text, _ := r.Properties["basic"]["public"].(string)
+			text, _ := r.Get("basic", "public").(string)
 			return []byte(text), nil
 		},
 		Warn: func(reason, message string) { self().Warn(reason, message) }, Over: func(reason string) { self().Over(reason) },

@@ -300,7 +300,7 @@ func (s *setup) bareStart(ctx context.Context) (time.Duration, int, error) {
 	for i, step := range steps {
 		bodies[i] = string(step.Send.Content)
 		if !step.ID.Type.IsFile() {
-			body, err := json.Marshal(map[string]any{"properties": step.Send.Properties})
+			body, err := json.Marshal(map[string]any{"properties": step.Send.Properties()})
 			if err != nil {
 				return 0, 0, err
 			}

@@ -177,6 +177,6 @@ func remarked(r *vtm.Resource, mark vtm.Mark, cluster string) *vtm.Resource {
 	if r.Type.IsFile() {
 		return vtm.NewFile(r.Type, r.Name, bytes.Replace(r.Content, []byte(old), []byte(mark.Format()), 1))
 	}
-	note, _ := r.Properties["basic"]["note"].(string)
+	note, _ := r.Get("basic", "note").(string)
 	return vtm.New(r.Type, r.Name, vtm.Properties{"basic": {"note": strings.Replace(note, old, mark.Format(), 1)}})
 }

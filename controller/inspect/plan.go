@@ -75,14 +75,11 @@ func (v *View) Document() PlanDocument {
 
 // only leaves of r the keys that of has too.
 func only(r, of *vtm.Resource) *vtm.Resource {
-	p := vtm.Properties{}
-	for section, keys := range of.Properties {
-		p[section] = map[string]any{}
-		for key := range keys {
-			p[section][key] = r.Value(section, key)
-		}
+	var kept []vtm.Setting
+	for _, s := range of.Settings() {
+		kept = append(kept, vtm.Setting{Section: s.Section, Key: s.Key, Value: r.Value(s.Section, s.Key)})
 	}
-	return &vtm.Resource{ID: r.ID, Properties: p}
+	return vtm.Of(r.ID, kept)
 }
 
 // content of a resource without its secrets; nil of none.
@@ -94,11 +91,11 @@ func content(r *vtm.Resource) any {
 		return string(r.Content)
 	}
 	shown := map[string]map[string]any{}
-	for section, keys := range r.Properties {
-		shown[section] = map[string]any{}
-		for key, value := range keys {
-			shown[section][key] = vtm.Shown(r.Type, section, key, value)
+	for _, s := range r.Settings() {
+		if shown[s.Section] == nil {
+			shown[s.Section] = map[string]any{}
 		}
+		shown[s.Section][s.Key] = vtm.Shown(r.Type, s.Section, s.Key, s.Value)
 	}
 	return shown
 }

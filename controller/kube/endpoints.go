@@ -16,10 +16,10 @@ import (
 // that Pods can come and go on a node without a change.
 type endpointsTable struct {
 	published[types.NamespacedName, *Endpoints]
-	parts     map[types.NamespacedName]part                          // by slice
-	byService map[types.NamespacedName]map[types.NamespacedName]bool // Service -> its slices
-	away      map[string]bool                                        // the nodes that are not ready; not changed in place
-	back      map[string]time.Time                                   // when others were seen to be ready again, which were not
+	parts     map[types.NamespacedName]part                   // by slice
+	byService map[types.NamespacedName][]types.NamespacedName // Service -> its slices; mostly one, in no order
+	away      map[string]bool                                 // the nodes that are not ready; not changed in place
+	back      map[string]time.Time                            // when others were seen to be ready again, which were not
 	now       func() time.Time
 	// listing: what comes is a list, so that what happened since the one before, or
 	// before the first one, was not seen.
@@ -51,7 +51,7 @@ func newEndpointsTable(now func() time.Time) *endpointsTable {
 		now:       now,
 		back:      map[string]time.Time{},
 		parts:     map[types.NamespacedName]part{},
-		byService: map[types.NamespacedName]map[types.NamespacedName]bool{},
+		byService: map[types.NamespacedName][]types.NamespacedName{},
 	}
 }
 
@@ -65,13 +65,12 @@ func (t *endpointsTable) put(object any) change {
 		return none
 	}
 	t.parts[key] = new
-	if t.byService[new.service] == nil {
-		t.byService[new.service] = map[types.NamespacedName]bool{}
+	if !known || old.service != new.service {
+		t.byService[new.service] = append(t.byService[new.service], key)
 	}
-	t.byService[new.service][key] = true
 	what := t.merge(new.service)
 	if known && old.service != new.service {
-		delete(t.byService[old.service], key)
+		t.leave(old.service, key)
 		what = max(what, t.merge(old.service))
 	}
 	return what
@@ -88,8 +87,13 @@ func (t *endpointsTable) forget(key types.NamespacedName) change {
 		return none
 	}
 	delete(t.parts, key)
-	delete(t.byService[old.service], key)
+	t.leave(old.service, key)
 	return t.merge(old.service)
+}
+
+// leave notes that a slice is not a Service's any more.
+func (t *endpointsTable) leave(service, slice types.NamespacedName) {
+	t.byService[service] = slices.DeleteFunc(t.byService[service], func(key types.NamespacedName) bool { return key == slice })
 }
 
 func (t *endpointsTable) replace(list []any) (what change) {
@@ -122,7 +126,7 @@ func (t *endpointsTable) merge(service types.NamespacedName) change {
 	}
 	ready, unready, crowded := map[string]map[string]bool{}, map[string]map[string]bool{}, map[string]map[string]bool{}
 	families := map[discoveryv1.AddressType]map[string]map[string]bool{}
-	for key := range t.byService[service] {
+	for _, key := range t.byService[service] {
 		family := families[t.parts[key].family]
 		if family == nil {
 			family = map[string]map[string]bool{}

@@ -86,28 +86,18 @@ func compare(want, have *vtm.Resource) *vtm.Resource {
 		}
 		return want
 	}
-	send := vtm.Properties{}
-	set := func(section, key string, value any) {
-		if send[section] == nil {
-			send[section] = map[string]any{}
-		}
-		send[section][key] = value
-	}
-	for section, keys := range want.Properties {
-		for key, value := range keys {
-			if got := have.Value(section, key); got == nil || !vtm.SameValue(want.Type, section, key, value, got) {
-				set(section, key, value)
-			}
+	var send []vtm.Setting
+	for _, s := range want.Settings() {
+		if got := have.Value(s.Section, s.Key); got == nil || !vtm.SameValue(want.Type, s.Section, s.Key, s.Value, got) {
+			send = append(send, s)
 		}
 	}
-	for section, keys := range have.Properties {
-		for key, value := range keys {
-			if _, wanted := want.Properties[section][key]; wanted {
-				continue
-			}
-			if normal, ok := vtm.Default(want.Type, section, key); ok && !reflect.DeepEqual(value, normal) {
-				set(section, key, normal)
-			}
+	for _, s := range have.Settings() {
+		if want.Get(s.Section, s.Key) != nil {
+			continue
+		}
+		if normal, ok := vtm.Default(want.Type, s.Section, s.Key); ok && !reflect.DeepEqual(s.Value, normal) {
+			send = append(send, vtm.Setting{Section: s.Section, Key: s.Key, Value: normal})
 		}
 	}
 	if len(send) == 0 && mutation.On(mutation.RewritesAll) {
@@ -116,7 +106,7 @@ func compare(want, have *vtm.Resource) *vtm.Resource {
 	if len(send) == 0 {
 		return nil
 	}
-	return &vtm.Resource{ID: want.ID, Properties: send}
+	return vtm.Of(want.ID, send)
 }
 
 // usedByForeign names a virtual server that is not ours and listens on the
@@ -201,12 +191,10 @@ func stageOf(s *Step, referred bool) Stage {
 // onlyNodes reports whether a step changes nothing but a pool's nodes, and
 // leaves some.
 func onlyNodes(s *Step) bool {
-	if s.Action != Update || !hasNodes(s.After) || len(s.Send.Properties) != 1 {
+	if s.Action != Update || !hasNodes(s.After) || len(s.Send.Settings()) != 1 {
 		return false
 	}
-	basic := s.Send.Properties["basic"]
-	_, ok := basic["nodes_table"]
-	return ok && len(basic) == 1
+	return s.Send.Get("basic", "nodes_table") != nil
 }
 
 // place is an address and a port that a virtual server can hold.
@@ -225,7 +213,7 @@ func placesOf(server *vtm.Resource, owned func(vtm.ID) *vtm.Resource, appliance 
 	var out []place
 	for _, name := range stringsOf(server.Value("basic", "listen_on_traffic_ips")) {
 		if group := owned(vtm.ID{Type: vtm.TrafficIPGroups, Name: name}); group != nil {
-			for _, address := range stringsOf(group.Properties["basic"]["ipaddresses"]) {
+			for _, address := range stringsOf(group.Get("basic", "ipaddresses")) {
 				out = append(out, place{address, port})
 			}
 			continue

@@ -25,7 +25,7 @@ func BenchmarkDiffOfOneChangeAmongMany(b *testing.B) {
 		settled[id] = r
 	}
 	changed := vtm.New(vtm.Pools, owned[7].Name, vtm.Properties{"basic": {
-		"note": owned[7].Properties["basic"]["note"], "nodes_table": []any{map[string]any{"node": "10.0.0.1:80"}},
+		"note": owned[7].Get("basic", "note"), "nodes_table": []any{map[string]any{"node": "10.0.0.1:80"}},
 	}})
 	desired[changed.ID] = changed
 	for b.Loop() {

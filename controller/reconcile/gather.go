@@ -40,11 +40,10 @@ func (l *Loop) gather(p *Plan) *Plan {
 }
 
 func changesTableAlone(s Step) bool {
-	if s.Action != Update || s.ID.Type != vtm.VirtualServers || len(s.Send.Properties) != 1 {
+	if s.Action != Update || s.ID.Type != vtm.VirtualServers || len(s.Send.Settings()) != 1 {
 		return false
 	}
-	_, table := s.Send.Properties["ssl"]["server_cert_host_mapping"]
-	return table && len(s.Send.Properties["ssl"]) == 1
+	return s.Send.Get("ssl", "server_cert_host_mapping") != nil
 }
 
 // gathering reports whether an Ingress needs a change that gather holds. In a moment

@@ -82,11 +82,9 @@ func (o *Observed) share(want *vtm.Resource) {
 	if have == nil || have == want || want.Type == vtm.ServerKeys {
 		return
 	}
-	for section, keys := range have.Properties {
-		for key := range keys {
-			if _, ok := want.Properties[section][key]; !ok {
-				return
-			}
+	for _, s := range have.Settings() {
+		if want.Get(s.Section, s.Key) == nil {
+			return
 		}
 	}
 	o.Owned[want.ID] = want
@@ -151,7 +149,7 @@ func hasNodes(r *vtm.Resource) bool {
 	if r == nil || r.Type != vtm.Pools {
 		return false
 	}
-	nodes, _ := r.Properties["basic"]["nodes_table"].([]any)
+	nodes, _ := r.Get("basic", "nodes_table").([]any)
 	return len(nodes) > 0
 }
 

@@ -14,10 +14,10 @@ func TestWhatIsObservedIsSharedWithWhatIsDesired(t *testing.T) {
 		for _, key := range more {
 			basic[key] = "set"
 		}
-		return &vtm.Resource{ID: vtm.ID{Type: vtm.Pools, Name: "p"}, Properties: vtm.Properties{"basic": basic}}
+		return vtm.New(vtm.Pools, "p", vtm.Properties{"basic": basic})
 	}
 	key := func() *vtm.Resource {
-		return &vtm.Resource{ID: vtm.ID{Type: vtm.ServerKeys, Name: "k"}, Properties: vtm.Properties{"basic": {"public": "p"}}}
+		return vtm.New(vtm.ServerKeys, "k", vtm.Properties{"basic": {"public": "p"}})
 	}
 	for what, c := range map[string]struct {
 		have, want *vtm.Resource

@@ -168,20 +168,17 @@ type change struct{ key, before, after string }
 // changesOf lists the keys that a step sets, sorted.
 func changesOf(s *Step) []change {
 	var out []change
-	for section, keys := range s.Send.Properties {
-		for key, value := range keys {
-			var before any
-			if s.Before != nil {
-				before = s.Before.Value(section, key)
-			}
-			out = append(out, change{
-				key:    section + "/" + key,
-				before: show(s.ID.Type, key, before),
-				after:  show(s.ID.Type, key, value),
-			})
+	for _, sent := range s.Send.Settings() {
+		var before any
+		if s.Before != nil {
+			before = s.Before.Value(sent.Section, sent.Key)
 		}
+		out = append(out, change{
+			key:    sent.Section + "/" + sent.Key,
+			before: show(s.ID.Type, sent.Key, before),
+			after:  show(s.ID.Type, sent.Key, sent.Value),
+		})
 	}
-	slices.SortFunc(out, func(a, b change) int { return strings.Compare(a.key, b.key) })
 	return out
 }
 

@@ -167,16 +167,14 @@ func merged(old, send *vtm.Resource) *vtm.Resource {
 	}
 	p := vtm.Properties{}
 	for _, r := range []*vtm.Resource{old, send} {
-		for section, keys := range r.Properties {
-			if p[section] == nil {
-				p[section] = map[string]any{}
+		for _, s := range r.Settings() {
+			if p[s.Section] == nil {
+				p[s.Section] = map[string]any{}
 			}
-			for key, value := range keys {
-				p[section][key] = value
-			}
+			p[s.Section][s.Key] = s.Value
 		}
 	}
-	return &vtm.Resource{ID: old.ID, Properties: p}
+	return vtm.New(old.Type, old.Name, p)
 }
 
 func TestBrakeHoldsWhenTooManyWouldCease(t *testing.T) {

@@ -51,7 +51,7 @@ func eachReference(r *vtm.Resource, visit func(vtm.ID)) {
 		return
 	}
 	for _, ref := range references[r.Type] {
-		value := r.Properties[ref.section][ref.key]
+		value := r.Get(ref.section, ref.key)
 		if ref.column != "" {
 			value = columnOf(value, ref.column)
 		}

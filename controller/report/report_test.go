@@ -42,7 +42,7 @@ func TestAnAddressIsShownWhileItIsServedAndMeant(t *testing.T) {
 		name      string
 		entry     Entry
 		now, want points
-		ours      map[string]bool
+		ours      []string
 	}{
 		{"live", Entry{Verdict: verdict(translate.Complete, "10.0.0.1:80"), Live: true}, nil, at("10.0.0.1"), nil},
 		{"live though degraded", Entry{Verdict: verdict(translate.Degraded, "10.0.0.1:80", missing), Live: true}, nil, at("10.0.0.1"), nil},
@@ -52,8 +52,8 @@ func TestAnAddressIsShownWhileItIsServedAndMeant(t *testing.T) {
 		{"on the way to another address", Entry{Verdict: verdict(translate.Complete, "10.0.0.2:80")}, at("10.0.0.1"), nil, nil},
 		{"on the way to one more address", Entry{Verdict: verdict(translate.Complete, "10.0.0.1:80 10.0.0.2:80")}, at("10.0.0.1"), at("10.0.0.1"), nil},
 		{"rejected", Entry{Verdict: verdict(translate.Rejected, "", missing)}, at("10.0.0.1"), nil, nil},
-		{"left, nobody else there", Entry{}, at("10.0.0.1"), nil, map[string]bool{"10.0.0.1": true}},
-		{"left, the next one wrote already", Entry{}, append(at("10.0.0.1", "10.0.0.9"), hostname...), append(at("10.0.0.9"), hostname...), map[string]bool{"10.0.0.1": true}},
+		{"left, nobody else there", Entry{}, at("10.0.0.1"), nil, []string{"10.0.0.1"}},
+		{"left, the next one wrote already", Entry{}, append(at("10.0.0.1", "10.0.0.9"), hostname...), append(at("10.0.0.9"), hostname...), []string{"10.0.0.1"}},
 		{"left, nothing of it is ours", Entry{}, at("10.0.0.1"), at("10.0.0.1"), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -97,7 +97,7 @@ type record struct {
 	// (0: none), and the addresses that are there because of us.
 	written []networkingv1.IngressLoadBalancerIngress
 	version uint64
-	ours    map[string]bool
+	ours    []string
 }
 
 // New makes a Reporter. Run must follow.

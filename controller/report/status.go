@@ -52,10 +52,10 @@ func (r *Reporter) writeStatus(ctx context.Context, client *kubeclient.Client, r
 		r.mu.Unlock()
 	}
 	r.mu.Lock()
-	rec.ours = map[string]bool{}
+	rec.ours = nil
 	if entry.Verdict != nil {
 		for _, p := range want {
-			rec.ours[p.IP] = true
+			rec.ours = append(rec.ours, p.IP)
 		}
 	}
 	r.mu.Unlock()
@@ -64,12 +64,12 @@ func (r *Reporter) writeStatus(ctx context.Context, client *kubeclient.Client, r
 
 // wanted says what the status should hold, where it holds now. ours are the
 // addresses that are there because of us.
-func wanted(entry Entry, now points, ours map[string]bool) points {
+func wanted(entry Entry, now points, ours []string) points {
 	switch {
 	case entry.Verdict == nil:
 		// Whoever serves it next may have written already.
 		return slices.DeleteFunc(slices.Clone(now), func(p networkingv1.IngressLoadBalancerIngress) bool {
-			return p.Hostname == "" && (ours[p.IP] || entry.Left[p.IP])
+			return p.Hostname == "" && (slices.Contains(ours, p.IP) || entry.Left[p.IP])
 		})
 	case entry.Verdict.Outcome == translate.Rejected && mutation.On(mutation.StatusStays):
 		return now

@@ -30,21 +30,18 @@ func (d document) read(text string, found *findings) vtm.Properties {
 	if properties == nil {
 		return nil
 	}
-	properties = vtm.Normalize(d.of, properties)
-	for _, section := range slices.Sorted(maps.Keys(properties)) {
-		for _, key := range slices.Sorted(maps.Keys(properties[section])) {
-			value := properties[section][key]
-			if err := vtm.Check(d.of, section, key, value); err != nil {
-				found.add(fatal, "InvalidAnnotation", "annotation %s: %s %v", d.annotation, show(section+"/"+key), err)
-			} else if why := d.refuse(section, key, value); why != "" {
-				found.add(fatal, "InvalidAnnotation", "annotation %s: %s/%s %s", d.annotation, section, key, why)
-			}
+	normal := vtm.New(d.of, "", properties)
+	for _, s := range normal.Settings() {
+		if err := vtm.Check(d.of, s.Section, s.Key, s.Value); err != nil {
+			found.add(fatal, "InvalidAnnotation", "annotation %s: %s %v", d.annotation, show(s.Section+"/"+s.Key), err)
+		} else if why := d.refuse(s.Section, s.Key, s.Value); why != "" {
+			found.add(fatal, "InvalidAnnotation", "annotation %s: %s/%s %s", d.annotation, s.Section, s.Key, why)
 		}
 	}
 	if len(*found) > before {
 		return nil
 	}
-	return properties
+	return normal.Properties()
 }
 
 func (d document) decode(text string, found *findings) vtm.Properties {

@@ -293,14 +293,13 @@ func printDesired(r *translate.Result) string {
 	for _, id := range ids {
 		fmt.Fprintf(&b, "=== %s\n", id)
 		resource := r.Desired[id]
-		if resource.Properties == nil {
+		if id.Type.IsFile() {
 			b.Write(resource.Content)
 			continue
 		}
-		properties := resource.Properties
+		properties := resource.Properties()
 		if id.Type == vtm.ServerKeys {
 			// Their texts are long, and the same as the Secret's.
-			properties = vtm.Normalize(id.Type, properties)
 			for _, key := range []string{"public", "private"} {
 				sum := sha256.Sum256([]byte(properties["basic"][key].(string)))
 				properties["basic"][key] = fmt.Sprintf("SHA-256 %x…", sum[:8])

@@ -408,15 +408,15 @@ func whole(t *rapid.T, r *translate.Result) {
 			t.Fatalf("%s has mark %+v", id, mark)
 		}
 		if id.Type == vtm.VirtualServers {
-			basic := resource.Properties["basic"]
+			basic, ssl := resource.Properties()["basic"], resource.Properties()["ssl"]
 			exists(id, vtm.ID{Type: vtm.Pools, Name: basic["pool"].(string)})
 			for _, rule := range basic["request_rules"].([]any) {
 				exists(id, vtm.ID{Type: vtm.Rules, Name: rule.(string)})
 			}
-			if name, ok := resource.Properties["ssl"]["server_cert_default"]; ok {
+			if name, ok := ssl["server_cert_default"]; ok {
 				exists(id, vtm.ID{Type: vtm.ServerKeys, Name: name.(string)})
 			}
-			if rows, ok := resource.Properties["ssl"]["server_cert_host_mapping"].([]any); ok {
+			if rows, ok := ssl["server_cert_host_mapping"].([]any); ok {
 				for _, row := range rows {
 					exists(id, vtm.ID{Type: vtm.ServerKeys, Name: row.(map[string]any)["certificate"].(string)})
 				}

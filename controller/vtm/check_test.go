@@ -41,8 +41,8 @@ func TestWhatTheTrafficManagerWouldRefuseIsTold(t *testing.T) {
 		if err := json.Unmarshal([]byte(test.value), &value); err != nil {
 			t.Fatal(err)
 		}
-		p := vtm.Normalize(test.t, vtm.Properties{test.section: {test.key: value}})
-		err := vtm.Check(test.t, test.section, test.key, p[test.section][test.key])
+		r := vtm.New(test.t, "x", vtm.Properties{test.section: {test.key: value}})
+		err := vtm.Check(test.t, test.section, test.key, r.Get(test.section, test.key))
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s %s/%s = %s: %v, want %q", test.t, test.section, test.key, test.value, err, test.want)
 		}

@@ -235,7 +235,7 @@ func (c *Client) put(ctx context.Context, through *Through, r *Resource) (*Resou
 	body := r.Content
 	if !r.Type.IsFile() {
 		var err error
-		if body, err = encode(r.Properties); err != nil {
+		if body, err = encode(r.Properties()); err != nil {
 			return nil, fmt.Errorf("%s: %w", r.ID, err)
 		}
 	} else if body == nil {

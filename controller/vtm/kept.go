@@ -22,7 +22,7 @@ func (c *Client) Settings(ctx context.Context) (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, _ := r.Properties["basic"]["string_lists"].([]any)
+	rows, _ := r.Get("basic", "string_lists").([]any)
 	settings := make(map[string][]string, len(rows))
 	for _, row := range rows {
 		columns, _ := row.(map[string]any)

@@ -73,7 +73,7 @@ func (r *Resource) Mark() (Mark, bool) {
 		}
 		return ParseMark(string(text))
 	}
-	note, ok := r.Properties["basic"]["note"].(string)
+	note, ok := r.Get("basic", "note").(string)
 	if !ok {
 		return Mark{}, false
 	}

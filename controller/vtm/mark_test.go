@@ -33,7 +33,7 @@ func TestMarksAreReadBackAndNothingElseIsAMark(t *testing.T) {
 	} {
 		got, ok := test.resource.Mark()
 		if ok != test.want {
-			t.Errorf("%v %q: mark %v, want %v", test.resource.Properties, test.resource.Content, ok, test.want)
+			t.Errorf("%v %q: mark %v, want %v", test.resource.Properties(), test.resource.Content, ok, test.want)
 		}
 		if ok && got != mark {
 			t.Errorf("read back %+v, want %+v", got, mark)

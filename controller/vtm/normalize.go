@@ -10,31 +10,34 @@ import (
 	"slices"
 )
 
-// Normalize returns a deep copy of p in normal form, so that two that mean the
+// normalize returns a deep copy of p in normal form, so that two that mean the
 // same to the traffic manager are equal under reflect.DeepEqual and encode to
 // the same bytes: integers are int64; sets are sorted, each element once; tables
 // are sorted by their primary key, and a row's cells that hold their column's
 // default are left out (the traffic manager itself sometimes leaves them out).
 // Keys that the schema doesn't know keep their value; it never fails.
-func Normalize(t Type, p Properties) Properties {
-	out := make(Properties, len(p))
+func normalize(t Type, p Properties) []Setting {
+	n := 0
+	for _, keys := range p {
+		n += len(keys)
+	}
+	out := make([]Setting, 0, n)
 	for section, keys := range p {
-		normal := make(map[string]any, len(keys))
 		for key, value := range keys {
 			if k := schema()[t][section][key]; k != nil {
-				normal[key] = k.normalize(value)
+				value = k.normalize(value)
 			} else {
-				normal[key] = plain(value)
+				value = plain(value)
 			}
+			out = append(out, Setting{section, key, value})
 		}
-		out[section] = normal
 	}
 	return out
 }
 
 // New makes a JSON resource with p in normal form.
 func New(t Type, name string, p Properties) *Resource {
-	return &Resource{ID: ID{t, name}, Properties: Normalize(t, p)}
+	return Of(ID{t, name}, normalize(t, p))
 }
 
 // NewFile makes a file resource.
@@ -49,7 +52,9 @@ func Equal(a, b *Resource) bool {
 		return a == b
 	}
 	return a.ID == b.ID && bytes.Equal(a.Content, b.Content) &&
-		reflect.DeepEqual(a.Properties, b.Properties)
+		slices.EqualFunc(a.settings, b.settings, func(a, b Setting) bool {
+			return a.Section == b.Section && a.Key == b.Key && sameNormal(a.Value, b.Value)
+		})
 }
 
 // sameNormal is reflect.DeepEqual of two values in normal form, without its price for

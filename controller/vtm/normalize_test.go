@@ -24,10 +24,10 @@ func TestWhatMeansTheSameIsEqual(t *testing.T) {
 	} {
 		a, b := New(test.kind, "x", test.a), New(test.kind, "x", test.b)
 		if !Equal(a, b) {
-			t.Errorf("%s: %s", test.name, cmp.Diff(a.Properties, b.Properties))
+			t.Errorf("%s: %s", test.name, cmp.Diff(a.Properties(), b.Properties()))
 		}
-		one, _ := encode(a.Properties)
-		two, _ := encode(b.Properties)
+		one, _ := encode(a.Properties())
+		two, _ := encode(b.Properties())
 		if string(one) != string(two) {
 			t.Errorf("%s: encoded as %s and %s", test.name, one, two)
 		}
@@ -55,7 +55,7 @@ func TestNormalizeCopies(t *testing.T) {
 	nodes := []any{map[string]any{"node": "a:1"}}
 	r := New(Pools, "p", Properties{"basic": {"nodes_table": nodes}})
 	nodes[0].(map[string]any)["node"] = "b:1"
-	if got := r.Properties["basic"]["nodes_table"].([]any)[0].(map[string]any)["node"]; got != "a:1" {
+	if got := r.Get("basic", "nodes_table").([]any)[0].(map[string]any)["node"]; got != "a:1" {
 		t.Errorf("the resource changed with what it was made of: %v", got)
 	}
 }

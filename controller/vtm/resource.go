@@ -1,6 +1,11 @@
 package vtm
 
-import "reflect"
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"strings"
+)
 
 // Type is a kind of resource on the traffic manager, named by its path under
 // config/active (rest-8.3.schema.json).
@@ -39,20 +44,67 @@ func (id ID) String() string { return string(id.Type) + "/" + id.Name }
 // are equal under reflect.DeepEqual.
 type Properties map[string]map[string]any
 
+// Setting is a key of a resource and what it holds, as in Properties.
+type Setting struct {
+	Section, Key string
+	Value        any
+}
+
+func compareSettings(a, b Setting) int {
+	return cmp.Or(strings.Compare(a.Section, b.Section), strings.Compare(a.Key, b.Key))
+}
+
 // Resource is one resource as it is or should be. It is immutable once made.
 type Resource struct {
 	ID
-	// Properties of a JSON resource; of one that is desired only the keys that
-	// matter, others are the traffic manager's defaults. Nil for a file.
-	Properties Properties
+	// settings of a JSON resource, sorted, each key once; of one that is desired only the
+	// keys that matter, others are the traffic manager's defaults. Empty for a file.
+	// A controller remembers tens of thousands of resources with a few keys each, of which
+	// maps would take three times the memory.
+	settings []Setting
 	// Content of a file resource (rules). Nil for a JSON resource.
 	Content []byte
+}
+
+// Of makes a JSON resource of settings whose values are in normal form, each key once.
+// They are the resource's from then on.
+func Of(id ID, settings []Setting) *Resource {
+	slices.SortFunc(settings, compareSettings)
+	return &Resource{ID: id, settings: settings}
+}
+
+// Settings are those of a JSON resource, sorted; none of a file. They may not be modified.
+func (r *Resource) Settings() []Setting { return r.settings }
+
+// Get is what a key holds that r names; nil if it doesn't name it.
+func (r *Resource) Get(section, key string) any {
+	at, ok := slices.BinarySearchFunc(r.settings, Setting{Section: section, Key: key}, compareSettings)
+	if !ok {
+		return nil
+	}
+	return r.settings[at].Value
+}
+
+// Properties makes those of a JSON resource; nil for a file. The values may not be
+// modified.
+func (r *Resource) Properties() Properties {
+	if r.Type.IsFile() {
+		return nil
+	}
+	p := Properties{}
+	for _, s := range r.settings {
+		if p[s.Section] == nil {
+			p[s.Section] = map[string]any{}
+		}
+		p[s.Section][s.Key] = s.Value
+	}
+	return p
 }
 
 // Value is what a key holds: as Properties say, else as it is when nobody set it;
 // nil if that is not known. The result may not be modified.
 func (r *Resource) Value(section, key string) any {
-	if value, ok := r.Properties[section][key]; ok {
+	if value := r.Get(section, key); value != nil {
 		return value
 	}
 	if k := schema()[r.Type][section][key]; k != nil && !k.Required {
@@ -68,23 +120,18 @@ func (r *Resource) Slim() *Resource {
 	if r.Type.IsFile() {
 		return r
 	}
-	slim := Properties{}
-	all, kept := 0, 0
-	for section, keys := range r.Properties {
-		for key, value := range keys {
-			all++
-			if k := schema()[r.Type][section][key]; k != nil && !k.Required && reflect.DeepEqual(value, k.Default) {
-				continue
-			}
-			if slim[section] == nil {
-				slim[section] = make(map[string]any)
-			}
-			slim[section][key] = value
-			kept++
-		}
+	usual := func(s Setting) bool {
+		k := schema()[r.Type][s.Section][s.Key]
+		return k != nil && !k.Required && reflect.DeepEqual(s.Value, k.Default)
 	}
-	if all == kept {
+	if !slices.ContainsFunc(r.settings, usual) {
 		return r
 	}
-	return &Resource{ID: r.ID, Properties: slim}
+	slim := make([]Setting, 0, len(r.settings))
+	for _, s := range r.settings {
+		if !usual(s) {
+			slim = append(slim, s)
+		}
+	}
+	return &Resource{ID: r.ID, settings: slices.Clip(slim)}
 }

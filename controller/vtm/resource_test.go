@@ -26,18 +26,14 @@ func TestASlimResourceMeansTheSame(t *testing.T) {
 		}
 		r := New(kind, "x", whole)
 		slim := r.Slim()
-		for section, keys := range r.Properties {
-			for name, value := range keys {
-				if got := slim.Value(section, name); !reflect.DeepEqual(got, value) {
-					t.Fatalf("%s/%s is %v, was %v", section, name, got, value)
-				}
+		for _, s := range r.Settings() {
+			if got := slim.Value(s.Section, s.Key); !reflect.DeepEqual(got, s.Value) {
+				t.Fatalf("%s/%s is %v, was %v", s.Section, s.Key, got, s.Value)
 			}
 		}
-		for section, keys := range slim.Properties {
-			for name, value := range keys {
-				if k := schema()[kind][section][name]; k != nil && !k.Required && reflect.DeepEqual(k.Default, value) {
-					t.Fatalf("%s/%s is %v as when nobody had set it, and is kept", section, name, value)
-				}
+		for _, s := range slim.Settings() {
+			if k := schema()[kind][s.Section][s.Key]; k != nil && !k.Required && reflect.DeepEqual(k.Default, s.Value) {
+				t.Fatalf("%s/%s is %v as when nobody had set it, and is kept", s.Section, s.Key, s.Value)
 			}
 		}
 		if again := slim.Slim(); again != slim {

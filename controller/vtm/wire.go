@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -51,12 +52,13 @@ func decode(id ID, body []byte) (*Resource, error) {
 	if id.Type.IsFile() {
 		return NewFile(id.Type, id.Name, body), nil
 	}
-	var out Properties
+	found := false
+	var out []Setting
 	err := decodeObject(body, func(d *jsontext.Decoder, name string) error {
 		if name != "properties" {
 			return d.SkipValue()
 		}
-		out = Properties{}
+		found = true
 		return eachMember(d, func(section string) error {
 			return eachMember(d, func(key string) error {
 				text, err := d.ReadValue()
@@ -79,10 +81,7 @@ func decode(id ID, body []byte) (*Resource, error) {
 				default:
 					value = k.normalize(value)
 				}
-				if out[section] == nil {
-					out[section] = make(map[string]any)
-				}
-				out[section][key] = value
+				out = append(out, Setting{section, key, value})
 				return nil
 			})
 		})
@@ -90,10 +89,14 @@ func decode(id ID, body []byte) (*Resource, error) {
 	if err != nil {
 		return nil, err
 	}
-	if out == nil {
+	if !found {
 		return nil, errors.New(`no "properties" in it`)
 	}
-	return &Resource{ID: id, Properties: out}, nil
+	// Of a key that comes twice the last one counts.
+	slices.Reverse(out)
+	slices.SortStableFunc(out, compareSettings)
+	out = slices.CompactFunc(out, func(a, b Setting) bool { return compareSettings(a, b) == 0 })
+	return Of(id, slices.Clip(out)), nil
 }
 
 // valueOf reads one value; numbers are json.Number.

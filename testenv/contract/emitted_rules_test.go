@@ -245,11 +245,11 @@ func serverOf(r *translate.Result) (*server, error) {
 	if virtual == nil {
 		return nil, errors.New("no virtual server")
 	}
-	s.pool = virtual.Properties["basic"]["pool"].(string)
+	s.pool = virtual.Get("basic", "pool").(string)
 	if !s.pools[s.pool] {
 		return nil, fmt.Errorf("default pool %q does not exist", s.pool)
 	}
-	for _, name := range virtual.Properties["basic"]["request_rules"].([]any) {
+	for _, name := range virtual.Get("basic", "request_rules").([]any) {
 		source := r.Desired[vtm.ID{Type: vtm.Rules, Name: name.(string)}]
 		if source == nil {
 			return nil, fmt.Errorf("rule %q does not exist", name)

@@ -264,7 +264,7 @@ func (m *manager) configuration(t *testing.T) map[string]string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out[r.ID.String()] = fmt.Sprint(r.Properties) + string(r.Content)
+			out[r.ID.String()] = fmt.Sprint(r.Settings()) + string(r.Content)
 		}
 	}
 	return out
@@ -385,7 +385,7 @@ func TestWhatIsNotOursIsNotTouchedThoughItHasOurName(t *testing.T) {
 		stop := b.start(m.world)
 		defer stop()
 		settle(2 * time.Minute)
-		if r, err := m.client.Get(t.Context(), vtm.ID{Type: vtm.Pools, Name: name}); err != nil || r.Properties["basic"]["note"] != "by hand" {
+		if r, err := m.client.Get(t.Context(), vtm.ID{Type: vtm.Pools, Name: name}); err != nil || r.Get("basic", "note") != "by hand" {
 			t.Errorf("changed: %v, %v", r, err)
 		}
 		if live, problems := b.last("web-000"); live || !strings.Contains(problems, name) || !strings.Contains(problems, "rename or remove") {
@@ -409,7 +409,7 @@ func TestWhatGotOurNameSinceTheLastReadingIsNotOverwritten(t *testing.T) {
 			put(t, m.client, vtm.New(vtm.Pools, name, vtm.Properties{"basic": {"note": "by hand"}}))
 			b.hold(shopOf(count))
 			settle(5 * time.Second)
-			if r, err := m.client.Get(t.Context(), vtm.ID{Type: vtm.Pools, Name: name}); err != nil || r.Properties["basic"]["note"] != "by hand" {
+			if r, err := m.client.Get(t.Context(), vtm.ID{Type: vtm.Pools, Name: name}); err != nil || r.Get("basic", "note") != "by hand" {
 				t.Errorf("changed: %v, %v", r, err)
 			}
 			if live, problems := b.last("web-001"); live || !strings.Contains(problems, name) {
@@ -832,7 +832,7 @@ func TestAVirtualServerMakesWayRightBeforeItsPlaceIsTaken(t *testing.T) {
 				if err := m.client.Delete(t.Context(), id); err != nil {
 					t.Fatal(err)
 				}
-				old := vtm.New(vtm.VirtualServers, "k8s_named_otherwise", server.Properties)
+				old := vtm.New(vtm.VirtualServers, "k8s_named_otherwise", server.Properties())
 				put(t, m.client, old)
 				before := m.writes()
 
@@ -845,7 +845,7 @@ func TestAVirtualServerMakesWayRightBeforeItsPlaceIsTaken(t *testing.T) {
 				settle(100 * time.Millisecond)
 				if refused {
 					now, err := m.client.Get(t.Context(), old.ID)
-					if err != nil || now.Properties["basic"]["enabled"] != true {
+					if err != nil || now.Get("basic", "enabled") != true {
 						t.Errorf("the old one does not serve: %v, %v", now, err)
 					}
 				}

@@ -95,9 +95,9 @@ func TestTheClientReadsBackWhatItWrote(t *testing.T) {
 			if !vtm.Equal(got, stored) {
 				t.Errorf("%s: the answer to PUT and GET differ: %s", r.ID, cmp.Diff(stored, got))
 			}
-			for section, keys := range r.Properties {
+			for section, keys := range r.Properties() {
 				for key, want := range keys {
-					if diff := cmp.Diff(want, got.Properties[section][key]); diff != "" {
+					if diff := cmp.Diff(want, got.Get(section, key)); diff != "" {
 						t.Errorf("%s: %s/%s (-written +read): %s", r.ID, section, key, diff)
 					}
 				}
@@ -123,7 +123,7 @@ func TestDefaultsAreTheTrafficManagers(t *testing.T) {
 			vtm.New(vtm.TrafficIPGroups, "g", vtm.Properties{"basic": {}}),
 			vtm.New(vtm.VirtualServers, "v", vtm.Properties{"basic": {"port": 80, "pool": "discard"}}),
 		} {
-			for section, keys := range put(t, m.client, r).Properties {
+			for section, keys := range put(t, m.client, r).Properties() {
 				for key, value := range keys {
 					if want, ok := vtm.Default(r.Type, section, key); ok && !cmp.Equal(value, want) {
 						t.Errorf("%s %s/%s: %#v on the traffic manager, %#v to the client", r.Type, section, key, value, want)
@@ -138,8 +138,8 @@ func TestAPutLeavesOtherKeysAlone(t *testing.T) {
 	withManager(t, func(t *testing.T, m *manager) {
 		put(t, m.client, vtm.New(vtm.Pools, "p", vtm.Properties{"basic": {"note": "n"}, "connection": {"max_connect_time": 7}}))
 		stored := put(t, m.client, vtm.New(vtm.Pools, "p", vtm.Properties{"basic": {"passive_monitoring": false}}))
-		if stored.Properties["basic"]["note"] != "n" || stored.Properties["connection"]["max_connect_time"] != int64(7) {
-			t.Errorf("changed too: %v", stored.Properties)
+		if stored.Get("basic", "note") != "n" || stored.Get("connection", "max_connect_time") != int64(7) {
+			t.Errorf("changed too: %v", stored.Properties())
 		}
 	})
 }
