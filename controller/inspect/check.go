@@ -344,13 +344,13 @@ func (c *checker) ownership(ctx context.Context, s *kube.Snapshot) {
 // nodes tries one node port of each node, as the traffic manager does.
 func (c *checker) nodes(ctx context.Context, s *kube.Snapshot) {
 	const about = "nodes' ports"
-	var service *corev1.Service
+	var service *kube.Service
 	for _, candidate := range s.Services.All() {
-		if candidate.Spec.Type != corev1.ServiceTypeNodePort || candidate.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal ||
-			len(candidate.Spec.Ports) == 0 || candidate.Spec.Ports[0].NodePort == 0 || s.Endpoints.Get(key(candidate)) == nil {
+		if candidate.Type != corev1.ServiceTypeNodePort || candidate.Local ||
+			len(candidate.Ports) == 0 || candidate.Ports[0].NodePort == 0 || s.Endpoints.Get(candidate.Key()) == nil {
 			continue
 		}
-		if service == nil || key(candidate).String() < key(service).String() {
+		if service == nil || candidate.Key().String() < service.Key().String() {
 			service = candidate
 		}
 	}
@@ -358,7 +358,7 @@ func (c *checker) nodes(ctx context.Context, s *kube.Snapshot) {
 		c.good(about, "not tried: no NodePort Service with endpoints that every node forwards (externalTrafficPolicy Cluster)")
 		return
 	}
-	port := strconv.Itoa(int(service.Spec.Ports[0].NodePort))
+	port := strconv.Itoa(int(service.Ports[0].NodePort))
 	var reached int
 	var away []string
 	for _, name := range slices.Sorted(s.Nodes.Keys()) {
@@ -379,10 +379,10 @@ func (c *checker) nodes(ctx context.Context, s *kube.Snapshot) {
 		}
 	}
 	if len(away) > 0 {
-		c.find(Warning, about, fmt.Sprintf("of Service %s not reached from here on %s", key(service), strings.Join(away, ", ")),
+		c.find(Warning, about, fmt.Sprintf("of Service %s not reached from here on %s", service.Key(), strings.Join(away, ", ")),
 			"open the way from the traffic managers to the nodes' ports (30000 to 32767 by default)")
 	}
 	if reached > 0 {
-		c.good(about, "port %s of Service %s reached on %d nodes from here", port, key(service), reached)
+		c.good(about, "port %s of Service %s reached on %d nodes from here", port, service.Key(), reached)
 	}
 }

@@ -29,10 +29,9 @@ func view(t *testing.T, ingresses ...string) *inspect.View {
 		Classes: kube.NewTable(map[string]*networkingv1.IngressClass{"vtm": {
 			ObjectMeta: metav1.ObjectMeta{Name: "vtm"}, Spec: networkingv1.IngressClassSpec{Controller: translate.ControllerName},
 		}}),
-		Services: kube.NewTable(map[types.NamespacedName]*corev1.Service{key: {
-			ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "app"},
-			Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "app"},
-				Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(80), NodePort: 30080}}},
+		Services: kube.NewTable(map[types.NamespacedName]*kube.Service{key: {
+			Namespace: "a", Name: "app", Type: corev1.ServiceTypeNodePort, Selects: true,
+			Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(80), NodePort: 30080}},
 		}}),
 		Endpoints: kube.NewTable(map[types.NamespacedName]*kube.Endpoints{key: {ReadyNodes: map[string][]string{"http": {"node-1"}}}}),
 		Nodes: kube.NewTable(map[string]*corev1.Node{"node-1": {ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Status: corev1.NodeStatus{

@@ -157,20 +157,20 @@ const lastNodePort = 32767
 // range, as stand-ins: nobody knows yet which Kubernetes will choose.
 func allocate(manifests []runtime.Object, s *kube.Snapshot) {
 	used := map[int32]bool{}
-	note := func(service *corev1.Service) {
-		for _, port := range service.Spec.Ports {
+	note := func(ports []corev1.ServicePort) {
+		for _, port := range ports {
 			used[port.NodePort] = true
 		}
 	}
 	for _, service := range s.Services.All() {
-		note(service)
+		note(service.Ports)
 	}
 	var services []*corev1.Service
 	for _, object := range manifests {
 		service, ok := object.(*corev1.Service)
 		if ok && (service.Spec.Type == corev1.ServiceTypeNodePort || service.Spec.Type == corev1.ServiceTypeLoadBalancer) {
 			services = append(services, service)
-			note(service)
+			note(service.Spec.Ports)
 		}
 	}
 	next := int32(lastNodePort)
@@ -179,7 +179,7 @@ func allocate(manifests []runtime.Object, s *kube.Snapshot) {
 		for i := range service.Spec.Ports {
 			port := &service.Spec.Ports[i]
 			if port.NodePort == 0 && was != nil {
-				for _, old := range was.Spec.Ports {
+				for _, old := range was.Ports {
 					if old.Port == port.Port {
 						port.NodePort = old.NodePort
 					}

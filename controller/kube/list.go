@@ -57,7 +57,7 @@ func With(s *Snapshot, objects []runtime.Object, secretSelector string) *Snapsho
 		case *networkingv1.IngressClass:
 			out.Classes = out.Classes.With(o.Name, o)
 		case *corev1.Service:
-			out.Services = out.Services.With(namespacedName(o), o)
+			out.Services = out.Services.With(namespacedName(o), ServiceOf(o))
 		case *corev1.Node:
 			out.Nodes = out.Nodes.With(o.Name, o)
 		case *networkingv1.ServiceCIDR:

@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -22,7 +23,7 @@ type Snapshot struct {
 	// out when all namespaces are watched (specification, Supported Features).
 	Ingresses *Table[types.NamespacedName, *networkingv1.Ingress]
 	Classes   *Table[string, *networkingv1.IngressClass]
-	Services  *Table[types.NamespacedName, *corev1.Service]
+	Services  *Table[types.NamespacedName, *Service]
 	// Endpoints by Service. A Service without an entry has none.
 	Endpoints *Table[types.NamespacedName, *Endpoints]
 	Nodes     *Table[string, *corev1.Node]
@@ -32,6 +33,37 @@ type Snapshot struct {
 	// setting secret_label_selector, with tls.crt and tls.key, and the
 	// annotations IssuedFor and UnusedSince, alone.
 	Secrets *Table[types.NamespacedName, *corev1.Secret]
+}
+
+// Service is what the controller needs of one: there are thousands, of which a
+// corev1.Service has mostly fields that nobody asks for.
+type Service struct {
+	Namespace, Name string
+	Created         metav1.Time
+	Type            corev1.ServiceType
+	ExternalName    string // of type ExternalName
+	// Local is spec.externalTrafficPolicy: Local.
+	Local bool
+	// Selects says that it has a selector, so that Kubernetes makes its endpoints.
+	Selects  bool
+	Families []corev1.IPFamily
+	Ports    []corev1.ServicePort
+}
+
+// ServiceOf reads a Service.
+func ServiceOf(o *corev1.Service) *Service {
+	return &Service{
+		Namespace: o.Namespace, Name: o.Name, Created: o.CreationTimestamp,
+		Type: o.Spec.Type, ExternalName: o.Spec.ExternalName,
+		Local:    o.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+		Selects:  len(o.Spec.Selector) > 0,
+		Families: o.Spec.IPFamilies, Ports: o.Spec.Ports,
+	}
+}
+
+// Key is where it is in a Snapshot.
+func (s *Service) Key() types.NamespacedName {
+	return types.NamespacedName{Namespace: s.Namespace, Name: s.Name}
 }
 
 // Endpoints tells on which nodes a Service has ready endpoints.

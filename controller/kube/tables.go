@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -37,7 +38,7 @@ type sink interface {
 type tables struct {
 	ingresses *objects[types.NamespacedName, *networkingv1.Ingress]
 	classes   *objects[string, *networkingv1.IngressClass]
-	services  *objects[types.NamespacedName, *corev1.Service]
+	services  *objects[types.NamespacedName, *Service]
 	nodes     *nodesTable
 	endpoints *endpointsTable
 	secrets   *objects[types.NamespacedName, *corev1.Secret]
@@ -49,13 +50,15 @@ type tables struct {
 func newTables(now func() time.Time) *tables {
 	endpoints := newEndpointsTable(now)
 	return &tables{
-		ingresses: newObjects(namespacedName[*networkingv1.Ingress], ingressChange),
-		classes:   newObjects(name[*networkingv1.IngressClass], anyChange[*networkingv1.IngressClass]),
-		services:  newObjects(namespacedName[*corev1.Service], anyChange[*corev1.Service]),
-		nodes:     &nodesTable{newObjects(name[*corev1.Node], anyChange[*corev1.Node]), endpoints},
+		ingresses: newObjects(whole[*networkingv1.Ingress], namespacedName, ingressChange),
+		classes:   newObjects(whole[*networkingv1.IngressClass], name, anyChange[*networkingv1.IngressClass]),
+		services: newObjects(func(object any) *Service { return ServiceOf(object.(*corev1.Service)) }, (*Service).Key, func(old, new *Service) change {
+			return changeIf(!equality.Semantic.DeepEqual(old, new))
+		}),
+		nodes:     &nodesTable{newObjects(whole[*corev1.Node], name, anyChange[*corev1.Node]), endpoints},
 		endpoints: endpoints,
-		ranges:    newObjects(name[*networkingv1.ServiceCIDR], anyChange[*networkingv1.ServiceCIDR]),
-		secrets:   newObjects(namespacedName[*corev1.Secret], anyChange[*corev1.Secret]),
+		ranges:    newObjects(whole[*networkingv1.ServiceCIDR], name, anyChange[*networkingv1.ServiceCIDR]),
+		secrets:   newObjects(whole[*corev1.Secret], namespacedName, anyChange[*corev1.Secret]),
 	}
 }
 
@@ -125,25 +128,23 @@ func (p *published[K, V]) edit(key K, e edit[V]) {
 	p.edits[key] = e
 }
 
-// object is a pointer to a kind of Kubernetes.
-type object interface {
-	comparable
-	metav1.Object
-}
-
-// objects is the sink of a kind whose objects are kept as they are.
-type objects[K comparable, T object] struct {
+// objects is the sink of a kind whose objects are kept one by one.
+type objects[K, T comparable] struct {
 	published[K, T]
+	read    func(any) T // what is kept of a trimmed object
 	key     func(T) K
 	compare func(old, new T) change
 }
 
-func newObjects[K comparable, T object](key func(T) K, compare func(old, new T) change) *objects[K, T] {
-	return &objects[K, T]{key: key, compare: compare}
+func newObjects[K, T comparable](read func(any) T, key func(T) K, compare func(old, new T) change) *objects[K, T] {
+	return &objects[K, T]{read: read, key: key, compare: compare}
 }
 
+// whole keeps an object as it is.
+func whole[T any](object any) T { return object.(T) }
+
 func (o *objects[K, T]) put(object any) change {
-	new := object.(T)
+	new := o.read(object)
 	key := o.key(new)
 	what := loud
 	if old, ok := o.lookup(key); ok {
@@ -156,7 +157,7 @@ func (o *objects[K, T]) put(object any) change {
 }
 
 func (o *objects[K, T]) remove(object any) change {
-	key := o.key(object.(T))
+	key := o.key(o.read(object))
 	if _, ok := o.lookup(key); !ok {
 		return none
 	}
@@ -168,7 +169,7 @@ func (o *objects[K, T]) replace(list []any) (what change) {
 	o.listed = true
 	listed := make(map[K]struct{}, len(list))
 	for _, object := range list {
-		listed[o.key(object.(T))] = struct{}{}
+		listed[o.key(o.read(object))] = struct{}{}
 		what = max(what, o.put(object))
 	}
 	for key := range o.publish().Keys() {

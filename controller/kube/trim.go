@@ -33,15 +33,14 @@ func trim(object any) (any, error) {
 		o.ResourceVersion, o.Annotations, o.Status = "", nil, networkingv1.ServiceCIDRStatus{}
 	case *corev1.Service:
 		trimMeta(&o.ObjectMeta)
-		o.ResourceVersion, o.Annotations = "", nil
-		selects := len(o.Spec.Selector) > 0
+		o.ResourceVersion, o.Annotations, o.UID = "", nil, ""
+		selecting := len(o.Spec.Selector) > 0
 		o.Spec = corev1.ServiceSpec{
 			Type: o.Spec.Type, Ports: o.Spec.Ports, ExternalName: o.Spec.ExternalName,
 			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, IPFamilies: o.Spec.IPFamilies,
 		}
-		if selects {
-			// What it selects does not matter here, that it selects does.
-			o.Spec.Selector = map[string]string{"": ""}
+		if selecting {
+			o.Spec.Selector = selects
 		}
 		o.Status = corev1.ServiceStatus{}
 	case *corev1.Node:
@@ -73,6 +72,10 @@ func trim(object any) (any, error) {
 	}
 	return object, nil
 }
+
+// selects stands for every selector: what a Service selects does not matter here, that
+// it selects does. It is never changed.
+var selects = map[string]string{"": ""}
 
 // Annotations of the Secrets that the controller made.
 const (
@@ -135,10 +138,14 @@ func trimMeta(m *metav1.ObjectMeta) {
 
 // anyChange compares trimmed objects without a resourceVersion.
 func anyChange[T metav1.Object](old, new T) change {
-	if equality.Semantic.DeepEqual(old, new) {
-		return none
+	return changeIf(!equality.Semantic.DeepEqual(old, new))
+}
+
+func changeIf(changed bool) change {
+	if changed {
+		return loud
 	}
-	return loud
+	return none
 }
 
 // ingressChange: a status that alone changed asks for no work, since mostly it is

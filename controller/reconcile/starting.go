@@ -27,8 +27,8 @@ func (l *Loop) starting(v *translate.Verdict, snapshot *kube.Snapshot, t *told) 
 	}
 	youngest := ingress.CreationTimestamp.Time
 	for _, name := range servicesOf(ingress) {
-		if service := snapshot.Services.Get(types.NamespacedName{Namespace: ingress.Namespace, Name: name}); service != nil && service.CreationTimestamp.After(youngest) {
-			youngest = service.CreationTimestamp.Time
+		if service := snapshot.Services.Get(types.NamespacedName{Namespace: ingress.Namespace, Name: name}); service != nil && service.Created.After(youngest) {
+			youngest = service.Created.Time
 		}
 	}
 	if t.since.Before(youngest) {

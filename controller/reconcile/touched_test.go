@@ -63,11 +63,8 @@ func shopSnapshot() *kube.Snapshot {
 	return s
 }
 
-func shopService() *corev1.Service {
-	return &corev1.Service{Spec: corev1.ServiceSpec{
-		Type: corev1.ServiceTypeNodePort, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
-		Ports: []corev1.ServicePort{{Port: 80, NodePort: 30000}},
-	}}
+func shopService() *kube.Service {
+	return &kube.Service{Type: corev1.ServiceTypeNodePort, Local: true, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30000}}}
 }
 
 func shopEndpoints(node int) *kube.Endpoints {

@@ -28,7 +28,7 @@ type resolution struct {
 // resolve finds the nodes through which a backend is reached. service and
 // endpoints may be nil. what names the Service: "Service shop/app". there are the nodes
 // that its pool has.
-func resolve(ref backendRef, what string, service *corev1.Service, endpoints *kube.Endpoints, nodes *nodeSet, x *extras, there []string) resolution {
+func resolve(ref backendRef, what string, service *kube.Service, endpoints *kube.Endpoints, nodes *nodeSet, x *extras, there []string) resolution {
 	var r resolution
 	fail := func(code, format string, args ...any) resolution {
 		r.broken = true
@@ -38,12 +38,12 @@ func resolve(ref backendRef, what string, service *corev1.Service, endpoints *ku
 	if service == nil {
 		return fail("ServiceNotFound", "%s is missing: create it", what)
 	}
-	switch service.Spec.Type {
+	switch service.Type {
 	case corev1.ServiceTypeExternalName:
-		return fail("ServiceNotNodePort", "%s is of type ExternalName, a name for %s without Pods: name a Service of type NodePort", what, show(service.Spec.ExternalName))
+		return fail("ServiceNotNodePort", "%s is of type ExternalName, a name for %s without Pods: name a Service of type NodePort", what, show(service.ExternalName))
 	case corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
 	default:
-		kind := service.Spec.Type
+		kind := service.Type
 		if kind == "" {
 			kind = corev1.ServiceTypeClusterIP
 		}
@@ -58,7 +58,7 @@ func resolve(ref backendRef, what string, service *corev1.Service, endpoints *ku
 	case port.NodePort < 1 || port.NodePort > 65535:
 		return fail("ServiceNotNodePort", "%s: port %s has no node port: let Kubernetes allocate node ports", what, portText(ref))
 	}
-	if slices.Equal(service.Spec.IPFamilies, []corev1.IPFamily{corev1.IPv6Protocol}) {
+	if slices.Equal(service.Families, []corev1.IPFamily{corev1.IPv6Protocol}) {
 		nodes = nodes.v6
 	}
 	r.chooseNodes(what, service, port, endpoints, nodes, there)
@@ -67,13 +67,13 @@ func resolve(ref backendRef, what string, service *corev1.Service, endpoints *ku
 }
 
 // chooseNodes is for a Service that can be reached through node ports.
-func (r *resolution) chooseNodes(what string, service *corev1.Service, port *corev1.ServicePort, eps *kube.Endpoints, nodes *nodeSet, there []string) {
+func (r *resolution) chooseNodes(what string, service *kube.Service, port *corev1.ServicePort, eps *kube.Endpoints, nodes *nodeSet, there []string) {
 	var ready, unready []string
 	if eps != nil {
 		ready, unready = eps.ReadyNodes[port.Name], eps.UnreadyNodes[port.Name]
 	}
 	var addrs []netip.Addr
-	if service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+	if service.Local {
 		missing := ""
 		for _, name := range ready {
 			n, ok := nodes.byName[name]
@@ -116,7 +116,7 @@ func (r *resolution) chooseNodes(what string, service *corev1.Service, port *cor
 				what, corev1.LabelNodeExcludeBalancers)
 		case !nodes.anyReady:
 			r.findings.add(degrading, "NodesNotReady", "%s: no node is ready: all nodes stay in the pool", what)
-		case len(ready) == 0 && len(service.Spec.Selector) > 0:
+		case len(ready) == 0 && service.Selects:
 			// Endpoints of a Service without selector may have no node's name.
 			r.noEndpoints(what)
 		}
@@ -134,10 +134,10 @@ func (r *resolution) noEndpoints(what string) {
 
 // servicePort finds the port that an Ingress names: TCP's where one number is
 // used for several protocols. Nil if there is none.
-func servicePort(service *corev1.Service, ref backendRef) *corev1.ServicePort {
+func servicePort(service *kube.Service, ref backendRef) *corev1.ServicePort {
 	var found *corev1.ServicePort
-	for i := range service.Spec.Ports {
-		port := &service.Spec.Ports[i]
+	for i := range service.Ports {
+		port := &service.Ports[i]
 		if ref.port.Name != "" && port.Name != ref.port.Name || ref.port.Name == "" && port.Port != ref.port.Number {
 			continue
 		}
@@ -156,14 +156,14 @@ func portText(ref backendRef) string {
 	return strconv.Itoa(int(ref.port.Number))
 }
 
-func portList(service *corev1.Service) string {
-	if len(service.Spec.Ports) == 0 {
+func portList(service *kube.Service) string {
+	if len(service.Ports) == 0 {
 		return "none"
 	}
 	var texts []string
-	for i, port := range service.Spec.Ports {
+	for i, port := range service.Ports {
 		if i == 8 {
-			texts = append(texts, fmt.Sprintf("%d more", len(service.Spec.Ports)-i))
+			texts = append(texts, fmt.Sprintf("%d more", len(service.Ports)-i))
 			break
 		}
 		text := strconv.Itoa(int(port.Port))

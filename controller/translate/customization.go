@@ -165,7 +165,7 @@ func (w *wish) checkPersistence() {
 
 // tellPlacement warns where a node does not stand for one pod, which persistence
 // and monitors rely on (specification, Scope and Restrictions).
-func (x *extras) tellPlacement(found *findings, what string, service *corev1.Service, port *corev1.ServicePort, eps *kube.Endpoints) {
+func (x *extras) tellPlacement(found *findings, what string, service *kube.Service, port *corev1.ServicePort, eps *kube.Endpoints) {
 	for _, asked := range []struct {
 		annotation string
 		asks       bool
@@ -173,7 +173,7 @@ func (x *extras) tellPlacement(found *findings, what string, service *corev1.Ser
 		if !asked.asks {
 			continue
 		}
-		if service.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
+		if !service.Local {
 			found.add(warning, "PodNotIdentified", "%s: annotation %s needs spec.externalTrafficPolicy: Local: a node passes requests on to pods of other nodes",
 				what, asked.annotation)
 			continue

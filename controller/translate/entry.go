@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -92,7 +91,7 @@ func (x entriesBy[K]) remove(key K, e *entry) {
 // backend is a backend's resolution, with what it was made from.
 type backend struct {
 	ref       backendRef
-	service   *corev1.Service
+	service   *kube.Service
 	endpoints *kube.Endpoints
 	there     []string // the nodes of its pool, where that matters
 	resolution

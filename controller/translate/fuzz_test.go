@@ -50,7 +50,7 @@ func FuzzTranslate(f *testing.F) {
 		in := good
 		s := *good.Snapshot
 		s.Ingresses = s.Ingresses.With(key, &ingress)
-		s.Services = s.Services.With(types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, &service)
+		s.Services = s.Services.With(types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, kube.ServiceOf(&service))
 		s.Endpoints = s.Endpoints.With(types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, &kube.Endpoints{ReadyNodes: map[string][]string{"http": {"node-0", "gone"}}})
 		in.Snapshot = &s
 		settings := *config.Default()

@@ -269,7 +269,7 @@ func addObject(t *testing.T, s *kube.Snapshot, text string, i int) {
 	case "Service":
 		o := new(corev1.Service)
 		mustYAML(t, []byte(text), o)
-		s.Services = s.Services.With(key, o)
+		s.Services = s.Services.With(key, kube.ServiceOf(o))
 	case "Secret":
 		o := new(corev1.Secret)
 		mustYAML(t, []byte(text), o)

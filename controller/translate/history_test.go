@@ -43,9 +43,9 @@ func newHistory() *history {
 	s := h.in.Snapshot
 	for _, namespace := range []string{"a", "b"} {
 		for _, name := range []string{"s1", "s2", "s3"} {
-			s.Services = s.Services.With(types.NamespacedName{Namespace: namespace, Name: name}, &corev1.Service{Spec: corev1.ServiceSpec{
+			s.Services = s.Services.With(types.NamespacedName{Namespace: namespace, Name: name}, &kube.Service{
 				Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30000}},
-			}})
+			})
 		}
 		cert := types.NamespacedName{Namespace: namespace, Name: "cert"}
 		s.Secrets = s.Secrets.With(cert, secretOf(cert, "good"))
@@ -168,11 +168,11 @@ func (h *history) step(t *rapid.T) {
 	case 3:
 		h.change(func(s *kube.Snapshot) { s.Ingresses = s.Ingresses.Without(key) })
 	case 4:
-		o := &corev1.Service{Spec: corev1.ServiceSpec{
-			Type:                  rapid.SampledFrom([]corev1.ServiceType{"NodePort", "NodePort", "NodePort", "ClusterIP"}).Draw(t, "type"),
-			ExternalTrafficPolicy: rapid.SampledFrom([]corev1.ServiceExternalTrafficPolicy{"Local", "Cluster"}).Draw(t, "policy"),
-			Ports:                 []corev1.ServicePort{{Port: 80, NodePort: rapid.Int32Range(30000, 30001).Draw(t, "node port")}},
-		}}
+		o := &kube.Service{
+			Type:  rapid.SampledFrom([]corev1.ServiceType{"NodePort", "NodePort", "NodePort", "ClusterIP"}).Draw(t, "type"),
+			Local: rapid.Bool().Draw(t, "of policy Local"),
+			Ports: []corev1.ServicePort{{Port: 80, NodePort: rapid.Int32Range(30000, 30001).Draw(t, "node port")}},
+		}
 		h.change(func(s *kube.Snapshot) { s.Services = s.Services.With(service, o) })
 	case 5:
 		if !seldom(t, "Service deleted") {

@@ -37,10 +37,10 @@ func TestNodesAreReachedByTheFamilyOfTheService(t *testing.T) {
 		{"Cluster", []corev1.IPFamily{v6}, []string{"[fd00::1]:30080"}},
 		{"Cluster", []corev1.IPFamily{v4, v6}, []string{"192.168.0.1:30080", "192.168.0.2:30080"}},
 	} {
-		service := &corev1.Service{Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeNodePort, ExternalTrafficPolicy: c.policy, IPFamilies: c.families,
+		service := &kube.Service{
+			Type: corev1.ServiceTypeNodePort, Local: c.policy == corev1.ServiceExternalTrafficPolicyLocal, Families: c.families,
 			Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}},
-		}}
+		}
 		ref := backendRef{}
 		ref.port.Number = 80
 		r := resolve(ref, "Service a/web", service, eps, nodes, &extras{}, nil)

@@ -40,10 +40,7 @@ func crowd(n int) translate.Input {
 				}}}},
 			}}},
 		})
-		s.Services = s.Services.With(key, &corev1.Service{Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeNodePort, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
-			Ports: []corev1.ServicePort{{Port: 80, NodePort: 30000}},
-		}})
+		s.Services = s.Services.With(key, &kube.Service{Type: corev1.ServiceTypeNodePort, Local: true, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30000}}})
 		s.Endpoints = s.Endpoints.With(key, &kube.Endpoints{ReadyNodes: map[string][]string{"": {"node-0"}}})
 	}
 	return translate.Input{Snapshot: s, Settings: config.Default(), Appliance: translate.Appliance{Members: []string{"vtm-1"}}}

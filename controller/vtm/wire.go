@@ -149,29 +149,29 @@ func decodeChildren(body []byte) (names []string, err error) {
 			return err
 		}
 		for d.PeekKind() != ']' {
-			var name, href string
+			name, folder := "", false
 			err := eachMember(d, func(key string) error {
-				text := &name
-				switch key {
-				case "name":
-				case "href":
-					text = &href
-				default:
+				if key != "name" && key != "href" {
 					return d.SkipValue()
 				}
-				token, err := d.ReadToken()
-				if err == nil && token.Kind() != '"' {
-					err = fmt.Errorf("%s where a text should be", token.Kind())
+				text, err := d.ReadValue()
+				switch {
+				case err != nil:
+					return err
+				case text.Kind() != '"':
+					return fmt.Errorf("%s where a text should be", text.Kind())
+				case key == "href":
+					folder = bytes.HasSuffix(text, []byte(`/"`))
+					return nil
 				}
-				if err == nil {
-					*text = token.String()
-				}
+				unquoted, err := jsontext.AppendUnquote(nil, text)
+				name = string(unquoted)
 				return err
 			})
 			switch {
 			case err != nil:
 				return err
-			case strings.HasSuffix(href, "/"): // a folder
+			case folder:
 			case name == "":
 				return errors.New("a child without a name")
 			default:

@@ -184,9 +184,9 @@ func translated(ingresses []ingress, dedicated bool) *translate.Result {
 		},
 	}
 	for _, service := range services {
-		in.Snapshot.Services = in.Snapshot.Services.With(types.NamespacedName{Namespace: "ns", Name: service}, &corev1.Service{Spec: corev1.ServiceSpec{
+		in.Snapshot.Services = in.Snapshot.Services.With(types.NamespacedName{Namespace: "ns", Name: service}, &kube.Service{
 			Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}},
-		}})
+		})
 	}
 	for _, i := range ingresses {
 		o := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{

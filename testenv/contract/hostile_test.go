@@ -94,9 +94,9 @@ func aCluster(settings config.Settings) translate.Input {
 		SelfSigned: &translate.KeyPair{Certificate: []byte("self-signed"), PrivateKey: []byte("its key")},
 		Snapshot: &kube.Snapshot{
 			ClusterUID: "cluster-uid",
-			Services: kube.NewTable(map[types.NamespacedName]*corev1.Service{service: {Spec: corev1.ServiceSpec{
+			Services: kube.NewTable(map[types.NamespacedName]*kube.Service{service: {
 				Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}},
-			}}}),
+			}}),
 			Nodes: kube.NewTable(map[string]*corev1.Node{"n1": {Status: corev1.NodeStatus{
 				Addresses:  []corev1.NodeAddress{{Type: "InternalIP", Address: "192.0.2.1"}},
 				Conditions: []corev1.NodeCondition{{Type: "Ready", Status: "True"}},

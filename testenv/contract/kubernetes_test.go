@@ -268,7 +268,7 @@ func TestASnapshotIsWhatKubernetesHolds(t *testing.T) {
 					t.Errorf("ranges of Services: %v", slices.Collect(s.Ranges.Keys()))
 				}
 				service := s.Services.Get(named("shop", "web"))
-				if service == nil || service.Spec.Ports[0].NodePort == 0 || service.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
+				if service == nil || service.Ports[0].NodePort == 0 || !service.Local {
 					t.Errorf("Service %+v", service)
 				}
 				ingress := s.Ingresses.Get(named("shop", "web"))

@@ -95,13 +95,10 @@ func webIngress(key types.NamespacedName) *networkingv1.Ingress {
 	}
 }
 
-func webService(key types.NamespacedName) *corev1.Service {
-	return &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
-		Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeNodePort, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
-			Ports: []corev1.ServicePort{{Port: 80, NodePort: int32(30000 + number(key))}},
-		},
+func webService(key types.NamespacedName) *kube.Service {
+	return &kube.Service{
+		Namespace: key.Namespace, Name: key.Name, Type: corev1.ServiceTypeNodePort, Local: true,
+		Ports: []corev1.ServicePort{{Port: 80, NodePort: int32(30000 + number(key))}},
 	}
 }
 
