@@ -256,7 +256,9 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 				return err
 			}
 		}
-		time.Sleep(time.Until(last.Add(renewedFrom)))
+		if err := pause(ctx, time.Until(last.Add(renewedFrom))); err != nil {
+			return err
+		}
 		begin := time.Now()
 		if err := b.startController(ctx); err != nil {
 			return err

@@ -623,7 +623,9 @@ func (s *setup) resyncs(ctx context.Context, report func(figure)) error {
 	if err := s.startController(ctx); err != nil {
 		return err
 	}
-	time.Sleep(10*time.Second + 500*time.Millisecond)
+	if err := pause(ctx, 10*time.Second+500*time.Millisecond); err != nil {
+		return err
+	}
 	writes, err := s.writes(ctx)
 	if err != nil {
 		return err

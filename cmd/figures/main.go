@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -74,6 +76,7 @@ func main() {
 	parsed := kong.Parse(&flags, kong.Name("figures"), kong.Description("Measures what the project promises in numbers."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	processes := map[string]func(context.Context, io.Writer) error{
 		"kubernetes": flags.Kubernetes.run, "backend <name>": flags.Backend.run, "reference <to>": flags.Reference.run,
 	}
@@ -104,7 +107,7 @@ func main() {
 			measure = parts[name]
 		}
 		of, _, _ := strings.Cut(name, "/")
-		err := measure(ctx, func(f figure) {
+		err := perform(ctx, measure, func(f figure) {
 			line, ok := f.line(of)
 			short = short || !ok
 			fmt.Println(line)
@@ -113,9 +116,43 @@ func main() {
 			fmt.Fprintf(os.Stderr, "figures: %s: %v\n", name, err)
 			short = true
 		}
+		if ctx.Err() != nil {
+			break
+		}
 	}
 	if short {
 		os.Exit(1)
+	}
+}
+
+// endWithin is what a program that is interrupted has to end; then it is killed.
+const endWithin = 5 * time.Second
+
+// perform measures a group until ctx ends. What the group does not end by itself then
+// is left, a while after its programs must have ended: this program ends, too.
+func perform(ctx context.Context, measure group, report func(figure)) error {
+	measured := make(chan error, 1)
+	go func() { measured <- measure(ctx, report) }()
+	select {
+	case err := <-measured:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-measured:
+		return errors.Join(errors.New("interrupted"), err)
+	case <-time.After(endWithin + time.Second):
+		return errors.New("interrupted in the midst of it")
+	}
+}
+
+// pause waits, or returns why it can't any more.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 

@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+)
 
 func TestAFigureIsOkOnItsSideOfTheLimitAlone(t *testing.T) {
 	for _, tc := range []struct {
@@ -28,4 +32,20 @@ func TestEachResourceToLoadIsAnother(t *testing.T) {
 		}
 		seen[path] = true
 	}
+}
+
+func TestWhatIsMeasuredEndsWhenItIsInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := make(chan struct{})
+		defer close(hangs)
+		ctx, interrupt := context.WithCancel(t.Context())
+		interrupt()
+		// Were it waited for, the bubble would be deadlocked.
+		if err := perform(ctx, func(context.Context, func(figure)) error { <-hangs; return nil }, nil); err == nil {
+			t.Error("what was interrupted counts as measured")
+		}
+		if err := perform(ctx, func(ctx context.Context, _ func(figure)) error { return pause(ctx, endWithin*1000) }, nil); err == nil {
+			t.Error("a pause that was interrupted counts as measured")
+		}
+	})
 }

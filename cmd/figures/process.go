@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 )
 
 // program is one of the project's programs, run as a process of its own.
@@ -62,7 +61,7 @@ func startProgram(ctx context.Context, name string, args ...string) (*program, e
 	p.command = exec.CommandContext(ctx, filepath.Join(filepath.Dir(self), name), args...)
 	p.command.Stdout, p.command.Stderr = &p.out, os.Stderr
 	p.command.Cancel = func() error { return p.command.Process.Signal(os.Interrupt) }
-	p.command.WaitDelay = 10 * time.Second // then it is killed
+	p.command.WaitDelay = endWithin
 	if err := p.command.Start(); err != nil {
 		return nil, fmt.Errorf("%w (make build makes it)", err)
 	}

@@ -46,13 +46,17 @@ func sandboxFigures(ctx context.Context, report func(figure)) error {
 	}
 	report(atMost("sandbox_ready", round(time.Since(begin).Seconds(), 2), "s", 5))
 
-	time.Sleep(5 * time.Second) // what starting left behind settles
+	if err := pause(ctx, 5*time.Second); err != nil { // what starting left behind settles
+		return err
+	}
 	before, err := box.cpuSeconds()
 	if err != nil {
 		return err
 	}
 	const window = 20 * time.Second
-	time.Sleep(window)
+	if err := pause(ctx, window); err != nil {
+		return err
+	}
 	after, err := box.cpuSeconds()
 	if err != nil {
 		return err
@@ -301,7 +305,9 @@ func writeFigures(ctx context.Context, report func(figure)) error {
 	// Exactly one: above and below both fall short.
 	report(atMost("endpoint_change_writes_beside_1", math.Abs(float64(len(b.Writes())-before)-1), "writes", 0))
 	before = len(b.Writes())
-	time.Sleep(10*time.Second + 500*time.Millisecond)
+	if err := pause(ctx, 10*time.Second+500*time.Millisecond); err != nil {
+		return err
+	}
 	report(atMost("ten_resyncs_writes", float64(len(b.Writes())-before), "writes", 0))
 	return nil
 }
