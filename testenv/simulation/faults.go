@@ -136,7 +136,7 @@ func (r *run) draw(n int) Fault {
 		"kubernetes status 500 user=" + controllerUser + " chance=0.3", "kubernetes drop before user=" + controllerUser + " chance=0.3",
 		"kubernetes drop after user=" + controllerUser + " chance=0.3", "kubernetes latency 1700ms user=" + controllerUser + " chance=0.3",
 		"kubernetes delay 2300ms user=" + controllerUser, "kubernetes delay 7s user=" + controllerUser + " path=" + late, "kubernetes stale user=" + controllerUser, "kubernetes empty user=" + controllerUser,
-		"kubernetes empty user=" + controllerUser, "kubernetes without IngressClass vtm", "kubernetes without Secret steady/five",
+		"kubernetes empty user=" + controllerUser, "kubernetes without IngressClass " + classes[pick(len(classes), "class")], "kubernetes without Secret steady/five",
 		fmt.Sprintf("node node-%d cut kubernetes", 1+pick(2, "node")), "node all cut kubernetes",
 		"vtm status 503 chance=0.5", "vtm status 500 method=PUT chance=0.3", "vtm drop before chance=0.3", "vtm drop after chance=0.3",
 		"vtm latency 2300ms chance=0.3 member=" + member, "vtm garbage chance=0.3", "vtm truncate chance=0.3", "vtm slow 50ms chance=0.3",
@@ -321,13 +321,13 @@ func (r *run) takeAway(f Fault) {
 		r.takenAway = map[string]taken{}
 	}
 	if r.remove(context.Background(), f.Kind, namespace, name) == nil {
-		r.takenAway[f.Kind] = taken{f, r.manifests[f.Kind+" "+name]}
+		r.takenAway[f.Kind+" "+f.Name] = taken{f, r.manifests[f.Kind+" "+name]}
 	}
 }
 
 // giveBack makes it again, as soon as the API server takes it.
 func (r *run) giveBack(f Fault) {
-	lost, is := r.takenAway[f.Kind]
+	lost, is := r.takenAway[f.Kind+" "+f.Name]
 	if !is {
 		return
 	}
@@ -341,7 +341,7 @@ func (r *run) giveBack(f Fault) {
 		r.system.bringBack()
 		time.Sleep(time.Second + 19*time.Nanosecond)
 	}
-	delete(r.takenAway, f.Kind)
+	delete(r.takenAway, f.Kind+" "+f.Name)
 }
 
 // cut does the same to each link between a controller and a party. The name of a
@@ -384,8 +384,8 @@ func (r *run) heal() {
 	}
 	s.setFaults()
 	s.listAgain() // of some lists it is not known what they left out
-	for _, kind := range slices.Sorted(maps.Keys(r.takenAway)) {
-		r.giveBack(r.takenAway[kind].fault)
+	for _, what := range slices.Sorted(maps.Keys(r.takenAway)) {
+		r.giveBack(r.takenAway[what].fault)
 	}
 	r.mu.Lock()
 	for _, f := range r.underWay {

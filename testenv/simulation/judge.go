@@ -102,7 +102,7 @@ func (r *run) lookAtWorld() (*world, bool) {
 	w := &world{secrets: kept, services: map[string]service{}}
 	var text strings.Builder
 	for _, i := range ingresses.Items {
-		if name := i.Spec.IngressClassName; name != nil && *name == "vtm" || name == nil && i.Annotations["kubernetes.io/ingress.class"] == "vtm" {
+		if name := i.Spec.IngressClassName; name != nil && slices.Contains(classes, *name) || name == nil && i.Annotations["kubernetes.io/ingress.class"] == "vtm" {
 			w.ingresses = append(w.ingresses, i)
 		}
 	}

@@ -3,9 +3,9 @@
 package simulation_test
 
 import (
-	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"runtime"
@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"vtm-ingress/internal/mutation"
+	"vtm-ingress/testenv/simulation"
 )
 
 var (
@@ -28,80 +29,114 @@ var (
 const mutationsPage = "../../docs/mutations.md"
 
 func init() {
-	before := prepare
-	prepare = func() {
-		before()
-		for f, d := range mutation.All {
+	prepare = func(o *simulation.Options) {
+		for f, d := range mutation.All() {
 			if d.Name == *fault {
-				mutation.Choose(f)
+				o.Upgrade = func() { mutation.Choose(f) }
 			}
 		}
 	}
 }
 
 // TestMutations is `make mutations`: of each deliberate fault it makes runs until one
-// finds it, and writes the table of docs/mutations.md.
+// finds it, first of the seed that found it the last time, and writes its row of
+// docs/mutations.md. What it does not look for keeps its row.
 func TestMutations(t *testing.T) {
-	wanted := regexp.MustCompile(*only)
-	var names []string
-	texts := map[string]string{}
-	for _, d := range mutation.All {
-		if wanted.MatchString(d.Name) {
-			names, texts[d.Name] = append(names, d.Name), d.Text
-		}
-	}
-	slices.Sort(names)
-	rows := make([]string, len(names))
-	turns := make(chan struct{}, *processes)
-	var running sync.WaitGroup
-	for n, name := range names {
-		turns <- struct{}{}
-		running.Go(func() {
-			defer func() { <-turns }()
-			found, ok := findFault(t.Context(), name)
-			if !ok {
-				t.Errorf("%s (%s) is not found by %d seeds", name, texts[name], *seeds)
-			}
-			rows[n] = fmt.Sprintf("| `%s` | %s | %s |\n", name, texts[name], found)
-			t.Log(strings.TrimSpace(rows[n]))
-		})
-	}
-	running.Wait()
-	if *only != "" {
-		return
-	}
 	page, err := os.ReadFile(mutationsPage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const head = "| fault | what it does | found by | seed | what was seen |\n| --- | --- | --- | --- | --- |\n"
-	text, _, is := strings.Cut(string(page), head)
-	if !is {
-		t.Fatalf("%s has no table", mutationsPage)
+	wanted := regexp.MustCompile(*only)
+	rows, known := rowsOf(string(page))
+	var mu sync.Mutex // guards rows
+	turns := make(chan struct{}, *processes)
+	var running sync.WaitGroup
+	for _, d := range slices.SortedFunc(maps.Values(mutation.All()), func(a, b mutation.Description) int { return strings.Compare(a.Name, b.Name) }) {
+		if !wanted.MatchString(d.Name) {
+			continue
+		}
+		turns <- struct{}{}
+		running.Go(func() {
+			defer func() { <-turns }()
+			found, ok := findFault(t, d.Name, known[d.Name])
+			if !ok {
+				t.Errorf("%s (%s) is not found by %d seeds", d.Name, d.Text, *seeds)
+			}
+			row := fmt.Sprintf("| `%s` | %s | %s |\n", d.Name, d.Text, found)
+			t.Log(strings.TrimSpace(row))
+			mu.Lock()
+			defer mu.Unlock()
+			rows[d.Name] = row
+			if err := os.WriteFile(mutationsPage, []byte(withRows(string(page), rows)), 0o644); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	if err := os.WriteFile(mutationsPage, []byte(text+head+strings.Join(rows, "")), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	running.Wait()
 }
 
-var seen = regexp.MustCompile(`(?m)^\s*simulation_test.go:\d+: seed \d+: \S+ invariant (\d+): (.*)$`)
+const tableHead = "| fault | what it does | found by | seed | what was seen |\n| --- | --- | --- | --- | --- |\n"
 
-// findFault gives the last columns of a fault's row.
-func findFault(ctx context.Context, name string) (columns string, ok bool) {
-	for number := uint64(1); number <= uint64(*seeds); number++ {
-		output, err := process(ctx, number, *steps, "-fault="+name)
+var tableRow = regexp.MustCompile("(?m)^\\| `(\\w+)` \\|.*\\| (\\d*) \\|[^|\\n]*\\|\n")
+
+// rowsOf gives the rows of the page's table and the seeds that found the faults, by
+// their names. Faults that are no more have none.
+func rowsOf(page string) (rows map[string]string, seeds map[string]uint64) {
+	rows, seeds = map[string]string{}, map[string]uint64{}
+	for _, d := range mutation.All() {
+		rows[d.Name] = ""
+	}
+	for _, m := range tableRow.FindAllStringSubmatch(page, -1) {
+		if _, is := rows[m[1]]; is {
+			rows[m[1]] = m[0]
+			seeds[m[1]], _ = strconv.ParseUint(m[2], 10, 64) // none: 0
+		}
+	}
+	return rows, seeds
+}
+
+// withRows is the page with these rows in its table.
+func withRows(page string, rows map[string]string) string {
+	text, _, _ := strings.Cut(page, tableHead)
+	text += tableHead
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		text += rows[name]
+	}
+	return text
+}
+
+var seen = regexp.MustCompile(`(?s)simulation_test.go:\d+: seed \d+: \S+ invariant (\d+): (.*?)(\n--- FAIL|$)`)
+
+// findFault gives the last columns of a fault's row. The seed that found it the last
+// time comes first.
+func findFault(t *testing.T, name string, known uint64) (columns string, ok bool) {
+	numbers := []uint64{}
+	if known != 0 {
+		numbers = append(numbers, known)
+	}
+	for number := range uint64(*seeds) {
+		if number+1 != known {
+			numbers = append(numbers, number+1)
+		}
+	}
+	for _, number := range numbers {
+		output, err := process(t.Context(), number, *steps, "-fault="+name)
 		if err == nil {
+			continue
+		}
+		if _, err := process(t.Context(), number, *steps); err != nil {
+			t.Logf("seed %d fails without %s, too: it counts for nothing", number, name)
 			continue
 		}
 		invariant, text := "0", "the process ended: "+output[max(0, len(output)-200):]
 		if m := seen.FindStringSubmatch(output); m != nil {
 			invariant, text = m[1], m[2]
 		}
-		text = strings.NewReplacer("|", "/", "\n", " ").Replace(text)
+		text = strings.Join(strings.Fields(strings.ReplaceAll(text, "|", "/")), " ")
 		if len(text) > 160 {
 			text = strings.ToValidUTF8(text[:160], "") + "…"
 		}
 		return "invariant " + invariant + " | " + strconv.FormatUint(number, 10) + " | " + text, true
 	}
-	return "**nothing** | | ", false
+	return "**nothing** |  | ", false
 }

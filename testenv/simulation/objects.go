@@ -32,6 +32,9 @@ const (
 // shopServices are those of the shop, each with a Deployment of its name.
 const shopServices = 4
 
+// classes are the IngressClasses of the controllers.
+var classes = []string{"vtm", "vtm-few"}
+
 // sharedAddresses are those that Ingresses share.
 var sharedAddresses = []string{"10.2.0.1", "10.2.0.2", "10.2.0.3"}
 
@@ -228,8 +231,9 @@ func steadyIngresses() []ingressSpec {
 		})
 	}
 	for n := range list {
-		list[n].class = "vtm"
+		list[n].class = classes[0]
 	}
+	list[1].class = classes[1] // so few that nothing but the class's own time of grace keeps them
 	return list
 }
 
@@ -237,7 +241,10 @@ func steadyIngresses() []ingressSpec {
 // traffic managers.
 func (r *run) prepare(ctx context.Context) error {
 	type object struct{ kind, namespace, name, manifest string }
-	objects := []object{{"IngressClass", "", "vtm", "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: vtm}\nspec: {controller: pulsesecure.net/vtm-ingress-controller}\n"}}
+	var objects []object
+	for _, name := range classes {
+		objects = append(objects, object{"IngressClass", "", name, "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: " + name + "}\nspec: {controller: pulsesecure.net/vtm-ingress-controller}\n"})
+	}
 	for _, namespace := range []string{steady, shop} {
 		objects = append(objects, object{"Namespace", "", namespace, "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}\n"})
 	}

@@ -23,6 +23,10 @@ type Options struct {
 	Steps int
 	// Only, if set, is what fails alone: Writers or Members.
 	Only string
+	// Upgrade, if set, is called when the system runs and nothing failed yet, while all
+	// controllers are stopped. They are started again after it, so that what it switches
+	// on is a change of what ran well.
+	Upgrade func() `json:"-"`
 	// Trace, if set, records each request of each part.
 	Trace *network.Trace `json:"-"`
 }
@@ -109,6 +113,7 @@ type run struct {
 	chance
 	begin  time.Time
 	system *system
+	pods   sync.Map // path of a Pod: whether it can't become ready
 	// stepping: a user is about to change something.
 	stepping atomic.Bool
 
@@ -127,7 +132,8 @@ type run struct {
 	ended    string
 	endedAt  time.Duration
 	endedHow string
-	// manifests of objects that faults take away, and those that are away by kind.
+	// manifests of objects that faults take away, and those that are away, by kind and
+	// name.
 	manifests map[string]string
 	takenAway map[string]taken
 }
@@ -169,6 +175,9 @@ func Run(o Options) *Result {
 	r.learn()
 	clients := r.startClients(ctx)
 	defer clients.stop()
+	if o.Upgrade != nil {
+		r.upgrade()
+	}
 	r.play(ctx, r.script())
 	if !r.violated() {
 		r.heal()
@@ -184,6 +193,18 @@ func Run(o Options) *Result {
 		r.result.Last = append(r.result.Last, lines[max(0, len(lines)-40):]...)
 	}
 	return &r.result
+}
+
+// upgrade replaces all controllers.
+func (r *run) upgrade() {
+	for _, c := range r.system.controllers {
+		r.system.stop(c)
+	}
+	r.Upgrade()
+	for _, c := range r.system.controllers {
+		r.system.launch(c)
+	}
+	r.note("all controllers are replaced")
 }
 
 // script lists what happens, in its order.

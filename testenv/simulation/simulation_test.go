@@ -36,8 +36,8 @@ func init() {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 }
 
-// prepare is done before the first run, when flags are known.
-var prepare = func() {}
+// prepare completes what a run is made with, when flags are known.
+var prepare = func(*simulation.Options) {}
 
 // simulate makes one run.
 func simulate(t *testing.T, o simulation.Options) *simulation.Result {
@@ -45,7 +45,7 @@ func simulate(t *testing.T, o simulation.Options) *simulation.Result {
 	if !bubble.Repeats {
 		t.Skip("this build lacks -tags hashedrand -ldflags=-checklinkname=0, which make test passes")
 	}
-	prepare()
+	prepare(&o)
 	var result *simulation.Result
 	synctest.Test(t, func(*testing.T) { result = simulation.Run(o) })
 	return result

@@ -187,11 +187,11 @@ func (a *allotter) conflict(c *Claim) *Refusal {
 		}
 	}
 	for host, name := range c.Share.Certificates {
-		if other, ok := h.certificates[host]; ok && other.name != name {
+		if other, ok := h.certificates[host]; ok && other.name != name && !mutation.On(mutation.CertificatesMixed) {
 			least(CertificateDiffers, other.first, host)
 		}
 	}
-	if found != nil && !mutation.On(mutation.CertificatesMixed) {
+	if found != nil {
 		return found
 	}
 	for host, n := range c.Share.Patterns {
