@@ -134,6 +134,36 @@ Feature: Certificates are issued and renewed by themselves
     Then Ingress "web" has a warning "InvalidTLS" that names "a wildcard needs another way to prove who owns it"
     And nothing of ours is left on the traffic manager
 
+  @needs-real-sockets
+  Scenario Outline: A wildcard is proved by a record in DNS, which <provider> makes
+    Given wildcard hosts are proved by <provider>
+    And the controller runs
+    When I apply
+      """
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: web
+        annotations:
+          vtm.pulsesecure.net/ip-address: "10.0.2.223"
+          vtm.pulsesecure.net/use-lets-encrypt: "true"
+      spec:
+        ingressClassName: vtm
+        tls:
+        - {secretName: issued, hosts: ["*.web.example", web.example]}
+        defaultBackend: {service: {name: web, port: {number: 80}}}
+      """
+    Then "https://any.web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And no record is left in DNS for "web.example"
+    And no challenge is left on the traffic manager
+
+    Examples:
+      | provider |
+      | rfc2136  |
+      | httpreq  |
+      | exec     |
+
   Scenario: Port 80 of the address is the certificate authority's
     Given the controller runs
     And I apply an Ingress "plain" for host "plain.example" to Service "web" at shared address 10.0.2.224

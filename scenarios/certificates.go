@@ -43,6 +43,8 @@ func (s *scenario) addCertificateSteps(steps map[string]any) {
 		`^(\d+) days? (?:go|goes) by$`:                                                  s.daysGoBy,
 		`^(\d+) certificates? (?:was|were) issued$`:                                     s.issued,
 		`^(\d+) certificates were issued, all of them by one controller$`:               s.issuedByOne,
+		`^wildcard hosts are proved by (rfc2136|httpreq|exec)$`:                         s.wildcardsBy,
+		`^no record is left in DNS for "([^"]*)"$`:                                      s.noRecordLeft,
 		`^no challenge is left on the traffic manager$`:                                 s.noChallengeLeft,
 		`^DNS (points|does not point) "([^"]*)" at the traffic manager$`:                s.dnsPoints,
 		`^the certificate authority refuses new orders (\d+) times with (\S+)$`:         s.ordersRefused,
@@ -420,6 +422,18 @@ func (s *scenario) noChallengeLeft(ctx context.Context) error {
 			if strings.Contains(string(rule), "acme-challenge") {
 				return fmt.Errorf("%s answers a challenge", name)
 			}
+		}
+		return nil
+	})
+}
+
+func (s *scenario) wildcardsBy(provider string) error { return s.env.ProveWildcards(provider) }
+
+// noRecordLeft waits until no record proves who owns a host.
+func (s *scenario) noRecordLeft(ctx context.Context, host string) error {
+	return s.env.Eventually(ctx, func(context.Context) error {
+		if left := s.env.Authority().Names.Text("_acme-challenge." + host); len(left) > 0 {
+			return fmt.Errorf("records are left: %q", left)
 		}
 		return nil
 	})

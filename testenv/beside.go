@@ -19,7 +19,7 @@ import (
 
 // besides are what runs beside the controller of a system, on the same traffic managers.
 type besides struct {
-	stop    []func() // controllers
+	stop    []func() // controllers, and what changes records in DNS
 	servers []*kube.Server
 }
 

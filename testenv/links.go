@@ -93,6 +93,9 @@ func (l *links) dial(ctx context.Context, network, address string, dial func(con
 		return nil, &net.OpError{Op: "dial", Net: network, Err: errDead}
 	}
 	l.conns[c] = struct{}{}
+	if _, is := conn.(net.PacketConn); is {
+		return datagrams{c}, nil
+	}
 	return c, nil
 }
 
@@ -147,3 +150,14 @@ func (c *link) Close() error {
 	})
 	return c.Conn.Close()
 }
+
+// datagrams is a link over UDP: who asks a name server frames messages otherwise, unless
+// it sees a net.PacketConn.
+type datagrams struct{ *link }
+
+func (d datagrams) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, err := d.Read(p)
+	return n, d.RemoteAddr(), err
+}
+
+func (d datagrams) WriteTo(p []byte, _ net.Addr) (int, error) { return d.Write(p) }

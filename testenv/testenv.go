@@ -107,6 +107,10 @@ type Env interface {
 	// Authority is the certificate authority; nil without Options.ACME.
 	Authority() *sandbox.Authority
 
+	// ProveWildcards sets the settings by which wildcard hosts are proved with lego's
+	// provider rfc2136, httpreq or exec, and starts until Close what that needs. It takes
+	// real sockets and a certificate authority.
+	ProveWildcards(provider string) error
 	// Set sets a setting of the controller, by its name in its settings file. One that
 	// runs finds it when it looks at the file again.
 	Set(name, value string)

@@ -248,7 +248,13 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 			return err
 		}
 		var last time.Time
-		for _, certificate := range shown {
+		for n := range shown {
+			// What it shows by now: one may have been renewed since it was looked at.
+			certificate, err := b.untilVerified(ctx, n, issuingAddress, nil, 2*time.Millisecond)
+			if err != nil {
+				return err
+			}
+			shown[n] = certificate
 			if certificate.NotBefore.After(last) {
 				last = certificate.NotBefore
 			}

@@ -7,5 +7,6 @@
 //
 //	zone.go      names and what they are
 //	server.go    DNS over TCP and UDP; dynamic updates (RFC 2136) of TXT records
+//	recorder.go  TXT records over HTTP, and by a program
 //	ingresses.go the hosts of Ingresses, watched
 package dns
