@@ -256,6 +256,21 @@ Feature: Certificates are issued and renewed by themselves
     And no request has failed
 
   @needs-fake-time
+  Scenario: A host that has been gone for ten minutes is in the next certificate no more
+    Given the controller runs
+    And I apply a TLS Ingress "web" for 2 hosts "h*.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    And "https://h2.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And I note the certificate of "https://h1.example/" at 10.0.2.223
+    When I apply a TLS Ingress "web" for host "h1.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And 9 minutes go by
+    Then "https://h1.example/" at 10.0.2.223 is answered with the noted certificate of the certificate authority
+    When 2 minutes go by
+    Then "https://h1.example/" at 10.0.2.223 is answered with another certificate of the certificate authority
+    And the certificate of "https://h1.example/" at 10.0.2.223 is not for "h2.example"
+    And 2 certificates were issued
+
+  @needs-fake-time
   Scenario Outline: The certificate authority refuses for a while, and it is told and tried again: <problem>
     Given the controller runs
     And the certificate authority refuses new orders 2 times with <problem>

@@ -165,6 +165,30 @@ Feature: Certificates come through failures
     And nothing of ours is left on the traffic manager
 
     Examples:
-      | why           | host      | words                   |
-      | no dot        | localhost | it has no dot           |
-      | an IP address | 192.0.2.7 | it is an IP address     |
+      | why                        | host          | words                                      |
+      | no dot                     | localhost     | it has no dot                              |
+      | an IP address              | 192.0.2.7     | it is an IP address                        |
+      | no international name      | xn--0.example | stands for no international name           |
+      | a part of 64 characters    | aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example | longer than 63 characters |
+
+  Scenario: More hosts than a certificate can have
+    Given the controller runs
+    When I apply a TLS Ingress "web" for 101 hosts "h*.web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    Then Ingress "web" has a warning "InvalidTLS" that names "it has 101 hosts, and a certificate is issued for at most 100"
+
+  Scenario: Two Ingresses together want more hosts in one Secret than a certificate can have
+    Given the controller runs
+    When I apply a TLS Ingress "web" for 60 hosts "h*.web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    And "https://h60.web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And I apply a TLS Ingress "shop" for 60 hosts "h*.shop.example" with Secret "issued" to Service "web" at 10.0.2.224
+    And I annotate Ingress "shop" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    Then Ingress "shop" has a warning "CertificateFailed" that names "for 120 hosts, and a certificate is issued for at most 100"
+    And "https://h60.web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+
+  Scenario: An international name, as DNS has it
+    Given the controller runs
+    When I apply a TLS Ingress "web" for host "xn--bcher-kva.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    Then "https://xn--bcher-kva.example/" at 10.0.2.223 is answered with a certificate of the certificate authority

@@ -33,6 +33,7 @@ func (s *scenario) addCertificateSteps(steps map[string]any) {
 		`^"([^"]*)" at (\S+) is answered with a certificate of the certificate authority$`:                   s.answeredWithIssued,
 		`^I note the certificate of "([^"]*)" at (\S+)$`:                                                     s.noteCertificate,
 		`^"([^"]*)" at (\S+) is answered with (the noted|another) certificate of the certificate authority$`: s.answeredWithNoted,
+		`^the certificate of "([^"]*)" at (\S+) is not for "([^"]*)"$`:                                       s.certificateIsNotFor,
 		`^the certificate of "([^"]*)" at (\S+) is that of Secret "([^"]*)", and the only one for it$`:       s.onlyCertificate,
 		`^steady requests to "([^"]*)" at (\S+) by clients that verify the certificate$`:                     s.steadyVerified,
 		`^steady requests to "([^"]*)" at (\S+) that are redirected$`:                                        s.steadyRedirects,
@@ -162,6 +163,15 @@ func (s *scenario) answeredWithNoted(ctx context.Context, target, address, which
 	return s.issuedCertificate(ctx, target, address, func(c *x509.Certificate) error {
 		if c.Equal(s.noted) != (which == "the noted") {
 			return fmt.Errorf("%s at %s shows the certificate with the serial number %x, good until %s; noted was %x", target, address, c.SerialNumber, c.NotAfter, s.noted.SerialNumber)
+		}
+		return nil
+	})
+}
+
+func (s *scenario) certificateIsNotFor(ctx context.Context, target, address, host string) error {
+	return s.issuedCertificate(ctx, target, address, func(c *x509.Certificate) error {
+		if c.VerifyHostname(host) == nil {
+			return fmt.Errorf("the certificate of %s is for %q", target, c.DNSNames)
 		}
 		return nil
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +51,16 @@ func (s *scenario) applyIngress(ctx context.Context, name, host, service, addres
 func (s *scenario) applyTLSIngress(ctx context.Context, name, host, secret, service, address string) error {
 	return s.apply(ctx, ingress(name, "vtm", host, address, path{"/", service, 80})+
 		fmt.Sprintf("  tls:\n  - {secretName: %s, hosts: [%s]}\n", secret, host))
+}
+
+// applyTLSIngressForHosts makes hosts of a pattern, with numbers from 1 for its *.
+func (s *scenario) applyTLSIngressForHosts(ctx context.Context, name string, n int, pattern, secret, service, address string) error {
+	hosts := make([]string, n)
+	for i := range hosts {
+		hosts[i] = strings.Replace(pattern, "*", strconv.Itoa(i+1), 1)
+	}
+	return s.apply(ctx, ingress(name, "vtm", hosts[0], address, path{"/", service, 80})+
+		fmt.Sprintf("  tls:\n  - {secretName: %s, hosts: [%s]}\n", secret, strings.Join(hosts, ", ")))
 }
 
 func (s *scenario) applyIngressPort(ctx context.Context, name, host string, port int, service, address string) error {

@@ -60,6 +60,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^I apply an Ingress "([^"]*)" of class "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at (\S+)$`:                      s.applyIngressOfClass,
 		`^I apply an Ingress "([^"]*)" for host "([^"]*)" with paths to Services at (\S+)$`:                                       s.applyIngressWithPaths,
 		`^I apply a TLS Ingress "([^"]*)" for host "([^"]*)" with Secret "([^"]*)" to Service "([^"]*)" at (\S+)$`:                s.applyTLSIngress,
+		`^I apply a TLS Ingress "([^"]*)" for (\d+) hosts "([^"]*)" with Secret "([^"]*)" to Service "([^"]*)" at (\S+)$`:         s.applyTLSIngressForHosts,
 		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at shared address (\S+)$`:                          s.applySharedIngress,
 		`^I apply a TLS Ingress "([^"]*)" for host "([^"]*)" with Secret "([^"]*)" to Service "([^"]*)" at shared address (\S+)$`: s.applySharedTLSIngress,
 		`^I apply (\d+) Ingresses "([^"]*)" for hosts "([^"]*)" to Service "([^"]*)" at shared address (\S+)$`:                    s.applySharedIngresses,

@@ -174,7 +174,7 @@ func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serve
 			if c.ends.At.IsZero() || key.leaf.NotAfter.Before(c.ends.At) {
 				c.ends = Ends{key.leaf.NotAfter, name}
 			}
-			if w.letsEncrypt && !state.Next.IsZero() {
+			if w.letsEncrypt && (state.Failed || !state.Next.IsZero()) {
 				found.add(warning, state.code(), "Secret %s goes on being served: %s", name, state.text())
 			}
 			if end, is := acme.ends(name); is {
