@@ -125,7 +125,8 @@ func TestServerKeysAreNeverQuoted(t *testing.T) {
 }
 
 func TestListsThatAreNoneAreErrors(t *testing.T) {
-	for _, body := range []string{`{}`, `{"children":null}`, `[]`, `{"children":[{"name":""}]}`, `{"children":{}}`, ``} {
+	for _, body := range []string{`{}`, `{"children":null}`, `[]`, `{"children":[{"name":""}]}`, `{"children":{}}`, ``,
+		`{"children":[null]}`, `{"children":[{"name":1}]}`, `{"children":["a"]}`, `{"children":[{"name":"a"}`, `{"children":[]} {}`} {
 		names, err := answers(t, 200, body).List(t.Context(), Pools)
 		if err == nil {
 			t.Errorf("%s: no error, but the names %q", body, names)
@@ -134,6 +135,26 @@ func TestListsThatAreNoneAreErrors(t *testing.T) {
 	names, err := answers(t, 200, `{"children":[]}`).List(t.Context(), Pools)
 	if err != nil || len(names) != 0 {
 		t.Errorf("empty folder: %q, %v", names, err)
+	}
+}
+
+func TestListsNameWhatIsNoFolderSorted(t *testing.T) {
+	names, err := answers(t, 200, `{"more":{"children":[{"name":"z"}]},"children":[
+		{"href":"/b%20c","name":"b c","more":[1]}, {"name":"a\u00e4","href":"/a"}, {"name":"folder","href":"/folder/"}, {"name":"b c"}]}`).List(t.Context(), Pools)
+	if want := []string{"aä", "b c"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("names %q %v, want %q", names, err, want)
+	}
+}
+
+func TestOfTheStateOnlySentencesAreRead(t *testing.T) {
+	state, err := answers(t, 200, `{"state":{"pools":[{"name":"p","active_nodes":1}],"errors":["a","b"],"license":"x","tip_errors":["c"]},"more":1}`).State(t.Context())
+	if err != nil || !slices.Equal(state.Errors, []string{"a", "b"}) || !slices.Equal(state.TIPErrors, []string{"c"}) {
+		t.Errorf("%+v %v", state, err)
+	}
+	for _, body := range []string{`{}`, `{"state":null}`, `{"state":[]}`, `{"state":{"errors":{}}}`, `{"state":{"errors":["a"]}`, ``} {
+		if _, err := answers(t, 200, body).State(t.Context()); KindOf(err) != Garbage {
+			t.Errorf("%s: %v", body, err)
+		}
 	}
 }
 
@@ -346,6 +367,8 @@ func TestEachKeepsTheOrderWithinALaneAndReturnsAtTheEnd(t *testing.T) {
 
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"properties":{"basic":{"nodes_table":[{"node":1},7,null],"monitors":"x","port":1e99}}}`))
+	f.Add([]byte(`{"properties":{"basic":{"note":"a","note":"b"},"basic":{"note":"c"}}}`))
+	f.Add([]byte(`{"children":[{"name":"a","href":"/a/"},{"name":"b"}],"state":{"errors":["e"]}}`))
 	f.Add([]byte(`{"error_id":"a.b","error_info":{"basic":{"k":{"error_text":1}}}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, kind := range Types {
@@ -357,5 +380,9 @@ func FuzzAnswers(f *testing.F) {
 			}
 		}
 		new(Error).parseErrorBody(body)
+		if names, err := decodeChildren(body); err == nil && slices.Contains(names, "") {
+			t.Error("a child without a name")
+		}
+		decodeState(body)
 	})
 }
