@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -93,6 +96,67 @@ func TestNobodyButProgramsOfThisMachineReachesTheDebugAddress(t *testing.T) {
 			t.Errorf("%s: %d", name, response.StatusCode)
 		}
 	}
+}
+
+// Each line of the log is of one form, that of libraries included, and what concerns
+// an Ingress names it in keys of its own.
+func TestTheLogIsTextOrJSON(t *testing.T) {
+	s := newSystem(t, "resync_period: 10m\nvtm_verbose: true\n")
+	s.served(t)
+	s.StopController()
+	for _, format := range []string{"json", "text"} {
+		var log lines
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan int, 1)
+		go func() {
+			done <- command(ctx, []string{"run", "--config=" + s.settings, "--metrics-address=" + free(t), "--log-format=" + format}, nil, io.Discard, &log, keepLibraries)
+		}()
+		is := func(line string) bool {
+			return strings.Contains(line, " msg=") && strings.Contains(line, " namespace=default name=web ")
+		}
+		if format == "json" {
+			is = func(line string) bool {
+				var parsed struct{ Time, Level, Msg, Namespace, Name string }
+				return json.Unmarshal([]byte(line), &parsed) == nil && parsed.Time != "" && parsed.Level == "INFO" && parsed.Msg != "" &&
+					parsed.Namespace == "default" && parsed.Name == "web"
+			}
+		}
+		if err := s.Eventually(ctx, func(context.Context) error {
+			for _, line := range log.all() {
+				if is(line) {
+					return nil
+				}
+			}
+			return fmt.Errorf("no line names the Ingress: %q", log.all())
+		}); err != nil {
+			t.Errorf("%s: %v", format, err)
+		}
+		stop()
+		<-done
+		for _, line := range log.all() {
+			if strings.HasPrefix(line, "time=") != (format == "text") || json.Valid([]byte(line)) != (format == "json") {
+				t.Errorf("with log_format %s: %s", format, line)
+			}
+		}
+	}
+}
+
+// lines are what was written, by line. Safe to use from several goroutines.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Split(strings.TrimSpace(l.text.String()), "\n")
 }
 
 func TestReadinessSaysWhatItWaitsFor(t *testing.T) {

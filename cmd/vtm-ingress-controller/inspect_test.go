@@ -5,18 +5,26 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
+	"vtm-ingress/controller"
+	"vtm-ingress/controller/config"
+	"vtm-ingress/controller/inspect"
+	"vtm-ingress/controller/vtm"
+	"vtm-ingress/internal/outside"
 	"vtm-ingress/testenv"
 	"vtm-ingress/testenv/loopback"
 )
@@ -209,9 +217,22 @@ func (s *system) served(t *testing.T) {
 	}
 }
 
+// hasEndpoint gives the Service web an endpoint on a node.
+func (s *system) hasEndpoint(t *testing.T, node string) {
+	t.Helper()
+	if _, err := s.kubernetes.DiscoveryV1().EndpointSlices("default").Create(t.Context(), &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "web", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: ptr.To(""), Port: ptr.To(int32(80)), Protocol: ptr.To(corev1.ProtocolTCP)}},
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.244.1.9"}, NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOneIngressIsExplainedAndAllIsCheckedCleanedUpAndAdopted(t *testing.T) {
 	s := newSystem(t, "lease_duration: 2s\nrenew_deadline: 1s\nretry_period: 100ms\n")
 	s.served(t)
+	s.hasEndpoint(t, "node-1")
 
 	out, _ := s.run(t, 0, "explain", "web")
 	holds(t, out, "Ingress default/web: programmed", "10.0.2.223, ports 80", "virtual_servers/k8s_10.0.2.223_80_", ": as it should be",
@@ -224,7 +245,24 @@ func TestOneIngressIsExplainedAndAllIsCheckedCleanedUpAndAdopted(t *testing.T) {
 
 	out, _ = s.run(t, 0, "check")
 	holds(t, out, "ok       Kubernetes: ", "ok       permissions in Kubernetes: ", "ok       traffic manager https://", "ok       IngressClass: vtm",
-		"ok       ownership: ", "ok       the instance that writes: ")
+		"ok       ownership: ", "ok       the instance that writes: ", "ok       clocks: ", "ok       nodes' ports: reached on 2 nodes")
+
+	// Nodes that the traffic manager can't reach.
+	for name, addresses := range map[string][]corev1.NodeAddress{
+		"away": {{Type: corev1.NodeInternalIP, Address: "127.255.1.1"}}, "bare": {{Type: corev1.NodeHostName, Address: "bare"}},
+	} {
+		node, err := s.kubernetes.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		node.Status.Addresses = addresses
+		if _, err := s.kubernetes.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _ = s.run(t, 0, "check")
+	holds(t, out, "warning  nodes' ports: not reached from here: node away (127.255.1.1:", "open the way from the traffic managers to the nodes' ports",
+		"warning  nodes' ports: node bare has no address of the type InternalIP", "set node_address_type", "ok       nodes' ports: reached on 2 nodes")
 
 	// Nobody cleans up beside a controller that runs.
 	_, stderr := s.run(t, 1, "cleanup", "--yes")
@@ -284,7 +322,55 @@ func TestCheckNamesWhatIsAwayWithItsRemedy(t *testing.T) {
 	s := newSystem(t, "")
 	s.Fault(testenv.Unauthorized)
 	out, _ := s.run(t, 1, "check")
-	holds(t, out, "problem  traffic manager https://", "user name or password refused", "warning  IngressClass: none that is served", "warning  the instance that writes: ")
+	holds(t, out, "problem  traffic manager https://", "user name or password refused", "a user is needed who may make REST requests", "problem  traffic managers: none can be used", "warning  IngressClass: none that is served", "warning  the instance that writes: ")
+}
+
+// shifted is a World whose clock is wrong.
+type shifted struct{ outside.World }
+
+type shiftedClock struct{ outside.Clock }
+
+func (s shifted) Clock() outside.Clock { return shiftedClock{s.World.Clock()} }
+func (s shiftedClock) Now() time.Time  { return s.Clock.Now().Add(time.Hour) }
+
+// What is wrong is told with what helps, each of it.
+func TestCheckTellsOfClocksAndHasARemedyForEachFinding(t *testing.T) {
+	s := newSystem(t, "")
+	settings, err := config.Load(config.Sources{File: s.settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	world := shifted{outside.Real()}
+	log := slog.New(slog.DiscardHandler)
+	clientOf := func(endpoint string) (*vtm.Client, error) {
+		alone := *settings
+		alone.VTMEndpoints, alone.VTMMember = []string{endpoint}, endpoint
+		return controller.NewClient(controller.Options{World: world, Log: log, Actor: "check/" + endpoint}, &alone)
+	}
+	client, err := clientOf(settings.VTMEndpoints[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	told := map[string]bool{}
+	for _, fault := range []testenv.Fault{testenv.Healthy, testenv.Away} {
+		s.Fault(fault)
+		findings, _ := inspect.Check(t.Context(), inspect.CheckOptions{ClientOf: clientOf, Options: inspect.Options{
+			World: world, Log: log, Settings: settings, Kubernetes: s.KubernetesConfig(), Client: client, Actor: "check",
+		}})
+		for _, f := range findings {
+			if (f.Level == inspect.Good) != (f.Remedy == "") {
+				t.Errorf("%s: the remedy is %q", f, f.Remedy)
+			}
+			if f.Level == inspect.Warning && strings.Contains(f.Text, "its clock is -1h0m") {
+				about, _, _ := strings.Cut(f.About, " https")
+				told[about] = true
+			}
+		}
+	}
+	if !told["Kubernetes"] || !told["traffic manager"] {
+		t.Errorf("clocks that are told: %v", told)
+	}
 }
 
 func TestSettingsAreKeptOnTheTrafficManagerIfTheyAreRight(t *testing.T) {

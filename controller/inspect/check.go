@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,6 +71,8 @@ const (
 type checker struct {
 	o        CheckOptions
 	findings []Finding
+	clocks   int  // that were compared
+	wrong    bool // one of them was off
 }
 
 // Check looks at all that the controller needs, changing nothing. It reports
@@ -78,6 +81,9 @@ func Check(ctx context.Context, o CheckOptions) (findings []Finding, good bool) 
 	c := &checker{o: o}
 	snapshot := c.kubernetes(ctx)
 	c.trafficManagers(ctx)
+	if c.clocks > 0 && !c.wrong {
+		c.good("clocks", "those of the API server and the traffic managers are at most %s off this machine's", skew)
+	}
 	c.relay(ctx)
 	if snapshot != nil {
 		c.classes(snapshot)
@@ -175,8 +181,10 @@ func (c *checker) clock(about string, date time.Time) {
 	if date.IsZero() {
 		return
 	}
+	c.clocks++
 	off := date.Sub(c.o.World.Clock().Now()).Round(time.Second)
 	if off.Abs() > skew {
+		c.wrong = true
 		c.find(Warning, about, fmt.Sprintf("its clock is %s off this machine's", off), "synchronise the clocks: certificates and the Lease depend on them")
 	}
 }
@@ -228,7 +236,11 @@ func (c *checker) trafficManagers(ctx context.Context) {
 			if len(c.o.Settings.VTMEndpoints) > 1 && vtm.KindOf(err) != vtm.Unauthorised {
 				level = Warning // others may do
 			}
-			c.find(level, about, err.Error(), "check that it runs, is reachable from here, and lets this user in")
+			remedy := "check that it runs and is reachable from here"
+			if vtm.KindOf(err) == vtm.Unauthorised {
+				remedy = "a user is needed who may make REST requests"
+			}
+			c.find(level, about, strings.TrimPrefix(err.Error(), about+": "), remedy)
 			client.Close()
 			continue
 		}
@@ -341,48 +353,80 @@ func (c *checker) ownership(ctx context.Context, s *kube.Snapshot) {
 	}
 }
 
-// nodes tries one node port of each node, as the traffic manager does.
+// nodes tries a node port of each node, as the traffic manager does.
 func (c *checker) nodes(ctx context.Context, s *kube.Snapshot) {
 	const about = "nodes' ports"
-	var service *kube.Service
-	for _, candidate := range s.Services.All() {
-		if candidate.Type != corev1.ServiceTypeNodePort || candidate.Local ||
-			len(candidate.Ports) == 0 || candidate.Ports[0].NodePort == 0 || s.Endpoints.Get(candidate.Key()) == nil {
+	services := make([]*kube.Service, 0, s.Services.Len())
+	for _, service := range s.Services.All() {
+		services = append(services, service)
+	}
+	slices.SortFunc(services, func(a, b *kube.Service) int { return strings.Compare(a.Key().String(), b.Key().String()) })
+	reached := 0
+	var away, untried []string
+	for _, name := range slices.Sorted(s.Nodes.Keys()) {
+		service, port := openOn(name, services, s)
+		if service == nil {
+			untried = append(untried, name)
 			continue
 		}
-		if service == nil || candidate.Key().String() < service.Key().String() {
-			service = candidate
+		address := c.addressOf(s.Nodes.Get(name), slices.Equal(service.Families, []corev1.IPFamily{corev1.IPv6Protocol}))
+		if !address.IsValid() {
+			c.find(Warning, about, fmt.Sprintf("node %s has no address of the type %s for Service %s", name, c.o.Settings.NodeAddressType, service.Key()),
+				"set node_address_type to a type of address that the nodes have")
+			continue
 		}
-	}
-	if service == nil {
-		c.good(about, "not tried: no NodePort Service with endpoints that every node forwards (externalTrafficPolicy Cluster)")
-		return
-	}
-	port := strconv.Itoa(int(service.Ports[0].NodePort))
-	var reached int
-	var away []string
-	for _, name := range slices.Sorted(s.Nodes.Keys()) {
-		for _, address := range s.Nodes.Get(name).Status.Addresses {
-			if string(address.Type) != c.o.Settings.NodeAddressType {
-				continue
-			}
-			target := net.JoinHostPort(address.Address, port)
-			dial, cancel := context.WithTimeout(ctx, dialTimeout)
-			conn, err := c.o.World.Dial(dial, c.o.Actor+"/node/"+name, "tcp", target)
-			cancel()
-			if err != nil {
-				away = append(away, fmt.Sprintf("%s (%s)", name, target))
-				continue
-			}
-			conn.Close()
-			reached++
+		target := netip.AddrPortFrom(address, port).String()
+		dial, cancel := context.WithTimeout(ctx, dialTimeout)
+		conn, err := c.o.World.Dial(dial, c.o.Actor+"/node/"+name, "tcp", target)
+		cancel()
+		if err != nil {
+			away = append(away, fmt.Sprintf("node %s (%s, Service %s)", name, target, service.Key()))
+			continue
 		}
+		conn.Close()
+		reached++
 	}
 	if len(away) > 0 {
-		c.find(Warning, about, fmt.Sprintf("of Service %s not reached from here on %s", service.Key(), strings.Join(away, ", ")),
+		c.find(Warning, about, "not reached from here: "+strings.Join(away, ", "),
 			"open the way from the traffic managers to the nodes' ports (30000 to 32767 by default)")
 	}
-	if reached > 0 {
-		c.good(about, "port %s of Service %s reached on %d nodes from here", port, service.Key(), reached)
+	why := "no Service with node ports has a ready endpoint there"
+	switch {
+	case reached > 0 && len(untried) > 0:
+		c.good(about, "reached on %d nodes from here; not tried on %s: %s", reached, strings.Join(untried, ", "), why)
+	case reached > 0:
+		c.good(about, "reached on %d nodes from here", reached)
+	case len(untried) > 0:
+		c.good(about, "not tried on %s: %s", strings.Join(untried, ", "), why)
 	}
+}
+
+// openOn finds a Service's port that a node passes on to a Pod; nil if there is none.
+func openOn(node string, services []*kube.Service, s *kube.Snapshot) (*kube.Service, uint16) {
+	for _, service := range services {
+		endpoints := s.Endpoints.Get(service.Key())
+		if endpoints == nil {
+			continue
+		}
+		for _, port := range service.Ports {
+			ready := endpoints.ReadyNodes[port.Name]
+			tcp := port.Protocol == "" || port.Protocol == corev1.ProtocolTCP
+			if tcp && port.NodePort > 0 && len(ready) > 0 && (!service.Local || slices.Contains(ready, node)) {
+				return service, uint16(port.NodePort)
+			}
+		}
+	}
+	return nil, 0
+}
+
+// addressOf is the node's address by which the traffic manager reaches it; invalid if
+// there is none.
+func (c *checker) addressOf(node *corev1.Node, v6 bool) netip.Addr {
+	for _, address := range node.Status.Addresses {
+		addr, err := netip.ParseAddr(address.Address)
+		if err == nil && string(address.Type) == c.o.Settings.NodeAddressType && addr.Unmap().Is6() == v6 {
+			return addr.Unmap()
+		}
+	}
+	return netip.Addr{}
 }
