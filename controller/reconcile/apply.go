@@ -328,25 +328,34 @@ func (a *applying) succeeded(s *Step, stored *vtm.Resource) {
 	if l.replicates() {
 		l.replicating[s.ID] = struct{}{}
 	}
+	before := l.kept[s.ID]
 	delete(l.kept, s.ID)
-	if left := compare(s.After, stored); left != nil {
-		l.kept[s.ID] = kept{desired: s.After, stored: l.observed.Owned[s.ID]}
-		l.o.Log.With(concerns(s.After)...).Warn("the traffic manager accepted a change but keeps other values: it is not tried again",
-			"resource", s.ID.String(), "keys", keysOf(left))
+	left := compare(s.After, stored)
+	if left == nil {
+		l.observed.share(s.After)
 		return
 	}
-	l.observed.share(s.After)
+	k := kept{desired: s.After, stored: l.observed.Owned[s.ID]}
+	if k.again = before.desired == k.desired && vtm.Equal(before.stored, k.stored); k.again {
+		l.o.Log.With(concerns(s.After)...).Warn("the traffic manager accepted a change but keeps other values, for the second time: it is not tried again",
+			"resource", s.ID.String(), "keys", keysOf(left))
+	}
+	l.kept[s.ID] = k
 }
 
-// kept is what the traffic manager made of a resource against what was sent.
-type kept struct{ desired, stored *vtm.Resource }
+// kept is what the traffic manager made of a resource against what was sent. Once
+// somebody else may have changed it meanwhile; again says that it was the same twice.
+type kept struct {
+	desired, stored *vtm.Resource
+	again           bool
+}
 
 // dropFutile takes the steps out of a plan that would send what was sent before
 // and change nothing.
 func (l *Loop) dropFutile(p *Plan) {
 	p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool {
 		k, ok := l.kept[s.ID]
-		futile := ok && k.desired == s.After && vtm.Equal(k.stored, s.Before)
+		futile := ok && k.again && k.desired == s.After && vtm.Equal(k.stored, s.Before)
 		if futile {
 			p.Same = append(p.Same, s.After)
 		}

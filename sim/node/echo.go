@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -101,7 +102,9 @@ func (echo) Run(ctx context.Context, c *Container) int {
 		return 2
 	}
 	s := &echoServer{c: c, active: map[net.Conn]bool{}}
-	server := &http.Server{Handler: s, ConnState: s.connState, ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx }}
+	server := &http.Server{Handler: s, ConnState: s.connState, ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx },
+		// Whoever only tries to connect is no news.
+		ErrorLog: log.New(io.Discard, "", 0)}
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	defer server.Close()

@@ -52,6 +52,22 @@ func (t *TrafficManager) config(r *request, path []string) (answer, *apiError) {
 	return r.notFound()
 }
 
+// Configuration shows what t holds of a type, such as "pools", by name: what a GET of
+// each would answer with.
+func (t *TrafficManager) Configuration(path string) map[string][]byte {
+	kind := t.schema.types[path]
+	if kind == nil {
+		return nil
+	}
+	all := map[string][]byte{}
+	for _, name := range t.store.names(kind) {
+		if found := t.store.get(kind, name); found != nil {
+			all[name] = shownAs(found, nil, http.StatusOK).body
+		}
+	}
+	return all
+}
+
 func (t *TrafficManager) resource(r *request, kind *resourceType, name string) (answer, *apiError) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:

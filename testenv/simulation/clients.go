@@ -72,7 +72,7 @@ var (
 	askedHosts = []string{
 		"host-0.example", "host-1.example", "host-2.example", "host-3.example", "host-4.example", "host-5.example", "host-6.example", "host-7.example",
 		"secret-0.example", "secret-1.example", "secret-2.example", "secret-3.example",
-		"a.wild.example", "b.wild.example", "a.b.wild.example", "wild.example", "nobody.example",
+		"issued-0.example", "issued-5.example", "a.wild.example", "b.wild.example", "a.b.wild.example", "wild.example", "nobody.example",
 	}
 	askedPaths = []string{
 		"/", "/app", "/app/", "/app/one", "/app/one/two", "/apple", "/APP", "/file", "/file/x", "/p/x/end", "/p/x", "/x/../app", "//app//one", "/app%2fone",
@@ -92,6 +92,8 @@ var steadyQuestions = []question{
 	{"10.1.0.3", 80, false, "a.six.steady.example", "/app/one"},
 	{"10.1.0.3", 80, false, "a.b.six.steady.example", "/app/one"},
 	{"10.1.0.3", 80, false, "other.example", "/apple"},
+	{"10.1.0.4", 443, true, "eight.steady.example", "/x/../y"},
+	{"10.1.0.5", 443, true, "nine.steady.example", "/"},
 	{"10.2.0.1", 80, false, "many-0.steady.example", "/"},
 	{"10.2.0.1", 80, false, "many-4.steady.example", "/x/y"},
 }

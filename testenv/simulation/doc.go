@@ -13,12 +13,15 @@
 // sim, controller and internal. Only a test binary uses it, in one
 // bubble at a time: what makes a run repeat is process-wide (testenv/bubble).
 //
-//	run.go         one run from beginning to end
-//	system.go      the parts, and each controller's life
-//	workload.go    what users do
-//	objects.go     the manifests they apply
-//	faults.go      what fails, as text
-//	clients.go     who asks, and what answers they may get
-//	check.go       what must always hold
-//	quiet.go       what must hold once all is well
+//	run.go            one run from beginning to end
+//	system.go         the parts, and each controller's life
+//	workload.go       what users do
+//	objects.go        the manifests they apply
+//	faults.go         what fails, as text
+//	clients.go        who asks
+//	model.go          what clients must be answered
+//	judge.go          whether they are
+//	configuration.go  whether what a writer wrote is allowed
+//	check.go          what must always hold
+//	quiet.go          what must hold once all is well
 package simulation

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"vtm-ingress/sim/acme"
 	"vtm-ingress/sim/kube"
 	"vtm-ingress/sim/vtm"
 )
@@ -25,12 +26,17 @@ import (
 //	controller NAME frozen     it stands still, and goes on
 //	controller NAME cut PARTY  PARTY is kubernetes, a traffic manager, vtm for all of
 //	                           these, or everything
+//	authority down             the certificate authority's connections end without an answer
+//	authority garbage          it answers HTML
+//	settings NAME=VALUE        somebody writes that into the settings of all controllers
 //	node NAME cut kubernetes   NAME is that of a node, or "all"
 type Fault struct {
 	VTM        *vtm.FaultRule
 	Rule       *kube.FaultRule
 	Kind, Name string // of what Kubernetes is without
 	Node       string
+	Authority  string // down, garbage
+	Setting    string // "name=value"
 	Controller string // a, b and so on
 	What       string // of a controller: killed, stopped, frozen, cut
 	Party      string // from which it is cut
@@ -43,7 +49,7 @@ type Fault struct {
 func ParseFault(text string) (Fault, error) {
 	words := strings.Fields(text)
 	wrong := func() (Fault, error) {
-		return Fault{}, fmt.Errorf("fault %q: write vtm FAULT, kubernetes FAULT, kubernetes without KIND NAME, controller NAME killed|stopped|frozen, controller NAME cut PARTY, or node NAME cut kubernetes", text)
+		return Fault{}, fmt.Errorf("fault %q: write vtm FAULT, kubernetes FAULT, kubernetes without KIND NAME, controller NAME killed|stopped|frozen, controller NAME cut PARTY, authority down|garbage, settings NAME=VALUE, or node NAME cut kubernetes", text)
 	}
 	if len(words) < 2 {
 		return wrong()
@@ -71,6 +77,16 @@ func ParseFault(text string) (Fault, error) {
 			return Fault{}, err
 		}
 		return Fault{Rule: &rule}, nil
+	case "authority":
+		if rest != acme.Down && rest != acme.Garbage {
+			return wrong()
+		}
+		return Fault{Authority: rest}, nil
+	case "settings":
+		if len(words) != 2 || !strings.Contains(rest, "=") {
+			return wrong()
+		}
+		return Fault{Setting: rest}, nil
 	case "node":
 		if len(words) != 4 || words[2] != "cut" || words[3] != "kubernetes" {
 			return wrong()
@@ -99,6 +115,10 @@ func (f Fault) String() string {
 		return "kubernetes " + f.Rule.String()
 	case f.Kind != "":
 		return "kubernetes without " + f.Kind + " " + f.Name
+	case f.Authority != "":
+		return "authority " + f.Authority
+	case f.Setting != "":
+		return "settings " + f.Setting
 	case f.Node != "":
 		return "node " + f.Node + " cut kubernetes"
 	case f.What == "cut":
@@ -138,6 +158,7 @@ func (r *run) draw(n int) Fault {
 		"kubernetes delay 2300ms user=" + controllerUser, "kubernetes delay 7s user=" + controllerUser + " path=" + late, "kubernetes stale user=" + controllerUser, "kubernetes empty user=" + controllerUser,
 		"kubernetes empty user=" + controllerUser, "kubernetes without IngressClass " + classes[pick(len(classes), "class")], "kubernetes without Secret steady/five",
 		fmt.Sprintf("node node-%d cut kubernetes", 1+pick(2, "node")), "node all cut kubernetes",
+		"authority down", "authority garbage", "settings resync_period=soon",
 		"vtm status 503 chance=0.5", "vtm status 500 method=PUT chance=0.3", "vtm drop before chance=0.3", "vtm drop after chance=0.3",
 		"vtm latency 2300ms chance=0.3 member=" + member, "vtm garbage chance=0.3", "vtm truncate chance=0.3", "vtm slow 50ms chance=0.3",
 		"vtm unauthorised chance=0.2", "vtm disk-full member=" + member, "vtm down member=" + member, "vtm hold member=" + member,
@@ -201,6 +222,7 @@ func (r *run) inject(f Fault) {
 		r.active = append(r.active, a)
 	}
 	r.mu.Unlock()
+	r.mayRepeat(f)
 	s := r.system
 	var err error
 	switch {
@@ -213,6 +235,14 @@ func (r *run) inject(f Fault) {
 		}
 	case f.Kind != "":
 		r.takeAway(f)
+	case f.Authority != "":
+		s.box.Certificates.Fault(f.Authority)
+	case f.Setting != "":
+		name, value, _ := strings.Cut(f.Setting, "=")
+		before := s.set(name, value)
+		if r.settingsBefore[name] == "" { // else two such faults are under way
+			r.settingsBefore[name] = before
+		}
 	case f.Node != "":
 		s.network.Cut(f.node(), s.apiHost())
 	case f.What == "killed":
@@ -240,6 +270,7 @@ func (r *run) inject(f Fault) {
 // undo ends a fault.
 func (r *run) undo(f Fault) {
 	r.note("fault %d ends: %s", f.number, f)
+	r.mayRepeat(f)
 	s := r.system
 	var err error
 	switch {
@@ -265,6 +296,11 @@ func (r *run) undo(f Fault) {
 		}
 	case f.Kind != "":
 		r.giveBack(f)
+	case f.Authority != "":
+		s.box.Certificates.Fault("")
+	case f.Setting != "":
+		name, _, _ := strings.Cut(f.Setting, "=")
+		r.putBack(name)
 	case f.Node != "":
 		s.network.Heal(f.node(), s.apiHost())
 		r.nodeBack(f)
@@ -295,6 +331,25 @@ func (r *run) nodeBack(f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.active = append(r.active, activeFault{fault: f, from: r.now(), to: r.now()})
+}
+
+// mayRepeat notes until when requests may be repeated.
+func (r *run) mayRepeat(f Fault) {
+	if f.VTM == nil || f.VTM.Kind != "repeat" {
+		return
+	}
+	after, _ := time.ParseDuration(f.VTM.Arg)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.repeated = time.Now().Add(after)
+}
+
+// putBack gives a setting the value that it had before a fault.
+func (r *run) putBack(name string) {
+	if before := r.settingsBefore[name]; before != "" {
+		r.system.set(name, before)
+		delete(r.settingsBefore, name)
+	}
 }
 
 // node is the beginning of the actors' names.
@@ -383,6 +438,10 @@ func (r *run) heal() {
 		r.violate(0, "healing: %v", err)
 	}
 	s.setFaults()
+	s.box.Certificates.Fault("")
+	for _, name := range slices.Sorted(maps.Keys(r.settingsBefore)) {
+		r.putBack(name)
+	}
 	s.listAgain() // of some lists it is not known what they left out
 	for _, what := range slices.Sorted(maps.Keys(r.takenAway)) {
 		r.giveBack(r.takenAway[what].fault)

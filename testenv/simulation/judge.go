@@ -88,9 +88,11 @@ func (r *run) lookAtWorld() (*world, bool) {
 	var services corev1.ServiceList
 	var secrets corev1.SecretList
 	var deployments appsv1.DeploymentList
+	var listed networkingv1.IngressClassList
 	for path, into := range map[string]any{
 		"/apis/networking.k8s.io/v1/ingresses": &ingresses, "/api/v1/services": &services,
 		"/api/v1/secrets": &secrets, "/apis/apps/v1/deployments": &deployments,
+		"/apis/networking.k8s.io/v1/ingressclasses": &listed,
 	} {
 		if status, err := r.system.get(path, into); err != nil || status != http.StatusOK {
 			return nil, false
@@ -99,10 +101,15 @@ func (r *run) lookAtWorld() (*world, bool) {
 	r.mu.Lock()
 	kept := maps.Clone(r.kept)
 	r.mu.Unlock()
-	w := &world{secrets: kept, services: map[string]service{}}
+	w := &world{secrets: kept, services: map[string]service{}, settings: r.system.modelled()}
 	var text strings.Builder
+	fmt.Fprintln(&text, w.settings)
+	ours := slices.Clone(classes) // they are never away for as long as counts
+	for _, class := range listed.Items {
+		ours = append(ours, class.Name)
+	}
 	for _, i := range ingresses.Items {
-		if name := i.Spec.IngressClassName; name != nil && slices.Contains(classes, *name) || name == nil && i.Annotations["kubernetes.io/ingress.class"] == "vtm" {
+		if name := i.Spec.IngressClassName; name != nil && slices.Contains(ours, *name) || name == nil && i.Annotations["kubernetes.io/ingress.class"] == "vtm" {
 			w.ingresses = append(w.ingresses, i)
 		}
 	}
@@ -134,6 +141,9 @@ func (r *run) lookAtWorld() (*world, bool) {
 		fmt.Fprintln(&text, name, known.text)
 	}
 	for _, s := range secrets.Items {
+		for _, data := range s.Data { // of those that the controllers made, too
+			r.keyKnown(data)
+		}
 		if s.Type != corev1.SecretTypeTLS {
 			continue
 		}

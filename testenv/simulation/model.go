@@ -62,10 +62,17 @@ type world struct {
 	ingresses []networkingv1.Ingress // of our classes, by rank
 	secrets   map[string]string      // fingerprint of the certificate by namespace/name; "": it can't be used
 	services  map[string]service     // by namespace/name
-	text      string                 // all of this: equal worlds have equal texts
+	settings  settings
+	text      string // all of this: equal worlds have equal texts
 
 	mu    sync.Mutex // guards sites, which are made when somebody asks: clients do at one time
 	sites map[assumption]map[string]*site
+}
+
+// settings are those of the controllers that decide what clients are answered.
+type settings struct {
+	redirect   bool // default_ssl_redirect
+	restricted bool // allowed_addresses is allowedAddresses
 }
 
 // service is what stands behind a backend.
@@ -90,14 +97,15 @@ type site struct {
 	exclusive   bool
 	first       *networkingv1.Ingress
 	ports       map[int]*listener
-	redirectTo  int // port 80 redirects there; 0: it doesn't
+	redirectTo  int  // port 80 redirects there; 0: it doesn't
+	answers     bool // port 80 answers a certificate authority
 	refused     []*networkingv1.Ingress
 	conditional int // how many depend on the assumption
 }
 
 // listener is what is at one port of it.
 type listener struct {
-	tls          bool
+	tls          bool // clients speak it
 	ingresses    []*networkingv1.Ingress
 	certificates map[string]string // Secret by host
 	standard     string            // Secret for all other hosts; "": none of any Secret
@@ -110,11 +118,17 @@ type claim struct {
 	port      int
 	tls       bool
 	redirect  bool
+	optional  bool // of the redirect: without it, it is served all the same
+	issued    bool // a certificate authority issues its certificates
 	// conditional: it is served only if it was before.
 	conditional bool
 }
 
-const annotationDomain = "vtm.pulsesecure.net/"
+const (
+	annotationDomain      = "vtm.pulsesecure.net/"
+	issuedAnnotation      = annotationDomain + "use-lets-encrypt"
+	passthroughAnnotation = "ingress.kubernetes.io/ssl-passthrough"
+)
 
 // claimOf reads an Ingress; false if it is refused for what it says itself.
 func (w *world) claimOf(i *networkingv1.Ingress) (c claim, ok bool) {
@@ -132,6 +146,13 @@ func (w *world) claimOf(i *networkingv1.Ingress) (c claim, ok bool) {
 			return c, false
 		}
 	}
+	if w.settings.restricted && i.Namespace == shop && c.address == notForShop {
+		return c, false
+	}
+	passthrough := i.Annotations[passthroughAnnotation] == "true"
+	if passthrough && (isShared || len(i.Spec.TLS) > 0 || len(i.Spec.Rules) > 0) {
+		return c, false
+	}
 	c.port, c.tls = 80, len(i.Spec.TLS) > 0
 	if c.tls {
 		c.port = 443
@@ -143,11 +164,23 @@ func (w *world) claimOf(i *networkingv1.Ingress) (c claim, ok bool) {
 		}
 		c.port = port
 	}
-	c.redirect = c.tls && i.Annotations["ingress.kubernetes.io/ssl-redirect"] == "true"
+	asked, says := i.Annotations["ingress.kubernetes.io/ssl-redirect"]
+	c.redirect, c.optional = c.tls && (asked == "true" || !says && w.settings.redirect), !says
 	if c.redirect && (c.port == 80 || isShared && c.port != 443) {
+		if !c.optional {
+			return c, false
+		}
+		c.redirect = false
+	}
+	c.issued = c.tls && i.Annotations[issuedAnnotation] == "true"
+	if c.issued && c.port == 80 {
 		return c, false
 	}
+	c.tls = c.tls || passthrough
 	for _, entry := range i.Spec.TLS {
+		if c.issued {
+			break
+		}
 		if w.secrets[i.Namespace+"/"+entry.SecretName] == "" {
 			c.conditional = true
 		}
@@ -224,7 +257,7 @@ func (s *site) admit(i *networkingv1.Ingress, c *claim) bool {
 	if s.first != nil && (s.exclusive || c.exclusive) {
 		return false
 	}
-	if c.port == 80 && s.redirectTo != 0 {
+	if c.port == 80 && (s.redirectTo != 0 || s.answers) || c.issued && s.ports[80] != nil {
 		return false
 	}
 	l := s.ports[c.port]
@@ -246,8 +279,12 @@ func (s *site) admit(i *networkingv1.Ingress, c *claim) bool {
 			}
 		}
 	}
+	redirect := c.redirect
 	if c.redirect && (s.ports[80] != nil || s.redirectTo != 0 && s.redirectTo != c.port) {
-		return false
+		if !c.optional {
+			return false
+		}
+		redirect = false
 	}
 	if s.first == nil {
 		s.first, s.exclusive = i, c.exclusive
@@ -255,7 +292,7 @@ func (s *site) admit(i *networkingv1.Ingress, c *claim) bool {
 	if l == nil {
 		l = &listener{tls: c.tls, certificates: map[string]string{}}
 		s.ports[c.port] = l
-		if c.exclusive && c.tls {
+		if c.exclusive && len(i.Spec.TLS) > 0 {
 			l.standard = i.Namespace + "/" + i.Spec.TLS[0].SecretName
 		}
 	}
@@ -263,9 +300,10 @@ func (s *site) admit(i *networkingv1.Ingress, c *claim) bool {
 	for host, secret := range certificates {
 		l.certificates[host] = secret
 	}
-	if c.redirect {
+	if redirect {
 		s.redirectTo = c.port
 	}
+	s.answers = s.answers || c.issued
 	return true
 }
 
@@ -288,6 +326,9 @@ func (w *world) answer(q question, assume assumption) answer {
 			at = ":" + strconv.Itoa(s.redirectTo)
 		}
 		return answer{kind: redirect, location: "https://" + q.host + at + q.path}
+	}
+	if q.port == 80 && s.answers {
+		return answer{kind: missing}
 	}
 	l := s.ports[q.port]
 	if l == nil || l.tls != q.tls {

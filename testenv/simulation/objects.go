@@ -32,11 +32,28 @@ const (
 // shopServices are those of the shop, each with a Deployment of its name.
 const shopServices = 4
 
-// classes are the IngressClasses of the controllers.
+// classes are the IngressClasses of the controllers that users leave alone.
 var classes = []string{"vtm", "vtm-few"}
 
 // sharedAddresses are those that Ingresses share.
 var sharedAddresses = []string{"10.2.0.1", "10.2.0.2", "10.2.0.3"}
+
+// sealed is the Service, in both namespaces, whose Pods speak TLS.
+const sealed = "sealed"
+
+// allowedAddresses is a value of the setting of that name which keeps the shop from one
+// of the addresses that it asks for.
+const (
+	allowedAddresses = "*=10.2.0.0/30,steady=10.2.0.2/32,shop=10.1.1.0/24,steady=10.1.0.0/24"
+	notForShop       = "10.2.0.2"
+)
+
+// secondClass is an IngressClass of the controller's that users delete and make again.
+const secondClass = "vtm-two"
+
+func classManifest(name string) string {
+	return "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: " + name + "}\nspec: {controller: pulsesecure.net/vtm-ingress-controller}\n"
+}
 
 // paths of the API, by kind.
 var paths = map[string]string{
@@ -106,6 +123,15 @@ spec:
         readinessProbe: {httpGet: {path: %[4]s, port: web}, periodSeconds: 1}
       terminationGracePeriodSeconds: 60
 `, name, pods, annotations, path)
+}
+
+// sealedManifest is that of Pods that speak TLS on the port of their Service.
+func sealedManifest() string {
+	return strings.NewReplacer(
+		`"--drain=45s"`, `"--drain=45s", "--tls-port=8443"`,
+		"{name: web, containerPort: 8080}", "{name: web, containerPort: 8443}, {name: plain, containerPort: 8080}",
+		"path: /ready, port: web", "path: /ready, port: plain",
+	).Replace(deploymentManifest(sealed, 2, 0, true))
 }
 
 func serviceManifest(name, policy string) string {
@@ -225,6 +251,13 @@ func steadyIngresses() []ingressSpec {
 	}
 	// Nobody else shows another certificate for these hosts there.
 	list = append(list, ingressSpec{name: "site-7", annotations: at("10.2.0.2"), rules: all("c.wild.example", "one"), secret: "wild", tlsHosts: []string{"*.wild.example"}})
+	through := at("10.1.0.4")
+	through[passthroughAnnotation], through[annotationDomain+"port"] = "true", "443"
+	issued := at("10.1.0.5")
+	issued[issuedAnnotation] = "true"
+	list = append(list,
+		ingressSpec{name: "site-8", annotations: through, backend: sealed},
+		ingressSpec{name: "site-9", annotations: issued, rules: all("nine.steady.example", "one"), secret: "issued", tlsHosts: []string{"nine.steady.example"}})
 	for n := range 5 { // enough of them that many can be lost at once
 		list = append(list, ingressSpec{
 			name: fmt.Sprintf("many-%d", n), annotations: at("10.2.0.1"), rules: all(fmt.Sprintf("many-%d.steady.example", n), "one"),
@@ -242,11 +275,12 @@ func steadyIngresses() []ingressSpec {
 func (r *run) prepare(ctx context.Context) error {
 	type object struct{ kind, namespace, name, manifest string }
 	var objects []object
-	for _, name := range classes {
-		objects = append(objects, object{"IngressClass", "", name, "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: " + name + "}\nspec: {controller: pulsesecure.net/vtm-ingress-controller}\n"})
+	for _, name := range append(slices.Clone(classes), secondClass) {
+		objects = append(objects, object{"IngressClass", "", name, classManifest(name)})
 	}
 	for _, namespace := range []string{steady, shop} {
-		objects = append(objects, object{"Namespace", "", namespace, "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}\n"})
+		objects = append(objects, object{"Namespace", "", namespace, "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}\n"},
+			object{"Deployment", namespace, sealed, sealedManifest()}, object{"Service", namespace, sealed, serviceManifest(sealed, "Local")})
 	}
 	for _, name := range []string{"one", "two"} {
 		objects = append(objects, object{"Deployment", steady, name, deploymentManifest(name, 2, 0, true)},

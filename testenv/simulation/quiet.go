@@ -19,7 +19,6 @@ import (
 	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/inspect"
 	"vtm-ingress/internal/mutation"
-	"vtm-ingress/testenv"
 )
 
 const (
@@ -114,7 +113,7 @@ func (r *run) podsAreReady() error {
 func (r *run) view(ctx context.Context) (*inspect.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	settings, err := config.Load(testenv.MemorySettings(func() map[string]string { return r.system.settings }, nil))
+	settings, err := config.Load(r.system.sources(func(map[string]string) {}))
 	if err != nil {
 		return nil, err
 	}
@@ -216,6 +215,9 @@ func (r *run) ownersKnow() error {
 			return fmt.Errorf("Ingress %s/%s is served at %s, and its status says %q", i.Namespace, i.Name, c.address, told)
 		case !serves && told != "":
 			return fmt.Errorf("Ingress %s/%s is not served, and its status says %s", i.Namespace, i.Name, told)
+		}
+		if serves && c.issued && w.secrets[i.Namespace+"/"+i.Spec.TLS[0].SecretName] == "" {
+			return fmt.Errorf("Ingress %s/%s is served, and has no certificate yet", i.Namespace, i.Name)
 		}
 		warned := slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
 			return e.InvolvedObject.UID == i.UID && e.Type == corev1.EventTypeWarning

@@ -126,7 +126,7 @@ type run struct {
 	// fingerprints of all certificates that Secrets ever held.
 	fingerprints map[string]bool
 	kept         map[string]string // those of the Secrets that faults take away
-	keys         []string          // pieces of the private keys that users applied
+	keys         []string          // pieces of all private keys so far
 	// ended is the identity of a writer that ended, when, and how; none waits for its
 	// successor if endedHow is empty.
 	ended    string
@@ -135,7 +135,11 @@ type run struct {
 	// manifests of objects that faults take away, and those that are away, by kind and
 	// name.
 	manifests map[string]string
-	takenAway map[string]taken
+	// repeated is when requests to traffic managers were, or may still have been, repeated.
+	repeated time.Time
+	// settingsBefore are the values of settings before faults changed them.
+	settingsBefore map[string]string
+	takenAway      map[string]taken
 }
 
 // event is something that the run does at its time.
@@ -152,7 +156,7 @@ func Run(o Options) *Result {
 		o.Steps = 40
 	}
 	network.SeedChance(o.Seed)
-	r := &run{Options: o, chance: chance{o.Seed}, begin: time.Now(), fingerprints: map[string]bool{}, manifests: map[string]string{}, underWay: map[int]Fault{}, kept: map[string]string{}}
+	r := &run{Options: o, chance: chance{o.Seed}, begin: time.Now(), fingerprints: map[string]bool{}, manifests: map[string]string{}, settingsBefore: map[string]string{}, underWay: map[int]Fault{}, kept: map[string]string{}}
 	r.result.Options = o
 	ctx, cancel := context.WithCancel(context.Background())
 	defer func() {

@@ -21,6 +21,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"vtm-ingress/controller"
+	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/reconcile"
 	"vtm-ingress/internal/kubeclient"
 	"vtm-ingress/internal/outside"
@@ -39,18 +40,18 @@ const leasePath = "/apis/coordination.k8s.io/v1/namespaces/default/leases/vtm-in
 
 // system is everything that runs.
 type system struct {
-	run      *run
-	network  *network.Network
-	box      *sandbox.Sandbox
-	users    *kubeclient.Client // what users do
-	settings map[string]string
-	log      testenv.Log
+	run     *run
+	network *network.Network
+	box     *sandbox.Sandbox
+	users   *kubeclient.Client // what users do
+	log     testenv.Log
 
 	controllers []*instance
 
-	mu    sync.Mutex // guards lease
-	lease *coordinationv1.Lease
-	away  bool // the API server is: the Lease is as it was
+	mu       sync.Mutex // guards all below
+	settings map[string]string
+	lease    *coordinationv1.Lease
+	away     bool // the API server is: the Lease is as it was
 }
 
 // instance is one controller: it may be killed and started again.
@@ -84,7 +85,7 @@ func (r *run) start(ctx context.Context) error {
 	var err error
 	s.box, err = sandbox.Start(ctx, sandbox.Options{
 		World: s.network.World(), Log: slog.New(slog.DiscardHandler), Addresses: sandbox.DefaultAddresses(),
-		Nodes: nodes, TrafficManagers: members, ReplicateLate: late, Strict: true, Simulated: true,
+		Nodes: nodes, TrafficManagers: members, ReplicateLate: late, Strict: true, Simulated: true, ACME: &sandbox.ACMEOptions{},
 	})
 	if err != nil {
 		return err
@@ -96,6 +97,7 @@ func (r *run) start(ctx context.Context) error {
 		"enable_ingctrl": "true", "vtm_endpoints": strings.Join(s.box.RESTEndpoints(), ","),
 		"vtm_username": sandbox.ControllerUser, "vtm_password": sandbox.Password, "vtm_verify_ssl_cert": "false",
 		"vtm_verbose": "true", "event_log_relay": "false", "resync_period": "1m",
+		"acme_directory": s.box.Certificates.DirectoryURL(), "acme_ca_file": authorityFile, "acme_terms_agreed": "true",
 	}
 	maps.Copy(s.settings, bubble.Settings())
 	r.note("%d traffic managers (replication late: %v), %d controllers, %d nodes", members, late, controllers, nodes)
@@ -121,9 +123,8 @@ func (s *system) launch(c *instance) {
 	c.starts++
 	c.actor = fmt.Sprintf("controller/%s%d", c.name, c.starts)
 	c.status, c.metrics = &controller.Status{}, prometheus.NewRegistry()
-	settings := maps.Clone(s.settings)
-	settings["vtm_member"] = c.member
-	sources := testenv.MemorySettings(func() map[string]string { return settings }, nil)
+	member := c.member
+	sources := s.sources(func(settings map[string]string) { settings["vtm_member"] = member })
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	done, status, metrics, actor := c.done, c.status, c.metrics, c.actor
@@ -138,6 +139,41 @@ func (s *system) launch(c *instance) {
 			log.Error("controller ended", "error", err)
 		}
 	}()
+}
+
+// authorityFile is what verifies the certificate authority's directory.
+const authorityFile = "authority.pem"
+
+// sources are the settings as they are whenever they are read, with a change.
+func (s *system) sources(change func(map[string]string)) config.Sources {
+	return testenv.MemorySettings(func() map[string]string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		settings := maps.Clone(s.settings)
+		change(settings)
+		return settings
+	}, map[string][]byte{authorityFile: s.box.Certificates.TrustPEM()})
+}
+
+// set changes a setting of all controllers, which find it when they look again; "" is
+// the default. It returns what it was.
+func (s *system) set(name, value string) (before string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before = s.settings[name]
+	if value == "" {
+		delete(s.settings, name)
+	} else {
+		s.settings[name] = value
+	}
+	return before
+}
+
+// modelled are the settings that the model must know.
+func (s *system) modelled() settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return settings{redirect: s.settings["default_ssl_redirect"] == "true", restricted: s.settings["allowed_addresses"] != ""}
 }
 
 // stop ends a controller in an orderly way.
@@ -279,6 +315,7 @@ func (t watchedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := t.RoundTripper.RoundTrip(r)
 	if write && err == nil {
 		t.s.checkAnswer(t.instance, r, response)
+		t.s.judgeConfiguration(r)
 	}
 	return response, err
 }

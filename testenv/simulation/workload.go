@@ -27,7 +27,7 @@ func (r *run) step(ctx context.Context, n int) {
 	pick := func(count int, what string) int { return r.below(count, "step/"+what, n) }
 	var text string
 	var err error
-	switch kind := pick(20, "kind"); {
+	switch kind := pick(23, "kind"); {
 	case kind < 9:
 		i := r.ingress(n)
 		text = "apply Ingress " + i.String()
@@ -69,6 +69,21 @@ func (r *run) step(ctx context.Context, n int) {
 		}
 	case kind < 19:
 		text, err = r.editByHand(ctx, n)
+	case kind < 20:
+		if pick(2, "class") == 0 {
+			text = "delete IngressClass " + secondClass
+			err = r.remove(ctx, "IngressClass", "", secondClass)
+		} else {
+			text = "apply IngressClass " + secondClass
+			err = r.apply(ctx, "IngressClass", "", secondClass, classManifest(secondClass))
+		}
+	case kind < 22:
+		change := [][2]string{
+			{"default_ssl_redirect", "true"}, {"default_ssl_redirect", "false"}, {"allowed_addresses", allowedAddresses}, {"allowed_addresses", ""},
+			{"resync_period", "40s"}, {"resync_period", "1m"}, {"vtm_verbose", "false"}, {"vtm_verbose", "true"},
+		}[pick(8, "setting")]
+		text = fmt.Sprintf("set %s to %q", change[0], change[1])
+		r.system.set(change[0], change[1])
 	default:
 		text = "nobody does anything"
 	}
@@ -106,6 +121,8 @@ func (r *run) ingress(n int) ingressSpec {
 		i.class = ""
 	case 1:
 		i.class = "other"
+	case 2, 3, 4:
+		i.class = secondClass
 	}
 	switch pick(12, "address") {
 	case 0:
@@ -150,13 +167,24 @@ func (r *run) ingress(n int) ingressSpec {
 	if pick(4, "default") == 0 {
 		i.backend = service("default/service")
 	}
+	if pick(10, "passthrough") == 0 {
+		i.annotations[passthroughAnnotation], i.annotations[annotationDomain+"port"] = "true", "443"
+		if i.backend = sealed; pick(4, "passthrough/rules") > 0 {
+			i.rules = nil
+		}
+		return i
+	}
 	if pick(5, "tls") < 2 {
 		i.secret = fmt.Sprintf("secret-%d", pick(secrets, "secret"))
+		if pick(3, "issued") == 0 {
+			i.secret = fmt.Sprintf("issued-%d", which)
+			i.annotations[issuedAnnotation] = "true"
+		}
 		i.tlsHosts = []string{i.secret + ".example"}
 		if !slices.ContainsFunc(i.rules, func(other ruleSpec) bool { return other.host == i.tlsHosts[0] }) {
 			i.rules = append(i.rules, all(i.tlsHosts[0], service("tls/service"))...)
 		}
-		if pick(2, "wildcard") == 0 {
+		if pick(2, "wildcard") == 0 && i.annotations[issuedAnnotation] == "" {
 			i.tlsHosts = append(i.tlsHosts, "*.wild.example")
 		}
 		if pick(3, "redirect") == 0 {
