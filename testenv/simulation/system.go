@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"vtm-ingress/controller"
 	"vtm-ingress/controller/config"
@@ -52,6 +53,9 @@ type system struct {
 	settings map[string]string
 	lease    *coordinationv1.Lease
 	away     bool // the API server is: the Lease is as it was
+	// renewals are when a renewal of the Lease was sent, by the time that it bears, which
+	// may be older: others count from when they see it.
+	renewals map[time.Time]time.Time
 }
 
 // instance is one controller: it may be killed and started again.
@@ -308,6 +312,9 @@ func (t watchedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := t.s.stand(r.Context(), t.c); err != nil {
 		return nil, err
 	}
+	if r.Method == http.MethodPut && r.URL.Path == leasePath {
+		t.s.noteRenewal(r)
+	}
 	write := t.writes && (r.Method == http.MethodPut || r.Method == http.MethodDelete)
 	if write {
 		t.s.checkLease(t.instance, r)
@@ -318,6 +325,43 @@ func (t watchedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.s.judgeConfiguration(r)
 	}
 	return response, err
+}
+
+// noteRenewal notes when a renewal of the Lease is sent.
+func (s *system) noteRenewal(r *http.Request) {
+	if r.GetBody == nil {
+		return
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return
+	}
+	text, err := io.ReadAll(body) // from memory
+	body.Close()
+	if err != nil {
+		return
+	}
+	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(text, nil, nil)
+	lease, ok := object.(*coordinationv1.Lease)
+	if err != nil || !ok || lease.Spec.RenewTime == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.renewals == nil {
+		s.renewals = map[time.Time]time.Time{}
+	}
+	s.renewals[lease.Spec.RenewTime.UTC()] = time.Now()
+}
+
+// renewed is when the Lease was renewed, not later than others count from.
+func (s *system) renewed(lease *coordinationv1.Lease) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, known := s.renewals[lease.Spec.RenewTime.UTC()]; known {
+		return at
+	}
+	return lease.Spec.RenewTime.Time
 }
 
 // CloseIdleConnections makes http.Client's method of that name reach the transport.
@@ -380,7 +424,7 @@ func (s *system) checkLease(instance string, r *http.Request) {
 	holder, until := "nobody", time.Time{}
 	if lease != nil && lease.Spec.HolderIdentity != nil && lease.Spec.RenewTime != nil && lease.Spec.LeaseDurationSeconds != nil {
 		holder = *lease.Spec.HolderIdentity
-		until = lease.Spec.RenewTime.Add(time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second)
+		until = s.renewed(lease).Add(time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second)
 	}
 	if !strings.HasPrefix(holder, instance+"_") || !time.Now().Before(until) {
 		s.run.violate(1, "%s starts %s %s while %s holds the Lease until %s", instance, r.Method, r.URL.Path, holder, until.UTC().Format("15:04:05.000"))
