@@ -242,7 +242,6 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 		return err
 	}
 	var busy []float64
-	late := time.Duration(0)
 	for round := range renewalRounds {
 		if err := b.stopController(); err != nil {
 			return err
@@ -280,7 +279,6 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 			if shown[n], err = b.untilVerified(ctx, n, issuingAddress, before, 100*time.Millisecond); err != nil {
 				break
 			}
-			late = max(late, shown[n].NotBefore.Sub(before.NotAfter))
 		}
 		stop()
 		watching.Wait()
@@ -290,7 +288,7 @@ func (b *issuing) renewMany(ctx context.Context, report func(figure)) error {
 		busy = append(busy, beside)
 		fmt.Fprintf(os.Stderr, "%d certificates that were due at once were renewed within %.1f s\n", len(shown), time.Since(begin).Seconds())
 	}
-	asked, failed := load.end()
+	asked, failed, late := load.end()
 	fmt.Fprintf(os.Stderr, "one more Ingress live: %.2f ms without orders, %v ms beside them; %d HTTPS requests on new connections\n", idle, busy, asked)
 	report(atMost("renewed_after_expiry", round(max(late.Seconds(), 0), 1), "s", 0))
 	report(atMost("orders_under_way", seen.orders, "orders", 20))
@@ -388,6 +386,9 @@ type handshakes struct {
 	stop          context.CancelFunc
 	clients       sync.WaitGroup
 	asked, failed atomic.Int64
+
+	mu   sync.Mutex
+	late time.Duration // the most by which a certificate was issued after the end of the one before
 }
 
 // steadily asks all hosts in turn, 100 times a second.
@@ -399,18 +400,26 @@ func (b *issuing) steadily(ctx context.Context) *handshakes {
 		h.clients.Go(func() {
 			pace := time.NewTicker(clients * 10 * time.Millisecond)
 			defer pace.Stop()
+			var last [renewedCertificates]*x509.Certificate
 			for n := c; ; n = (n + clients) % renewedCertificates {
 				select {
 				case <-ctx.Done():
 					return
 				case <-pace.C:
 				}
-				_, err := b.verified(context.WithoutCancel(ctx), n, issuingAddress)
+				certificate, err := b.verified(context.WithoutCancel(ctx), n, issuingAddress)
 				h.asked.Add(1)
 				if err != nil {
 					fmt.Fprintf(os.Stderr, "%s: %v\n", securedHost(n), err)
 					h.failed.Add(1)
+					continue
 				}
+				if before := last[n]; before != nil {
+					h.mu.Lock()
+					h.late = max(h.late, certificate.NotBefore.Sub(before.NotAfter))
+					h.mu.Unlock()
+				}
+				last[n] = certificate
 			}
 		})
 	}
@@ -418,8 +427,8 @@ func (b *issuing) steadily(ctx context.Context) *handshakes {
 }
 
 // end may be called more than once.
-func (h *handshakes) end() (asked, failed int64) {
+func (h *handshakes) end() (asked, failed int64, late time.Duration) {
 	h.stop()
 	h.clients.Wait()
-	return h.asked.Load(), h.failed.Load()
+	return h.asked.Load(), h.failed.Load(), h.late
 }
