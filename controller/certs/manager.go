@@ -355,9 +355,12 @@ func (m *Manager) due(wanted []translate.Certificate, snapshot *kube.Snapshot, n
 		if m.running[c.Secret] != nil {
 			continue
 		}
-		if was, is := m.issued[c.Secret]; is && snapshot.Secrets.Get(c.Secret) == was.cached && now.Before(was.at.Add(cacheDelay)) {
-			again = min(again, was.at.Add(cacheDelay).Sub(now))
-			continue
+		if was, is := m.issued[c.Secret]; is {
+			if snapshot.Secrets.Get(c.Secret) == was.cached && now.Before(was.at.Add(cacheDelay)) {
+				again = min(again, was.at.Add(cacheDelay).Sub(now))
+				continue
+			}
+			delete(m.issued, c.Secret) // the cache is up to date
 		}
 		if len(c.Hosts) > translate.MaxCertificateHosts {
 			m.tell(c.Secret, &translate.CertificateState{Failed: true, Message: fmt.Sprintf(

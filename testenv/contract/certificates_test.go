@@ -570,6 +570,19 @@ func TestSecretsThatNobodyUsesGoAfterThirtyDays(t *testing.T) {
 	})
 }
 
+func TestASecretThatIsDeletedIsMadeAnewAtOnce(t *testing.T) {
+	withIssuer(t, acme.CAOptions{}, func(i *issuing) {
+		i.wants(certificateFor("a", "a.example"))
+		i.start()
+		i.issued(time.Minute, "a", "a.example")
+		i.pass(time.Second) // the issuer is told of it
+		if err := i.api.CoreV1().Secrets("default").Delete(i.ctx, "a", metav1.DeleteOptions{}); err != nil {
+			i.Fatal(err)
+		}
+		i.issued(3*time.Second, "a", "a.example")
+	})
+}
+
 func TestCertificatesOfOthersThatEndAreTold(t *testing.T) {
 	withIssuer(t, acme.CAOptions{}, func(i *issuing) {
 		i.wants(certificateFor("shop", "shop.example"))
