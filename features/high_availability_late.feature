@@ -13,6 +13,7 @@ Feature: High availability where traffic managers replicate late
     And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
     And each traffic manager has what Ingress "web" needs
 
+  @needs-fake-time
   Scenario: A writer that is killed right after its writes is not repeated
     When I apply an Ingress "late" for host "late.example" to Service "web" at 10.0.2.224
     And Ingress "late" has the address 10.0.2.224 with port 80 in its status
