@@ -2,6 +2,7 @@ package vtm
 
 import (
 	"context"
+	"hash/fnv"
 	"net/http"
 	"strings"
 	"unicode"
@@ -229,7 +230,8 @@ func (t *TrafficManager) changeHere(ctx context.Context, r *request, decide func
 	if err := t.commit(written); err != nil {
 		return errDisk(err)
 	}
-	w := Write{Time: now, User: r.user, Method: r.Method, Path: written.id(), Agent: shortAgent(r.UserAgent()), Member: t.o.Name}
+	w := Write{Time: now, User: r.user, Method: r.Method, Path: written.id(), Agent: shortAgent(r.UserAgent()), Member: t.o.Name,
+		Holds: hashOf(next), Repeated: r.Context().Value(repeated{}) != nil}
 	switch {
 	case next == nil, old != nil && next.kind.class == files:
 		w.Status = http.StatusNoContent
@@ -247,6 +249,16 @@ func (t *TrafficManager) changeHere(ctx context.Context, r *request, decide func
 	}
 	t.noteChange(written)
 	return nil
+}
+
+// hashOf tells contents of resources apart; nil has 0.
+func hashOf(r *resource) uint64 {
+	if r == nil {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write(shownAs(r, nil, http.StatusOK).body)
+	return max(h.Sum64(), 1)
 }
 
 // commit puts a change into the store. It fails only where the configuration is

@@ -87,6 +87,10 @@ type Write struct {
 	Status int    // 200, 201 or 204
 	Agent  string // the request's User-Agent, at most 200 bytes
 	Member string // that was asked
+	// Holds is a hash of what the resource holds after it; 0: it is gone.
+	Holds uint64
+	// Repeated: the fault of that name let it take effect once more.
+	Repeated bool
 }
 
 func shortAgent(agent string) string { return strings.Clone(agent[:min(len(agent), 200)]) }

@@ -190,8 +190,8 @@ func TestARequestThatIsRepeatedTakesEffectTwice(t *testing.T) {
 		is("before the first request comes again", "new")
 		time.Sleep(2 * time.Second)
 		is("after it", "old")
-		if n := len(f.Writes()); n != 3 {
-			t.Errorf("%d writes are recorded", n)
+		if w := f.Writes(); len(w) != 3 || w[0].Repeated || w[1].Repeated || !w[2].Repeated || w[0].Holds == w[1].Holds || w[0].Holds != w[2].Holds {
+			t.Errorf("the writes are recorded as %+v", w)
 		}
 	})
 }

@@ -297,6 +297,9 @@ func (t *TrafficManager) misbehave(w http.ResponseWriter, r *http.Request) (http
 	return w, f
 }
 
+// repeated marks the context of a request that takes effect once more.
+type repeated struct{}
+
 // repeat lets a request take effect once more, later. Nobody hears the answer. It may
 // be called while the request is served only.
 func (t *TrafficManager) repeat(r *http.Request, after time.Duration) (*http.Request, error) {
@@ -309,7 +312,7 @@ func (t *TrafficManager) repeat(r *http.Request, after time.Duration) (*http.Req
 		again.Body = io.NopCloser(bytes.NewReader(body))
 		return again
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	ctx, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(r.Context()), repeated{}, true))
 	t.loops.Go(func() {
 		defer cancel()
 		timer := t.o.World.Clock().NewTimer(after)

@@ -127,8 +127,50 @@ func (r *run) lateWrites() bool {
 	return !r.repeated.IsZero() && time.Since(r.repeated) < driftPeriod
 }
 
-// driftPeriod is how long what somebody else wrote may stay: until all is read anew.
+// driftPeriod is how long what somebody else wrote may stay: until all is read anew, by a
+// writer that must first get the Lease.
 const driftPeriod = 2 * time.Minute
+
+// ofTerm finds the term in the words of who writes.
+var ofTerm = regexp.MustCompile(`; term (\d+)\)$`)
+
+// judgeDrifts finds the writes that nobody wants, and when they were put right. While
+// nothing else fails, that is within the drift period.
+func (r *run) judgeDrifts(writes []vtm.Write) {
+	newest := 0
+	wanted, since := map[string]uint64{}, map[string]time.Time{}
+	r.mu.Lock()
+	result := &r.result
+	for _, w := range writes {
+		_, name, _ := strings.Cut(w.Path, "/")
+		if _, foreign := foreign[w.Path]; foreign || !strings.HasPrefix(strings.TrimPrefix(name, "server_keys/"), "k8s_") {
+			continue
+		}
+		term := 0
+		if m := ofTerm.FindStringSubmatch(w.Agent); m != nil {
+			term, _ = strconv.Atoi(m[1])
+		}
+		newest = max(newest, term)
+		if timely := term == newest && !w.Repeated; timely {
+			wanted[w.Path] = w.Holds
+		} else if w.Holds != wanted[w.Path] {
+			if since[w.Path].IsZero() {
+				result.Drifts++
+				since[w.Path] = w.Time
+			}
+			continue
+		}
+		if from := since[w.Path]; !from.IsZero() {
+			result.LongestDrift = max(result.LongestDrift, w.Time.Sub(from))
+			delete(since, w.Path)
+		}
+	}
+	longest := result.LongestDrift
+	r.mu.Unlock()
+	if r.Only == Late && longest > driftPeriod {
+		r.violate(1, "what was written late, twice or by hand was put right after %s only", longest)
+	}
+}
 
 // excludes says whether of two Ingresses at one place, as they were lately, one excludes
 // the other in each of their versions.

@@ -175,6 +175,8 @@ func (r *run) draw(n int) Fault {
 		texts = []string{"controller " + who + " killed", "controller " + who + " stopped"}
 	case Members:
 		texts = []string{"vtm stop member=" + member}
+	case Late:
+		texts = []string{"vtm repeat 7s chance=0.9", "vtm repeat 31s chance=0.9", "controller " + who + " frozen", "controller " + who + " cut vtm"}
 	}
 	f, err := ParseFault(texts[pick(len(texts), "kind")])
 	if err != nil {

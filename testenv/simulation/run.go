@@ -21,7 +21,7 @@ type Options struct {
 	// ends after the last, and after all has become quiet. A prefix of a run's steps
 	// is the run with fewer.
 	Steps int
-	// Only, if set, is what fails alone: Writers or Members.
+	// Only, if set, is what fails alone: Writers, Members or Late.
 	Only string
 	// Upgrade, if set, is called when the system runs and nothing failed yet, while all
 	// controllers are stopped. They are started again after it, so that what it switches
@@ -35,6 +35,7 @@ type Options struct {
 const (
 	Writers = "writers" // controllers end
 	Members = "members" // traffic managers end
+	Late    = "late"    // writes land late, or twice
 )
 
 // Result is what came of a run.
@@ -59,6 +60,10 @@ type Result struct {
 	// were killed, and of those that were stopped in an orderly way, while another one
 	// could have it at once.
 	TakeOvers, HandOvers []time.Duration
+	// Drifts is how often what nobody wants was written: by hand, late, or a second time;
+	// and LongestDrift the longest time until it was put right.
+	Drifts       int
+	LongestDrift time.Duration
 }
 
 // Violation is something that must not be.
@@ -78,8 +83,8 @@ func (r *Result) String() string {
 	for _, line := range r.Timeline {
 		fmt.Fprintln(&b, line)
 	}
-	fmt.Fprintf(&b, "seed %d, %d steps, %s simulated, %d faults, %d writes, %d requests of which %d failed and %d of these excused\n",
-		r.Seed, r.Steps, clock(r.Simulated), r.Faults, r.Writes, r.Requests, r.Failed, r.Excused)
+	fmt.Fprintf(&b, "seed %d, %d steps, %s simulated, %d faults, %d writes, %d requests of which %d failed and %d of these excused, %d drifts of %s at most\n",
+		r.Seed, r.Steps, clock(r.Simulated), r.Faults, r.Writes, r.Requests, r.Failed, r.Excused, r.Drifts, r.LongestDrift.Round(time.Millisecond))
 	for _, line := range r.Last {
 		fmt.Fprintln(&b, line)
 	}
@@ -189,6 +194,7 @@ func Run(o Options) *Result {
 	}
 	writes := r.system.box.TrafficManagers.Writes()
 	r.result.Writes = len(writes)
+	r.judgeDrifts(writes)
 	if r.violated() {
 		for _, w := range writes[max(0, len(writes)-40):] {
 			r.result.Last = append(r.result.Last, fmt.Sprintf("%s %s %s by %s", clock(w.Time.Sub(r.begin)), w.Method, w.Path, w.User))

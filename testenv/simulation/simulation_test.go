@@ -25,7 +25,7 @@ var (
 	seed    = flag.Uint64("seed", 0, "simulate this seed alone")
 	steps   = flag.Int("steps", 0, "steps of a run; 0: as many as a run has by default")
 	budget  = flag.Duration("budget", 0, "simulate new seeds for this long, in as many processes as there are cores")
-	alone   = flag.String("alone", "", "what fails alone: writers or members; empty: everything")
+	alone   = flag.String("alone", "", "what fails alone: writers, members or late; empty: everything")
 	asJSON  = flag.Bool("json", false, "print the result as one line of JSON")
 	repeats = flag.Int("repeats", 3, "how often a seed is repeated to compare traces")
 )
@@ -81,6 +81,18 @@ func TestSeedsHold(t *testing.T) {
 			}
 			if result.Faults < 3 || result.Writes < 20 || result.Requests < 1000 || result.Failed > result.Requests/2 {
 				t.Errorf("hardly anything happened:\n%s", result)
+			}
+		})
+	}
+}
+
+// TestLateWritesArePutRight makes runs in which writes land late, or twice.
+func TestLateWritesArePutRight(t *testing.T) {
+	for seed := uint64(1); seed <= 2; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			result := simulate(t, simulation.Options{Seed: seed, Only: simulation.Late})
+			if len(result.Violations) > 0 || result.Drifts == 0 {
+				t.Errorf("%s\nagain: go test -tags hashedrand -ldflags=-checklinkname=0 ./testenv/simulation -run TestSeed$ -seed %d -alone late", result, seed)
 			}
 		})
 	}
