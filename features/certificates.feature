@@ -222,6 +222,20 @@ Feature: Certificates are issued and renewed by themselves
     And there is no Secret "stolen" in Namespace "shop"
     And "https://web.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
 
+  Scenario: An Ingress that comes back has its certificate again
+    Given the controller runs
+    And I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    And "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And I note the certificate of "https://web.example/" at 10.0.2.223
+    When I delete Ingress "web"
+    And nobody listens at 10.0.2.223 on port 443
+    And I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    Then "https://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And "https://web.example/" at 10.0.2.223 is answered with the noted certificate of the certificate authority
+    And the certificate of "https://web.example/" at 10.0.2.223 is that of Secret "issued", and the only one for it
+
   Scenario: A host more, and the certificate is for it too; a host less, and the others go on
     Given the controller runs
     And I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223

@@ -111,3 +111,27 @@ Feature: Certificates are renewed in time
       | Secrets    | the API server refuses what the controller writes into Secrets | the API server takes what the controller writes into Secrets | could not be written  |
       | DNS        | DNS does not point "web.example" at the traffic manager       | DNS points "web.example" at the traffic manager             | could not be verified |
       | server key | the traffic manager refuses server keys                       | the traffic manager takes server keys                       | ssl/server_keys       |
+
+  Scenario: A certificate that somebody else made is not renewed, and its end is told
+    Given a TLS Secret "mine" for "web.example"
+    And I apply a TLS Ingress "web" for host "web.example" with Secret "mine" to Service "web" at 10.0.2.223
+    When the controller runs
+    Then Ingress "web" has a warning "CertificateEnds" that names "was not issued by this controller"
+    And "https://web.example/" at 10.0.2.223 is answered with the certificate of Secret "mine"
+
+  @needs-fake-time
+  Scenario: A certificate that no Ingress has named for thirty days goes
+    Given the controller runs
+    And I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    And "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+    And I note the certificate of "https://web.example/" at 10.0.2.223
+    When I delete Ingress "web"
+    And 29 days go by
+    And I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    Then "https://web.example/" at 10.0.2.223 is answered with the noted certificate of the certificate authority
+    When I delete Ingress "web"
+    And 32 days go by
+    Then there is no Secret "issued" in Namespace "default"
+    And nothing of ours is left on the traffic manager
