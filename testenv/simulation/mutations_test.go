@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	fault     = flag.String("fault", "", "switch this fault of the controller on")
+	fault     = flag.String("fault", "", "switch this fault of the controller on; "+noFault+": none, in the same way")
 	seeds     = flag.Int("seeds", 40, "how many seeds may be tried to find a fault")
 	only      = flag.String("only", "", "faults to look for, as a regular expression; empty: all")
 	processes = flag.Int("processes", runtime.NumCPU(), "how many run at once")
@@ -28,8 +28,13 @@ var (
 
 const mutationsPage = "../../docs/mutations.md"
 
+const noFault = "none"
+
 func init() {
 	prepare = func(o *simulation.Options) {
+		if *fault == noFault {
+			o.Upgrade = func() {}
+		}
 		for f, d := range mutation.All() {
 			if d.Name == *fault {
 				o.Upgrade = func() { mutation.Choose(f) }
@@ -124,7 +129,7 @@ func findFault(t *testing.T, name string, known uint64) (columns string, ok bool
 		if err == nil {
 			continue
 		}
-		if _, err := process(t.Context(), number, *steps); err != nil {
+		if _, err := process(t.Context(), number, *steps, "-fault="+noFault); err != nil {
 			t.Logf("seed %d fails without %s, too: it counts for nothing", number, name)
 			continue
 		}

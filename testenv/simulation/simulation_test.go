@@ -132,7 +132,7 @@ func TestSimulate(t *testing.T) {
 				runs.Add(1)
 				if err != nil {
 					cancel()
-					t.Errorf("seed %d: %v\n%s\n%s", number, err, output, shortest(t, number))
+					t.Errorf("seed %d: %v\n%s\n%s", number, err, output, shortest(t, number, output))
 				}
 			}
 		})
@@ -150,14 +150,14 @@ func process(ctx context.Context, seed uint64, steps int, more ...string) (strin
 }
 
 // shortest finds the shortest prefix of a run that fails too, and says how to make
-// it again. A longer prefix may hold where a shorter one fails; then it is one that
-// fails, if not the shortest.
-func shortest(t *testing.T, seed uint64) string {
+// it again; output is that of the whole run. A longer prefix may hold where a shorter
+// one fails; then it is one that fails, if not the shortest.
+func shortest(t *testing.T, seed uint64, output string) string {
 	low, high := 0, 40
 	if *steps != 0 {
 		high = *steps
 	}
-	timeline := ""
+	timeline := output
 	for low+1 < high {
 		middle := (low + high) / 2
 		output, err := process(t.Context(), seed, middle)
