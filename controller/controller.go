@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
@@ -33,6 +34,8 @@ type Options struct {
 	Status *Status
 	// Metrics, if set, is where the controller's metrics are registered, once.
 	Metrics prometheus.Registerer
+	// LookEvery is how often Serve looks at settings again; 0: every 10 seconds.
+	LookEvery time.Duration
 }
 
 // Run is the controller. It works until ctx ends, then lets requests under way

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,7 +12,7 @@ import (
 	"vtm-ingress/controller/vtm"
 )
 
-// lookEvery is how often settings are looked at again. It is longer than
+// lookEvery is how often settings are looked at again, unless Options say otherwise. It is longer than
 // replicate_lull by default: traffic managers replicate when nobody asks them
 // anything for that long (vtm/rest.md §5).
 const lookEvery = 10 * time.Second
@@ -30,6 +31,7 @@ func Serve(ctx context.Context, o Options, sources config.Sources) error {
 	if err != nil {
 		return err
 	}
+	every := cmp.Or(o.LookEvery, lookEvery)
 	s := &server{o: o, sources: sources, metrics: metrics}
 	defer s.stop()
 	for n := uint64(0); ; n++ {
@@ -46,7 +48,7 @@ func Serve(ctx context.Context, o Options, sources config.Sources) error {
 			if err != nil {
 				o.Log.Error("the controller can't run with these settings: change them", "error", err)
 			}
-		case <-o.World.Clock().After(lookEvery + o.World.Jitter(o.Actor+"/settings", n, lookEvery/10)):
+		case <-o.World.Clock().After(every + o.World.Jitter(o.Actor+"/settings", n, every/10)):
 		}
 	}
 }

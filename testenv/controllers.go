@@ -120,7 +120,7 @@ func (s *system) launch(ctx context.Context, name, member string) error {
 		err := controller.Serve(ctx, controller.Options{
 			World: mortalWorld{world, r}, Log: log,
 			KubernetesConfig: s.sandbox.KubernetesConfig("vtm-ingress"),
-			Actor:            r.actor, Status: r.status,
+			Actor:            r.actor, Status: r.status, LookEvery: s.around.LookEvery,
 		}, sources)
 		if err != nil {
 			log.Error("controller ended", "error", err)

@@ -40,6 +40,8 @@ type Surroundings struct {
 	Cut, Heal func(actor, host string)
 	// LeaseDuration and RetryPeriod are the controllers', as Settings or the defaults say.
 	LeaseDuration, RetryPeriod time.Duration
+	// LookEvery is how often controllers look at their settings again; 0: as in production.
+	LookEvery time.Duration
 	// Release is called at the end of Close; may be nil.
 	Release func()
 }

@@ -41,7 +41,7 @@ func (Lane) Start(ctx context.Context, o testenv.Options) (testenv.Env, error) {
 		PollEvery: 20 * time.Millisecond, GiveUpAfter: 30 * time.Second,
 		// Scaled down: who waits for a dead writer waits for real.
 		Settings:      map[string]string{"lease_duration": "5s", "renew_deadline": "3s", "retry_period": "500ms"},
-		LeaseDuration: 5 * time.Second, RetryPeriod: 500 * time.Millisecond,
+		LeaseDuration: 5 * time.Second, RetryPeriod: 500 * time.Millisecond, LookEvery: time.Second,
 	}, o)
 }
 
