@@ -12,9 +12,9 @@ import (
 	"vtm-ingress/controller/vtm"
 )
 
-// lookEvery is how often settings are looked at again, unless Options say otherwise. It is longer than
-// replicate_lull by default: traffic managers replicate when nobody asks them
-// anything for that long (vtm/rest.md §5).
+// lookEvery is how often settings are looked at again, unless Options say otherwise. It
+// is longer than replicate_lull by default: traffic managers replicate when nobody asks
+// them anything for that long (vtm/rest.md §5).
 const lookEvery = 10 * time.Second
 
 // Serve is Run with settings that may change: flags, environment and file of
