@@ -56,6 +56,17 @@ Feature: TrafficScript of one's own
       | request-trafficscript | response-trafficscript |
       | requesttrafficscript  | responsetrafficscript  |
 
+  Scenario: Browsers are told to come by HTTPS alone (HSTS)
+    Given the setting vtm_enable_trafficscript is "true"
+    And the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And a TLS Secret "cert" for "web.example"
+    When I apply a TLS Ingress "web" for host "web.example" with Secret "cert" to Service "web" at 10.0.2.223 with annotations
+      | ingress.kubernetes.io/ssl-redirect         | true                                                                                       |
+      | vtm.pulsesecure.net/response-trafficscript | http.setResponseHeader("Strict-Transport-Security", "max-age=31536000; includeSubDomains"); |
+    Then "https://web.example/" at 10.0.2.223 is answered with the header Strict-Transport-Security "max-age=31536000; includeSubDomains"
+    And "http://web.example/x" at 10.0.2.223 is redirected to "https://web.example/x"
+
   Scenario: A request rule runs before routing, and can change what is routed
     Given the setting vtm_enable_trafficscript is "true"
     And the controller runs

@@ -209,6 +209,12 @@ func (s *scenario) writerAndManagerKilled() error {
 	return s.writersManagerKilled()
 }
 
+// anotherManagerDown ends the last one: writes go through the first.
+func (s *scenario) anotherManagerDown() error {
+	members := s.env.TrafficManagers()
+	return s.env.Faults("stop member=" + members[len(members)-1])
+}
+
 func (s *scenario) managersHealed() error { return s.env.Faults("") }
 
 // split lets the first traffic manager and the others not hear each other.

@@ -159,6 +159,18 @@ func (s *scenario) ingressHasAddress(ctx context.Context, name, address string, 
 	})
 }
 
+// ingressHasAddressSoon is for lanes where time goes by only while everybody waits.
+func (s *scenario) ingressHasAddressSoon(ctx context.Context, name, address string, port, seconds int) error {
+	began := s.env.World().Clock().Now()
+	if err := s.ingressHasAddress(ctx, name, address, port); err != nil {
+		return err
+	}
+	if took := s.env.World().Clock().Now().Sub(began); took >= time.Duration(seconds)*time.Second {
+		return fmt.Errorf("that took %s", took)
+	}
+	return nil
+}
+
 func (s *scenario) ingressHasNoAddress(ctx context.Context, name string) error {
 	ingress, err := s.kubernetes.NetworkingV1().Ingresses(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {

@@ -99,7 +99,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^requests around each write to "([^"]*)" at (\S+)$`:                        s.requestsAroundWrites,
 		`^no request has failed$`:                                                   s.noRequestHasFailed,
 
-		`^somebody's Traffic IP Group "([^"]*)" with the address (\S+)$`:                                                 s.foreignGroup,
+		`^somebody's Traffic IP Group "([^"]*)" with the address (\S+)( on the first traffic manager alone)?$`:           s.foreignGroup,
 		`^somebody's virtual server "([^"]*)" on port (\d+) of every address$`:                                           s.foreignServer,
 		`^somebody's (Traffic IP Group|virtual server) "([^"]*)" is as it was$`:                                          s.foreignUnchanged,
 		`^somebody deletes the Traffic IP Group "([^"]*)"$`:                                                              s.foreignGroupDeleted,

@@ -28,6 +28,7 @@ type answer struct {
 	location string // where to it redirects
 	body     string
 	cookies  []*http.Cookie // that it sets
+	header   http.Header
 	// certificate that the server showed, DER; nil in the clear.
 	certificate []byte
 	chain       []*x509.Certificate // certificate first
@@ -83,7 +84,7 @@ func (s *scenario) request(ctx context.Context, actor, address, method, target s
 	if err != nil {
 		return answer{}, err
 	}
-	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), body: string(body), cookies: response.Cookies()}
+	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), body: string(body), cookies: response.Cookies(), header: response.Header}
 	if response.TLS != nil {
 		a.chain = response.TLS.PeerCertificates
 		a.certificate = a.chain[0].Raw
@@ -146,6 +147,19 @@ func (s *scenario) answeredWithText(ctx context.Context, target, address, how, t
 		}
 		if a.status != http.StatusOK || strings.Contains(a.body, text) != (how == "holds") {
 			return fmt.Errorf("%s at %s is answered with status %d: %.2000s", target, address, a.status, a.body)
+		}
+		return nil
+	})
+}
+
+func (s *scenario) answeredWithHeader(ctx context.Context, target, address, key, value string) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		a, err := s.ask(ctx, address, target)
+		if err != nil {
+			return err
+		}
+		if a.status != http.StatusOK || a.header.Get(key) != value {
+			return fmt.Errorf("%s at %s is answered with status %d, header %q", target, address, a.status, a.header)
 		}
 		return nil
 	})

@@ -45,7 +45,9 @@ func (s *scenario) makeForeign(ctx context.Context, path, body string) error {
 	return err
 }
 
-func (s *scenario) foreignGroup(ctx context.Context, name, address string) error {
+// foreignGroup makes a Traffic IP Group whose addresses all traffic managers may host, or
+// the first alone.
+func (s *scenario) foreignGroup(ctx context.Context, name, address, alone string) error {
 	var members struct{ Children []struct{ Name string } }
 	if err := s.rest(ctx, http.MethodGet, "traffic_managers", "", &members); err != nil {
 		return err
@@ -53,6 +55,9 @@ func (s *scenario) foreignGroup(ctx context.Context, name, address string) error
 	var machines []string
 	for _, m := range members.Children {
 		machines = append(machines, fmt.Sprintf("%q", m.Name))
+	}
+	if alone != "" {
+		machines = machines[:1]
 	}
 	return s.makeForeign(ctx, foreignPath["Traffic IP Group"]+name, fmt.Sprintf(
 		`{"properties":{"basic":{"ipaddresses":[%q],"machines":[%s],"note":"made by hand"}}}`, address, strings.Join(machines, ",")))

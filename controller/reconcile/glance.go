@@ -74,10 +74,44 @@ func (l *Loop) wrote(writes int) {
 }
 
 // replicates reports whether other members learn of a change only after a while: until
-// the glance after that, what was written may not be live, since any member may hold
-// the address.
+// the glance after that, what was written may not be live on an address that one of
+// them may hold.
 func (l *Loop) replicates() bool {
 	return l.glances.replication.Lull > 0 && len(l.observed.Appliance.Members) > 1
+}
+
+// readMember learns the name of the member that is written through, where that makes a
+// difference: some addresses can't be held by others.
+func (l *Loop) readMember(ctx context.Context) {
+	l.member = ""
+	members := l.observed.Appliance.Members
+	fewer := false
+	for _, machines := range l.observed.Machines {
+		fewer = fewer || len(machines) < len(members)
+	}
+	if !fewer || !l.replicates() {
+		return
+	}
+	if information, err := l.o.Client.Information(ctx); err == nil && information.UUID != "" {
+		l.member = l.o.Client.NameOf(ctx, information.UUID, members)
+	}
+}
+
+// heldElsewhere reports whether another member than the one that is written through may
+// hold an address of an Ingress. A group of ours may be on any.
+func (l *Loop) heldElsewhere(verdict *translate.Verdict, result *translate.Result) bool {
+	for _, id := range verdict.Resources {
+		if id.Type != vtm.VirtualServers || result.Desired[id] == nil {
+			continue
+		}
+		for _, group := range stringsOf(result.Desired[id].Value("basic", "listen_on_traffic_ips")) {
+			machines, theirs := l.observed.Machines[group]
+			if !theirs || slices.ContainsFunc(machines, func(name string) bool { return name != l.member }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // readReplication learns how long replication waits for a pause.

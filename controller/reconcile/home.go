@@ -125,14 +125,7 @@ func (h *Home) ask(ctx context.Context) error {
 		return errors.New("it is starting: it does not tell its identity yet")
 	}
 	if information.UUID != h.uuid || !slices.Contains(members, h.name) {
-		h.uuid, h.name = information.UUID, ""
-		for _, name := range members {
-			// One that is away is not this one.
-			if other, err := h.o.Client.InformationOf(ctx, name); err == nil && other.UUID == h.uuid {
-				h.name = name
-				break
-			}
-		}
+		h.uuid, h.name = information.UUID, h.o.Client.NameOf(ctx, information.UUID, members)
 	}
 	switch {
 	case h.name == "":

@@ -90,6 +90,7 @@ type Loop struct {
 	observed   *Observed // nil: not read yet, or not to be trusted any more
 	observedAt time.Time
 	through    string    // REST URL of the member through which observed was read
+	member     string    // its name in the cluster; "": not known
 	term       int       // the writer's term in which observed was read; 0: none
 	inherited  int       // the term that takeOver is of
 	cluster    types.UID // the Kubernetes cluster for which observed was read
@@ -539,6 +540,7 @@ func (l *Loop) observe(ctx context.Context, snapshot *kube.Snapshot, permit Perm
 		l.served, l.servedTerm = servedOf(observed), permit.Term
 	}
 	l.readReplication(ctx)
+	l.readMember(ctx)
 	l.takeOver.looked(through, l.now(), l.glances.replication.Ends(), known)
 	if l.takeOver.waiting() {
 		l.before = nil // what differs is not somebody else's doing
@@ -694,7 +696,7 @@ func (l *Loop) learnOthers(ctx context.Context, t vtm.Type) (found bool, err err
 	}
 	for id, r := range read {
 		if t == vtm.TrafficIPGroups {
-			groups[id.Name] = groupOf(r)
+			groups[id.Name], l.observed.Machines[id.Name] = groupOf(r), machinesOf(r)
 		} else {
 			servers[id.Name] = serverOf(r)
 		}

@@ -28,6 +28,9 @@ type Observed struct {
 	Clashes map[vtm.ID]bool
 	// Appliance is the rest of what translation must know.
 	Appliance translate.Appliance
+	// Machines are the members that may host the addresses of a Traffic IP Group that is
+	// not ours, by its name.
+	Machines map[string][]string
 
 	// owners counts, by UID, the virtual servers and pools that an Ingress owns;
 	// serving its pools with nodes. Both hold no zeros.
@@ -44,6 +47,7 @@ func NewObserved(appliance translate.Appliance, resources ...*vtm.Resource) *Obs
 		Owned:     map[vtm.ID]*vtm.Resource{},
 		Clashes:   map[vtm.ID]bool{},
 		Appliance: appliance,
+		Machines:  map[string][]string{},
 		owners:    map[types.UID]int{},
 		serving:   map[types.UID]int{},
 
@@ -221,7 +225,7 @@ func Observe(ctx context.Context, client *vtm.Client, id, cluster string) (*Obse
 		}
 		switch id2.Type {
 		case vtm.TrafficIPGroups:
-			o.Appliance.Groups[id2.Name] = groupOf(r)
+			o.Appliance.Groups[id2.Name], o.Machines[id2.Name] = groupOf(r), machinesOf(r)
 		case vtm.VirtualServers:
 			o.Appliance.Servers[id2.Name] = serverOf(r)
 		}
@@ -287,6 +291,9 @@ func serverOf(r *vtm.Resource) translate.Server {
 		Controller: controllerOf(r),
 	}
 }
+
+// machinesOf are the members that may host a Traffic IP Group's addresses.
+func machinesOf(r *vtm.Resource) []string { return stringsOf(r.Value("basic", "machines")) }
 
 // controllerOf gives the controller_id of the controller that made r, "" if none did.
 func controllerOf(r *vtm.Resource) string {

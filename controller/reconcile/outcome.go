@@ -146,7 +146,7 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 }
 
 // outcome says whether all that an Ingress needs is on the traffic manager, on each
-// member as far as is known, and else why not.
+// member that may hold its addresses as far as is known, and else why not.
 func (l *Loop) outcome(verdict *translate.Verdict, result *translate.Result, problem *translate.Reason) (live bool, problems []translate.Reason) {
 	if verdict.Outcome == translate.Rejected {
 		return false, nil
@@ -156,7 +156,7 @@ func (l *Loop) outcome(verdict *translate.Verdict, result *translate.Result, pro
 		want := result.Desired[id]
 		if want == nil || l.settled[id] == want {
 			// Nil: somebody else's, which is used as it is.
-			if _, underWay := l.replicating[id]; underWay {
+			if _, underWay := l.replicating[id]; underWay && l.heldElsewhere(verdict, result) {
 				live = false
 			}
 			continue

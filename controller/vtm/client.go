@@ -295,6 +295,18 @@ func (c *Client) InformationOf(ctx context.Context, member string) (Information,
 	return *answer.Information, nil
 }
 
+// NameOf says which of members bears an identity, which Information tells; "" if none
+// that is there does.
+func (c *Client) NameOf(ctx context.Context, uuid string, members []string) string {
+	for _, name := range members {
+		// One that is away is not it.
+		if other, err := c.InformationOf(ctx, name); err == nil && other.UUID == uuid {
+			return name
+		}
+	}
+	return ""
+}
+
 // read gets one resource's JSON into a value. The answer is for what else it tells,
 // and to say what was wrong with it.
 func (c *Client) read(ctx context.Context, path, resource string, into any) (*answer, error) {
