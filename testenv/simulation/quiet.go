@@ -272,6 +272,7 @@ func holds(whole, part []byte) bool {
 // of the paths; and where nothing does. Each answer must be the right one, and not just
 // one that was right lately.
 func (r *run) askAll(ctx context.Context) {
+	r.learn() // certificates may have been issued since the last step
 	w, ok := r.lookAtWorld()
 	if !ok {
 		r.violate(0, "the API server is away although all is well")
