@@ -82,7 +82,7 @@ func Check(ctx context.Context, o CheckOptions) (findings []Finding, good bool) 
 	snapshot := c.kubernetes(ctx)
 	c.trafficManagers(ctx)
 	if c.clocks > 0 && !c.wrong {
-		c.good("clocks", "those of the API server and the traffic managers are at most %s off this machine's", skew)
+		c.good("clocks", "of the API server and the traffic managers, those that answer are at most %s off this machine's", skew)
 	}
 	c.relay(ctx)
 	if snapshot != nil {
