@@ -210,12 +210,12 @@ func (a *applying) request(ctx context.Context, do func(context.Context, *vtm.Th
 		return errNoPermit
 	}
 	defer end()
-	if mutation.On(mutation.WriteUnbounded) {
-		return do(context.WithoutCancel(ctx), l.o.Client.Through(l.through, permit.Agent))
-	}
 	// The clock's distance, not the instant: contexts count real time.
 	write, cancel := context.WithTimeout(context.WithoutCancel(ctx), permit.Until.Sub(l.now()))
 	defer cancel()
+	if mutation.On(mutation.WriteUnbounded) {
+		write = context.WithoutCancel(ctx)
+	}
 	defer context.AfterFunc(ctx, func() {
 		select {
 		case <-write.Done():

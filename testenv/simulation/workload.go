@@ -193,7 +193,7 @@ func (r *run) ingress(n int) ingressSpec {
 	}
 	switch pick(10, "more") {
 	case 0:
-		i.annotations["vtm.pulsesecure.net/port"] = "8080"
+		i.annotations["vtm.pulsesecure.net/port"] = []string{"8080", "443"}[pick(2, "port")] // 443: beside TLS, if plain
 	case 1:
 		i.annotations["vtm.pulsesecure.net/monitor"] = `{"properties":{"basic":{"type":"http"},"http":{"path":"/ready"}}}`
 	case 2:
