@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"vtm-ingress/controller/vtm"
 	"vtm-ingress/internal/mutation"
 )
 
@@ -43,7 +44,8 @@ func Ceasing(p *Plan, observed *Observed) []types.UID {
 // Brake holds back a plan by which more than half of the served Ingresses, and
 // at least ten, would cease to be served, unless confirmed names all of these:
 // then a second full list of Kubernetes, later, agreed. While it holds, only what
-// takes nothing away goes on: what is created, and pools that keep nodes. It
+// takes nothing away goes on: what is created, pools that keep nodes, and renewed
+// certificates, which may run out while it holds. It
 // returns the plan to apply and whom it held.
 func Brake(p *Plan, observed *Observed, confirmed []types.UID) (*Plan, []types.UID) {
 	ceasing := Ceasing(p, observed)
@@ -58,7 +60,7 @@ func Brake(p *Plan, observed *Observed, confirmed []types.UID) (*Plan, []types.U
 		return p, nil
 	}
 	return p.filter(func(s *Step) string {
-		if s.Action == Create && len(s.MakeWay) == 0 || s.Action == Update && hasNodes(s.After) {
+		if s.Action == Create && len(s.MakeWay) == 0 || s.Action == Update && (hasNodes(s.After) || s.ID.Type == vtm.ServerKeys) {
 			return ""
 		}
 		return "more than half of the served Ingresses would cease: waiting for a second list of Kubernetes to agree"

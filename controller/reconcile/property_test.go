@@ -216,6 +216,10 @@ func TestBrakeHoldsWhenTooManyWouldCease(t *testing.T) {
 			}
 			created := pool(900, 1)
 			desired[created.ID] = created
+			key := func(public string) *vtm.Resource {
+				return vtm.New(vtm.ServerKeys, "k8s_key", vtm.Properties{"basic": {"public": public}})
+			}
+			owned, desired[key("").ID] = append(owned, key("old")), key("renewed")
 			observed := NewObserved(translate.Appliance{}, owned...)
 			plan := Diff(desired, observed, nil)
 			filtered, ceasing := Brake(plan, observed, nil)
@@ -232,11 +236,11 @@ func TestBrakeHoldsWhenTooManyWouldCease(t *testing.T) {
 				t.Errorf("%d cease, want %d", len(ceasing), test.deleted+test.emptied)
 			}
 			for _, s := range filtered.Steps {
-				if s.Action == Delete || !hasNodes(s.After) {
+				if s.Action == Delete || !hasNodes(s.After) && s.ID.Type != vtm.ServerKeys {
 					t.Errorf("while the brake holds: %s %s", s.Action, s.ID)
 				}
 			}
-			if want := test.served - test.deleted - test.emptied + 1; len(filtered.Steps) != want {
+			if want := test.served - test.deleted - test.emptied + 2; len(filtered.Steps) != want {
 				t.Errorf("%d steps go on, want the %d that take nothing away", len(filtered.Steps), want)
 			}
 			if _, still := Brake(plan, observed, ceasing[1:]); len(still) == 0 {
