@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -115,8 +114,4 @@ func ownerOf(r *vtm.Resource) string {
 		return mark.Kind + " " + mark.Name
 	}
 	return fmt.Sprintf("%s %s/%s", mark.Kind, mark.Namespace, mark.Name)
-}
-
-func key(o metav1.Object) types.NamespacedName {
-	return types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
 }
