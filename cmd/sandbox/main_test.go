@@ -132,6 +132,7 @@ var promises = []struct {
 	{"kubectl delete", regexp.MustCompile(`ingress.networking.k8s.io "hello" deleted`), false},
 	{"curl -sk -u", regexp.MustCompile(`^{"children":\[({"name":"k8s_event-log"[^}]*})?\]}`), true}, // nothing is left but what takes log lines
 	{"curl -s http", regexp.MustCompile(`(?s)"name": "vtm-1".*"state": "working"`), false},
+	{"curl -s http", regexp.MustCompile(`^$`), false}, // no faults
 }
 
 // shell runs commands as a user's terminal would.

@@ -36,7 +36,7 @@ var certificates = []shown{
 	{"kubectl describe ingress secure", 0, regexp.MustCompile(`Programmed .*served on .*10\.0\.2\.224:443`), true},
 	{"kubectl get secret secure-certificate", 0, regexp.MustCompile(`(?s)notAfter=.*DNS:secure\.example`), false},
 	{"bin/vtm-ingress-controller explain secure", 0, regexp.MustCompile(`(?s)Ingress default/secure: programmed.*10\.0\.2\.224.*secure\.example`), true},
-	{"curl -s -o /dev/null", 0, regexp.MustCompile(`^302$`), false},
+	{"curl -s -o /dev/null", 0, regexp.MustCompile(`^302\n$`), false},
 	{"kubectl delete secret", 0, regexp.MustCompile(`secret "secure-certificate" deleted`), false},
 	{"kubectl get secret secure-certificate", 0, regexp.MustCompile(`kubernetes\.io/tls`), true},
 	{"kubectl get events", 0, regexp.MustCompile(`(?m)^.*Warning +CertificatePending +ingress/secure`), true},
