@@ -266,7 +266,8 @@ func (a *api) refused(info *request.RequestInfo, who user.Info) bool {
 }
 
 // ForgetHistory drops all history: the next watch or continued list from before
-// now is told 410 Gone. Open watches go on if they have seen all.
+// now is told 410 Gone, and so is a watch from the last revision. Open watches go on if
+// they have seen all.
 func (s *Server) ForgetHistory() { s.api.store.Forget() }
 
 // Address is where the server listens, "127.3.0.1:6443".

@@ -60,13 +60,16 @@ func (s *Store) Revision() uint64 {
 	return s.revision
 }
 
-// Forget drops all history: watches and lists from before now expire.
+// Forget drops all history: watches and lists from before now expire, and watches from
+// the last commit too, as if there were another one that nobody sees. Watchers that
+// have seen all go on.
 func (s *Store) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.tables {
-		t.history, t.expired = nil, s.revision
+		t.history, t.expired, t.begun = nil, s.revision, s.revision+1
 	}
+	s.revision++
 }
 
 // Write runs change as the only writer and returns its error. Commits made
@@ -146,6 +149,7 @@ type Table struct {
 	// Elements are never changed in place, so slices of it may be handed out.
 	history  []Event
 	expired  uint64 // history holds every event after this revision
+	begun    uint64 // before this revision no Watcher begins
 	watchers map[*Watcher]struct{}
 }
 
@@ -261,7 +265,7 @@ func (t *Table) Watch(prefix string, revision uint64) (*Watcher, error) {
 	switch {
 	case revision > t.store.revision:
 		return nil, ErrFuture
-	case revision < t.expired:
+	case revision < max(t.expired, t.begun):
 		return nil, ErrExpired
 	}
 	w := &Watcher{table: t, prefix: prefix, revision: revision, wake: make(chan struct{}, 1)}

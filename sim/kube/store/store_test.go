@@ -149,9 +149,20 @@ func TestForgetExpiresAllBefore(t *testing.T) {
 		}
 	}
 	put()
+	last := s.Revision()
+	open, err := table.Watch("", last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Stop()
 	s.Forget()
-	if _, err := table.Watch("", before); !errors.Is(err, store.ErrExpired) {
-		t.Errorf("%v, want that it expired", err)
+	for _, from := range []uint64{before, last} {
+		if _, err := table.Watch("", from); !errors.Is(err, store.ErrExpired) {
+			t.Errorf("watch from %d: %v, want that it expired", from, err)
+		}
+	}
+	if _, _, err := open.Next(); err != nil {
+		t.Errorf("one that has seen all: %v", err)
 	}
 	w, err := table.Watch("", s.Revision())
 	if err != nil {
