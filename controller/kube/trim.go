@@ -32,17 +32,9 @@ func trim(object any) (any, error) {
 		trimMeta(&o.ObjectMeta)
 		o.ResourceVersion, o.Annotations, o.Status = "", nil, networkingv1.ServiceCIDRStatus{}
 	case *corev1.Service:
+		// What is kept of it is what ServiceOf reads.
 		trimMeta(&o.ObjectMeta)
-		o.ResourceVersion, o.Annotations, o.UID = "", nil, ""
-		selecting := len(o.Spec.Selector) > 0
-		o.Spec = corev1.ServiceSpec{
-			Type: o.Spec.Type, Ports: o.Spec.Ports, ExternalName: o.Spec.ExternalName,
-			ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy, IPFamilies: o.Spec.IPFamilies,
-		}
-		if selecting {
-			o.Spec.Selector = selects
-		}
-		o.Status = corev1.ServiceStatus{}
+		o.Annotations, o.Status = nil, corev1.ServiceStatus{}
 	case *corev1.Node:
 		labels := o.Labels
 		trimMeta(&o.ObjectMeta)
@@ -72,10 +64,6 @@ func trim(object any) (any, error) {
 	}
 	return object, nil
 }
-
-// selects stands for every selector: what a Service selects does not matter here, that
-// it selects does. It is never changed.
-var selects = map[string]string{"": ""}
 
 // Annotations of the Secrets that the controller made.
 const (
