@@ -133,7 +133,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	loop := reconcile.New(reconcile.Options{
 		World: o.World, Log: log, Actor: o.Actor + "/loop", Settings: o.Settings,
 		Client: client, Lease: writer, Home: home.Endpoint, Relay: relayed, TooOld: watcher.TooOld,
-		Snapshot: watcher.Snapshot, Changed: watcher.Changed(), Confirm: watcher.List,
+		Snapshot: watcher.Snapshot, Changed: watcher.Changed(), Confirm: watcher.List, Relist: watcher.Relist,
 		Report: reporter.Report, Warn: self.Warn, Over: self.Over, ACME: issuer.State, ACMEChanged: issuer.Changed(),
 		Done: func(r reconcile.Round) {
 			metrics.round(r)

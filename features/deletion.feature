@@ -135,6 +135,25 @@ Feature: Deletion
     And nothing of ours is left on the traffic manager
     And the controller logs "Kubernetes, asked again, agrees" and "going on" and "level=WARN"
 
+  Scenario: A list that came empty by mistake takes nothing away, and is asked for anew
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    When I apply 12 Ingresses "shop" for hosts "shop<n>.example" to Service "web" at shared address 10.0.5.223
+    Then "http://shop12.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And Ingress "shop12" has the address 10.0.5.223 with port 80 in its status
+    When the controller stops
+    And Kubernetes' API server misbehaves by "empty user=vtm-ingress path=ingresses"
+    And I count the writes from now on
+    And the controller runs
+    Then the controller's Lease has a warning "DeletionHeld" that names "12 of 12"
+    When Kubernetes' API server is well again
+    Then the controller logs "does not agree" and "all is listed anew" and "level=WARN"
+    And the controller logs "takes away less now" and "going on" and "level=WARN"
+    And no write was made
+    When I delete Ingress "shop12"
+    Then "http://shop12.example/" at 10.0.5.223 is answered with status 404
+    And "http://shop1.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+
   Scenario: Fewer Ingresses than ten go at once
     Given the controller runs
     And a Deployment "web" with 1 pod behind a NodePort Service

@@ -105,6 +105,7 @@ func sources(namespace, secrets string, c cluster) []source {
 type listWatch struct {
 	source
 	client  kubernetes.Interface
+	fresh   bool // lists come past the API server's caches
 	health  *health
 	suspect func() // called when there is an answer after an outage, before it counts
 	jitter  func(n uint64, d time.Duration) time.Duration
@@ -125,6 +126,9 @@ func (l *listWatch) ListWithContext(ctx context.Context, o metav1.ListOptions) (
 	defer l.lists.Done()
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
+	if l.fresh && o.ResourceVersion == "0" { // any that it has
+		o.ResourceVersion = "" // the latest
+	}
 	list, err := l.list(ctx, l.client, o)
 	l.tell(ctx, "list", err)
 	return list, err

@@ -56,6 +56,7 @@ type Watcher struct {
 	confirmed bool // see suspect
 	tooOld    types.UID
 	last      *Snapshot
+	anew      []context.CancelFunc // by source: see Relist
 }
 
 // New makes a Watcher that does nothing until Run.
@@ -85,6 +86,7 @@ func New(o Options) (*Watcher, error) {
 			return nil, err
 		}
 		w.watches = append(w.watches, client)
+		w.anew = append(w.anew, func() {})
 	}
 	return w, nil
 }
@@ -161,7 +163,11 @@ func (w *Watcher) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for i, s := range sources(w.o.Settings.WatchNamespace, w.o.Settings.SecretLabelSelector, w.cluster) {
-		running.Go(func() { w.watch(ctx, s, w.watches[i]) })
+		running.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				w.watch(w.until(ctx, i), s, w.watches[i], n > 0)
+			}
+		})
 	}
 	for {
 		select {
@@ -268,10 +274,30 @@ func (w *Watcher) signal() {
 	}
 }
 
-// watch keeps one source's table up to date.
-func (w *Watcher) watch(ctx context.Context, s source, client kubernetes.Interface) {
+// Relist has all that is watched listed anew, past the API server's caches: what was
+// heard of it is not believed any more. Until then the Snapshot stays as it is.
+func (w *Watcher) Relist() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, end := range w.anew {
+		end()
+	}
+}
+
+// until gives what a source's watch lives in, which ends with ctx or by Relist.
+func (w *Watcher) until(ctx context.Context, source int) context.Context {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.anew[source]() // frees the one before
+	ctx, w.anew[source] = context.WithCancel(ctx)
+	return ctx
+}
+
+// watch keeps one source's table up to date; fresh: its list comes past the API
+// server's caches.
+func (w *Watcher) watch(ctx context.Context, s source, client kubernetes.Interface, fresh bool) {
 	actor := w.o.Actor + "/" + s.resource
-	lw := &listWatch{source: s, client: client, health: w.health, suspect: w.suspect, jitter: func(n uint64, d time.Duration) time.Duration {
+	lw := &listWatch{source: s, client: client, fresh: fresh, health: w.health, suspect: w.suspect, jitter: func(n uint64, d time.Duration) time.Duration {
 		return w.o.World.Jitter(actor+"/watch", n, d)
 	}}
 	logger := logr.Discard()

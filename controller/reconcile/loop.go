@@ -67,6 +67,9 @@ type Options struct {
 	Changed  <-chan struct{}
 	// Confirm lists all of Kubernetes once more, past all caches.
 	Confirm func(context.Context) (*kube.Snapshot, error)
+	// Relist, if set, is called where Confirm shows that Snapshot is wrong: it has all
+	// listed anew.
+	Relist func()
 	// Report tells Ingresses' owners. Only the writer calls it.
 	Report func(context.Context, []report.Entry)
 	// Warn, if set, tells operators what concerns no single Ingress, with a reason in one
@@ -794,6 +797,11 @@ func (l *Loop) brake(ctx context.Context, plan *Plan) *Plan {
 			l.over(deletionHeld)
 			l.o.Log.Warn("Kubernetes, asked again, agrees that so many Ingresses cease: going on")
 			return plan
+		}
+		// It may just have changed; but a watch that began with a wrong list would never say so.
+		l.o.Log.Warn("Kubernetes, asked again, does not agree that so many Ingresses cease: all is listed anew", "ceasing", len(ceasing))
+		if l.o.Relist != nil {
+			l.o.Relist()
 		}
 	}
 	l.confirmAt = l.now().Add(confirmAfter)
