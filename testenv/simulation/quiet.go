@@ -81,6 +81,9 @@ func (r *run) pending(ctx context.Context) error {
 	if err := r.podsAreReady(); err != nil {
 		return err
 	}
+	if left := r.excusedUntil() - r.now(); left > 0 {
+		return fmt.Errorf("traffic managers may count nodes as failed for %s more", left)
+	}
 	view, err := r.view(ctx)
 	if err != nil {
 		return err
@@ -92,6 +95,18 @@ func (r *run) pending(ctx context.Context) error {
 		return err
 	}
 	return r.ownersKnow()
+}
+
+// excusedUntil is when the last fault of the data path no longer excuses a failed request:
+// a traffic manager whose requests to a node failed tries it again a minute later
+// (node_retry_fail_time), although it could reach it before.
+func (r *run) excusedUntil() (until time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.active {
+		until = max(until, a.to+a.fault.excuse())
+	}
+	return until
 }
 
 // podsAreReady: users may have changed Deployments a moment ago.
