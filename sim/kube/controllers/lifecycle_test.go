@@ -5,9 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"vtm-ingress/sim/kube"
 	"vtm-ingress/testenv/kubetest"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -172,6 +174,27 @@ func TestALostNodeServesNobodyAndComesBack(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if got := c.pods(); status() != corev1.ConditionTrue || len(got) != 2 || got[0].UID != lost.UID && got[1].UID != lost.UID {
 			t.Errorf("node %s, pods %v", status(), got)
+		}
+	})
+}
+
+// An API server that is away just when a Lease is due is back just before the node counts
+// as lost, and then the node has not renewed it yet.
+func TestNoNodeIsLostBecauseTheAPIServerWasAway(t *testing.T) {
+	inBubble(t, setup{nodes: 1}, func(c *cluster) {
+		node := func() *corev1.Node {
+			return must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.Ctx, "node-1", metav1.GetOptions{}))
+		}
+		time.Sleep(time.Minute)
+		lease := must[*coordinationv1.Lease](c)(c.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(c.Ctx, "node-1", metav1.GetOptions{}))
+		time.Sleep(time.Until(lease.Spec.RenewTime.Add(9900 * time.Millisecond)))
+		away := time.Now()
+		c.Server.SetFaults(kube.FaultRule{Kind: "away"})
+		time.Sleep(30 * time.Second)
+		c.Server.SetFaults()
+		time.Sleep(time.Minute)
+		if n := node(); kubetest.NodeReady(n) != corev1.ConditionTrue || !n.Status.Conditions[0].LastTransitionTime.Time.Before(away) {
+			t.Errorf("it was lost: %v", n.Status.Conditions)
 		}
 	})
 }

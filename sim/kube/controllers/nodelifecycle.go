@@ -3,8 +3,11 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -15,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	coordinationlisters "k8s.io/client-go/listers/coordination/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 )
 
@@ -36,9 +40,8 @@ type nodeLifecycle struct {
 	leases coordinationlisters.LeaseLister
 	queue  *loop
 
-	// Of the queue's goroutine alone.
-	deaf bool      // the API server could not be asked, the last time
-	back time.Time // when it could again; zero: it always could
+	// unheard is when the API server was last found away, in Unix nanoseconds; 0: never.
+	unheard atomic.Int64
 }
 
 func (m *manager) addNodeLifecycle() error {
@@ -58,7 +61,15 @@ func (m *manager) addNodeLifecycle() error {
 			c.queue.add(p.Spec.NodeName) // bound to a node that may be lost or gone
 		}
 	})
-	on(m.factory.Coordination().V1().Leases().Informer(), func(l, old *coordinationv1.Lease) {
+	leases := m.factory.Coordination().V1().Leases().Informer()
+	if err := leases.SetWatchErrorHandler(func(_ *cache.Reflector, err error) {
+		if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !errors.Is(err, io.EOF) {
+			c.unheard.Store(c.now().UnixNano())
+		}
+	}); err != nil {
+		return err
+	}
+	on(leases, func(l, old *coordinationv1.Lease) {
 		if l.Namespace == corev1.NamespaceNodeLease && old == nil {
 			c.queue.add(l.Name)
 		}
@@ -84,19 +95,16 @@ func (c *nodeLifecycle) sync(ctx context.Context, name string) error {
 		// It may have come back just now: its Node can be seen before its Lease.
 		lease, err := c.client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, name, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			c.deaf = true
+			c.unheard.Store(now.UnixNano())
 			return err
-		}
-		if c.deaf {
-			// Who could not be reached can't have been heard of: all nodes get their time.
-			// The real one ends without the API server, and begins anew.
-			c.deaf, c.back = false, now
 		}
 		if err == nil && lease.Spec.RenewTime != nil {
 			heard = lease.Spec.RenewTime.Time
 		}
-		if heard.Before(c.back) {
-			heard = c.back
+		// Who could not be reached can't have been heard of: all nodes get their time. The
+		// real one ends without the API server, and begins anew.
+		if unheard := time.Unix(0, c.unheard.Load()); heard.Before(unheard) {
+			heard = unheard
 		}
 		lost = !now.Before(heard.Add(graceOfNode))
 	}
