@@ -131,3 +131,27 @@ Feature: TLS is ended on the traffic manager
         defaultBackend: {service: {name: web, port: {number: 80}}}
       """
     Then Ingress "web" has a warning "CertificateNotShown" that names "Secret default/cert"
+
+  Scenario: A certificate for other hosts is shown as asked, and told
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And a TLS Secret "cert" for "other.example"
+    When I apply a TLS Ingress "web" for host "web.example" with Secret "cert" to Service "web" at 10.0.2.223
+    Then "https://web.example/" at 10.0.2.223 is answered with the certificate of Secret "cert"
+    And Ingress "web" has a warning "CertificateForOtherHosts" that names "web.example"
+
+  Scenario: A Secret that can't be used is refused, what serves goes on, and both heal
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And a TLS Secret "cert" for "*.example"
+    And I apply a TLS Ingress "web" for host "web.example" with Secret "cert" to Service "web" at 10.0.2.223
+    And "https://web.example/" at 10.0.2.223 is answered with the certificate of Secret "cert"
+    When steady requests to "https://web.example/" at 10.0.2.223
+    And somebody writes rubbish into Secret "cert"
+    Then Ingress "web" has a warning "InvalidSecret" that names "goes on with what it has"
+    When I apply a TLS Ingress "late" for host "late.example" with Secret "cert" to Service "web" at 10.0.2.224
+    Then Ingress "late" has a warning "InvalidSecret" that names "Secret default/cert can't be used"
+    When I renew TLS Secret "cert" for "*.example"
+    Then "https://web.example/" at 10.0.2.223 is answered with the certificate of Secret "cert"
+    And "https://late.example/" at 10.0.2.224 is answered with the certificate of Secret "cert"
+    And no request has failed

@@ -26,7 +26,7 @@ func (v *View) Explain(name types.NamespacedName) (string, error) {
 	var b strings.Builder
 	verdict := reconcile.Expired(v.Says.Of(v.Result.Verdicts[name]), v.Now)
 	if verdict == nil {
-		fmt.Fprintf(&b, "Ingress %s: not ours: its class is not one of this controller's, and nothing is done about it\n", name)
+		fmt.Fprintf(&b, "Ingress %s: not ours, and nothing is done about it: %s\n", name, v.Result.Foreign(ingress))
 		return b.String(), nil
 	}
 	fmt.Fprintf(&b, "Ingress %s: %s\n", name, word(verdict.Outcome))

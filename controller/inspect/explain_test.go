@@ -124,3 +124,36 @@ Routes on port 80, in the order in which they are tried:
 		t.Error(err, diff)
 	}
 }
+
+func TestWhyAnIngressIsNotOursIsExplained(t *testing.T) {
+	v := view(t, "metadata: {name: web}")
+	in := translate.Input{Snapshot: v.Snapshot, Settings: config.Default()}
+	in.Settings.IngressClassNames = []string{"ours"}
+	in.Snapshot.Classes = kube.NewTable(map[string]*networkingv1.IngressClass{
+		"unlisted": {Spec: networkingv1.IngressClassSpec{Controller: translate.ControllerName}},
+		"theirs":   {Spec: networkingv1.IngressClassSpec{Controller: "k8s.io/ingress-nginx"}},
+	})
+	name := types.NamespacedName{Namespace: "a", Name: "web"}
+	for class, want := range map[string]string{
+		"unlisted":    `its IngressClass "unlisted" is none of the setting ingress_class_names`,
+		"theirs":      `its IngressClass "theirs" is for the controller "k8s.io/ingress-nginx": name an IngressClass whose spec.controller is pulsesecure.net/vtm-ingress-controller`,
+		"missing":     `there is no IngressClass "missing": create it, or name another`,
+		"":            "it names no class, and no IngressClass of this controller is the cluster's default: set spec.ingressClassName",
+		"(annotated)": `its annotation kubernetes.io/ingress.class is "nginx", not "vtm"`,
+	} {
+		ingress := v.Snapshot.Ingresses.Get(name).DeepCopy()
+		ingress.Spec.IngressClassName, ingress.Annotations = &class, nil
+		switch class {
+		case "(annotated)":
+			ingress.Spec.IngressClassName, ingress.Annotations = nil, map[string]string{"kubernetes.io/ingress.class": "nginx"}
+		case "":
+			ingress.Spec.IngressClassName = nil
+		}
+		in.Snapshot.Ingresses = kube.NewTable(map[types.NamespacedName]*networkingv1.Ingress{name: ingress})
+		v.Result = translate.New().Translate(in)
+		text, err := v.Explain(name)
+		if want = "Ingress a/web: not ours, and nothing is done about it: " + want + "\n"; text != want || err != nil {
+			t.Errorf("%v\n%s\nwant\n%s", err, text, want)
+		}
+	}
+}

@@ -66,11 +66,13 @@ func (a *ACME) ends(secret types.NamespacedName) (end time.Time, soon bool) {
 	return end, soon
 }
 
+const certificatePending = "CertificatePending"
+
 func (s CertificateState) code() string {
 	if s.Failed {
 		return "CertificateFailed"
 	}
-	return "CertificatePending"
+	return certificatePending
 }
 
 func (s CertificateState) text() string { return cmp.Or(s.Message, "it is being ordered") }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"fmt"
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -68,4 +69,24 @@ func (c classes) own(ingress *networkingv1.Ingress) bool {
 		return name == legacyClass
 	}
 	return c.hasDefault
+}
+
+// Foreign says why an Ingress without a verdict is not ours, and what would make it so.
+func (r *Result) Foreign(ingress *networkingv1.Ingress) string {
+	const remedy = ": name an IngressClass whose spec.controller is " + ControllerName
+	name := ingress.Spec.IngressClassName
+	if name == nil {
+		if class, ok := ingress.Annotations[annClass]; ok {
+			return fmt.Sprintf("its annotation %s is %s, not %q", annClass, show(class), legacyClass)
+		}
+		return "it names no class, and no IngressClass of this controller is the cluster's default: set spec.ingressClassName"
+	}
+	switch class := r.of.snapshot.Classes.Get(*name); {
+	case class == nil:
+		return fmt.Sprintf("there is no IngressClass %s: create it, or name another", show(*name))
+	case class.Spec.Controller != ControllerName:
+		return fmt.Sprintf("its IngressClass %s is for the controller %s%s", show(*name), show(class.Spec.Controller), remedy)
+	default:
+		return fmt.Sprintf("its IngressClass %s is none of the setting ingress_class_names", show(*name))
+	}
 }

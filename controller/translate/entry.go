@@ -230,6 +230,9 @@ func (e *entry) judge(env *environment, standard *standard) *Verdict {
 			v.Resources = append(v.Resources, vtm.ID{Type: vtm.ServerKeys, Name: standard.name})
 		}
 		v.Resources = sortedIDs(v.Resources)
+	} else {
+		// Nothing is ordered for it.
+		found = slices.DeleteFunc(found, func(f finding) bool { return f.Code == certificatePending })
 	}
 	v.Reasons = found.reasons()
 	if v.Outcome == Degraded {

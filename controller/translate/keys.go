@@ -3,7 +3,9 @@ package translate
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -42,6 +44,8 @@ func (env *environment) serverKey(secret *corev1.Secret) *serverKey {
 		k.why = "it has no " + corev1.TLSCertKey
 	case len(private) == 0:
 		k.why = "it has no " + corev1.TLSPrivateKeyKey
+	case encrypted(private):
+		k.why = "its " + corev1.TLSPrivateKeyKey + " is encrypted, and nobody here knows the passphrase: store it decrypted"
 	}
 	if k.why != "" {
 		return k
@@ -67,6 +71,30 @@ func (env *environment) serverKey(secret *corev1.Secret) *serverKey {
 		},
 	})
 	return k
+}
+
+// encrypted reports whether a private key in PEM is, as PKCS #8 (RFC 5958) or in the
+// older way (RFC 1421).
+func encrypted(private []byte) bool {
+	for {
+		block, rest := pem.Decode(private)
+		if block == nil {
+			return false
+		}
+		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.HasSuffix(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return true
+		}
+		private = rest
+	}
+}
+
+// covers reports whether the certificate is for a host; for a wildcard, as for a name
+// that it covers.
+func (k *serverKey) covers(host string) bool {
+	if domain, ok := strings.CutPrefix(host, "*"); ok {
+		host = "any" + domain
+	}
+	return k.leaf.VerifyHostname(host) == nil
 }
 
 // readSecrets brings the server keys up to date, and finds the entries that name

@@ -183,6 +183,9 @@ func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serve
 			if len(hosts) == 0 {
 				hosts = covered(w.share.Routes, key)
 			}
+			if other := slices.IndexFunc(hosts, func(host string) bool { return !key.covers(host) }); other >= 0 && !w.letsEncrypt {
+				found.add(warning, "CertificateForOtherHosts", "the certificate of Secret %s is not for host %s of spec.tls, where clients refuse it: use one that is for all hosts of its entry", name, show(hosts[other]))
+			}
 		}
 		if resource == nil {
 			lost = true
@@ -227,12 +230,7 @@ func covered(routes []model.Route, key *serverKey) []string {
 	var hosts []string
 	for _, route := range routes {
 		host := string(route.Host)
-		// A wildcard is covered by the same wildcard, as a name would be that it covers.
-		name := host
-		if domain, ok := route.Host.Wildcard(); ok {
-			name = "any" + domain
-		}
-		if host != "" && !slices.Contains(hosts, host) && key.leaf.VerifyHostname(name) == nil {
+		if host != "" && !slices.Contains(hosts, host) && key.covers(host) {
 			hosts = append(hosts, host)
 		}
 	}
