@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,7 +42,7 @@ func (s Setting) normalize(texts []string, isList bool) (normal, problems []stri
 }
 
 func (s Setting) normalizeOne(text string) (normal, problem string) {
-	if s.Pattern != "" && !regexp.MustCompile(s.Pattern).MatchString(text) {
+	if s.pattern != nil && !s.pattern.MatchString(text) {
 		return "", fmt.Sprintf("%s: want %s", printable(text), s.Expects)
 	}
 	if len(s.Enum) > 0 && !slices.Contains(s.Enum, text) {

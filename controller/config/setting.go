@@ -2,7 +2,9 @@ package config
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
+	"sync"
 
 	"vtm-ingress/internal/facts"
 )
@@ -23,6 +25,8 @@ type Setting struct {
 	// Local: never kept on the traffic manager, since it concerns one process, or how
 	// the traffic manager is reached.
 	Local bool `json:"local"`
+
+	pattern *regexp.Regexp // Pattern, compiled; nil if there is none
 }
 
 const environmentPrefix = "VTM_INGRESS_"
@@ -43,11 +47,20 @@ func (s Setting) Flag() string {
 	return strings.ReplaceAll(s.Key, "_", "-")
 }
 
-// All returns the settings there are, in the order of the documentation.
-func All() []Setting {
+// All returns the settings there are, in the order of the documentation. The list is
+// shared: nobody changes it.
+func All() []Setting { return all() }
+
+// all reads the list once: a controller looks at its settings every few seconds.
+var all = sync.OnceValue(func() []Setting {
 	var known struct{ Settings []Setting }
 	if err := json.Unmarshal(facts.Settings, &known); err != nil {
 		panic("internal/facts/settings.json: " + err.Error()) // embedded: a test reads it
 	}
+	for i := range known.Settings {
+		if s := &known.Settings[i]; s.Pattern != "" {
+			s.pattern = regexp.MustCompile(s.Pattern)
+		}
+	}
 	return known.Settings
-}
+})
