@@ -15,6 +15,13 @@ import (
 )
 
 func (w world) HTTPClient(actor string, tlsConfig *tls.Config) *http.Client {
+	if tlsConfig = tlsConfig.Clone(); tlsConfig == nil {
+		tlsConfig = &tls.Config{}
+	}
+	if tlsConfig.CurvePreferences == nil {
+		// The cheapest: nobody records what goes through memory.
+		tlsConfig.CurvePreferences = []tls.CurveID{tls.CurveP256}
+	}
 	return &http.Client{Transport: &splitTransport{
 		network: w.n, actor: actor, tls: tlsConfig, parts: map[string]*http.Transport{},
 	}}

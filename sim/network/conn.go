@@ -77,7 +77,8 @@ type direction struct {
 	flight   []message
 	sent     uint64 // messages so far: the number that the latency hash takes
 	last     time.Time
-	timer    *time.Timer // for the head of flight; nil when none is armed
+	timer    *time.Timer // for the head of flight; nil before the first message
+	armed    bool        // the timer runs, or deliver is about to
 	buffer   []byte      // arrived, unread
 	ended    bool        // the writer's end has arrived
 	err      error       // reset
@@ -107,7 +108,7 @@ func (d *direction) send(payload []byte) error {
 	}
 	d.last = m.at
 	d.flight = append(d.flight, m)
-	if d.timer == nil {
+	if !d.armed {
 		d.arm()
 	}
 	return nil
@@ -115,11 +116,15 @@ func (d *direction) send(payload []byte) error {
 
 // arm sets the timer for the head of flight. d.mu is held.
 func (d *direction) arm() {
-	if len(d.flight) == 0 {
-		d.timer = nil
+	if d.armed = len(d.flight) > 0; !d.armed {
 		return
 	}
-	d.timer = time.AfterFunc(max(time.Until(d.flight[0].at), 1), d.deliver)
+	left := max(time.Until(d.flight[0].at), 1)
+	if d.timer == nil {
+		d.timer = time.AfterFunc(left, d.deliver)
+	} else {
+		d.timer.Reset(left)
+	}
 }
 
 func (d *direction) deliver() {
@@ -127,7 +132,7 @@ func (d *direction) deliver() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if broken || d.err != nil {
-		d.timer = nil // wake arms it again
+		d.armed = false // wake arms it again
 		return
 	}
 	now := time.Now()
@@ -149,7 +154,7 @@ func (d *direction) deliver() {
 func (d *direction) wake() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.timer != nil || len(d.flight) == 0 || d.err != nil {
+	if d.armed || len(d.flight) == 0 || d.err != nil {
 		return
 	}
 	at := time.Now()
@@ -174,9 +179,9 @@ func (d *direction) fail(err error) {
 		d.err = err
 	}
 	d.flight = nil
-	if d.timer != nil {
+	if d.armed {
 		d.timer.Stop()
-		d.timer = nil
+		d.armed = false
 	}
 	d.cond.Broadcast()
 }

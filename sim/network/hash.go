@@ -3,7 +3,6 @@ package network
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/fnv"
 	"io"
 	mathrand "math/rand/v2"
 	"time"
@@ -12,15 +11,20 @@ import (
 // Hash maps a seed, a name and a number to 64 bits that look random. It is the
 // only source of chance in a simulation.
 func Hash(seed uint64, name string, n uint64) uint64 {
-	h := fnv.New64a()
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], seed)
-	h.Write(b[:])
-	io.WriteString(h, name)
-	binary.LittleEndian.PutUint64(b[:], n)
-	h.Write(b[:])
+	// FNV-1a, here and not in hash/fnv, whose writers copy each text: each message of the
+	// network asks.
+	const offset, prime = 14695981039346656037, 1099511628211
+	x := uint64(offset)
+	for shift := 0; shift < 64; shift += 8 {
+		x = (x ^ seed>>shift&0xff) * prime
+	}
+	for i := range len(name) {
+		x = (x ^ uint64(name[i])) * prime
+	}
+	for shift := 0; shift < 64; shift += 8 {
+		x = (x ^ n>>shift&0xff) * prime
+	}
 	// FNV's low bits change too little between neighbours: finish as SplitMix64 does.
-	x := h.Sum64()
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
