@@ -270,6 +270,15 @@ func (a *api) refused(info *request.RequestInfo, who user.Info) bool {
 // they have seen all.
 func (s *Server) ForgetHistory() { s.api.store.Forget() }
 
+// Changed is the revision of the last change of any object of these resources; 0 if
+// there was none. It is there for who looks often, even while the server is away.
+func (s *Server) Changed(resources ...schema.GroupResource) (revision uint64) {
+	for _, resource := range resources {
+		revision = max(revision, s.api.store.Table(resource).Changed())
+	}
+	return revision
+}
+
 // Address is where the server listens, "127.3.0.1:6443".
 func (s *Server) Address() string { return s.address }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -46,6 +48,12 @@ func (r *resource) create(tx *store.Tx, ctx context.Context, obj runtime.Object,
 		if err := r.admitIngress(ingress); err != nil {
 			return nil, err
 		}
+	}
+	applied := func(e metav1.ManagedFieldsEntry) bool { return e.Operation == metav1.ManagedFieldsOperationApply }
+	if _, is := obj.(*coordinationv1.Lease); is && !slices.ContainsFunc(m.GetManagedFields(), applied) {
+		// Telling who owns its fields takes longer than all else of a renewal, of which
+		// there is one every other second. Without entries it begins with the first apply.
+		m.SetManagedFields(nil)
 	}
 	m.SetCreationTimestamp(r.now())
 	m.SetUID(r.uid(tx.Next()))

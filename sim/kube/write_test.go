@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -174,6 +175,36 @@ func TestServerSideApplyKeepsOwnersApart(t *testing.T) {
 	}
 	if !slices.Contains(managers, "two Apply") {
 		t.Errorf("managers %v", managers)
+	}
+}
+
+func TestOwnersOfALeaseAreKeptOnceItIsApplied(t *testing.T) {
+	s := start(t, nil)
+	leases, ctx := client(t, s, "a").CoordinationV1().Leases(here), deadline(t)
+	lease, err := leases.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "l"}, Spec: coordinationv1.LeaseSpec{HolderIdentity: ptr.To("a")}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease.Spec.HolderIdentity = ptr.To("b")
+	if lease, err = leases.Update(ctx, lease, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if len(lease.ManagedFields) > 0 {
+		t.Errorf("owners of a renewed Lease: %v, want none", lease.ManagedFields)
+	}
+	apply := func(name, manager, holder string) error {
+		body := fmt.Appendf(nil, `{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": %q}, "spec": {"holderIdentity": %q}}`, name, holder)
+		_, err := leases.Patch(ctx, name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: manager})
+		return err
+	}
+	if err := apply("l", "one", "c"); !apierrors.IsConflict(err) {
+		t.Errorf("applied over what was there before: %v, want a conflict", err)
+	}
+	if err := apply("m", "one", "c"); err != nil {
+		t.Fatalf("apply creates: %v", err)
+	}
+	if err := apply("m", "two", "d"); !apierrors.IsConflict(err) {
+		t.Errorf("another manager's field: %v, want a conflict", err)
 	}
 }
 

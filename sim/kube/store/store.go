@@ -148,6 +148,7 @@ type Table struct {
 	// store.limit of them (if there were so many), at most twice that.
 	// Elements are never changed in place, so slices of it may be handed out.
 	history  []Event
+	changed  uint64 // revision of the last event; 0 before the first
 	expired  uint64 // history holds every event after this revision
 	begun    uint64 // before this revision no Watcher begins
 	watchers map[*Watcher]struct{}
@@ -171,6 +172,7 @@ type Item struct {
 // record is called with store.mu held for writing.
 func (t *Table) record(e Event) {
 	t.history = append(t.history, e)
+	t.changed = e.Revision
 	if limit := t.store.limit; len(t.history) > 2*limit {
 		cut := len(t.history) - limit
 		t.expired = t.history[cut-1].Revision
@@ -195,6 +197,13 @@ func (t *Table) since(revision uint64) []Event {
 		return 0
 	})
 	return t.history[at:]
+}
+
+// Changed is the revision of the last commit to the table; 0 if there was none.
+func (t *Table) Changed() uint64 {
+	t.store.mu.RLock()
+	defer t.store.mu.RUnlock()
+	return t.changed
 }
 
 // Get returns the object under key, nil if there is none.

@@ -139,6 +139,30 @@ func TestAWatcherThatFallsBehindExpires(t *testing.T) {
 	}
 }
 
+func TestATableTellsItsLastChange(t *testing.T) {
+	s := store.New(1)
+	table, other := s.Table(schema.GroupResource{Resource: "a"}), s.Table(schema.GroupResource{Resource: "b"})
+	if got := table.Changed(); got != 0 {
+		t.Errorf("revision %d before the first commit", got)
+	}
+	for _, change := range []func(*store.Tx) error{
+		func(tx *store.Tx) error { return tx.Put(table, "k", object("v")) },
+		func(tx *store.Tx) error { return tx.Put(table, "k", object("w")) },
+		func(tx *store.Tx) error { _, err := tx.Delete(table, "k"); return err },
+	} {
+		if err := s.Write(change); err != nil {
+			t.Fatal(err)
+		}
+		last := s.Revision()
+		if err := s.Write(func(tx *store.Tx) error { return tx.Put(other, "k", object("v")) }); err != nil {
+			t.Fatal(err)
+		}
+		if got := table.Changed(); got != last {
+			t.Errorf("revision %d, want %d", got, last)
+		}
+	}
+}
+
 func TestForgetExpiresAllBefore(t *testing.T) {
 	s := store.New(100)
 	table := s.Table(schema.GroupResource{Resource: "a"})
