@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // forget is for how long after a change the answer of before is still right: a
@@ -52,14 +53,32 @@ func fingerprint(der []byte) string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// look is what tells whether Kubernetes holds anything else than when it was last asked.
+type look struct {
+	revision uint64 // of what makes a world
+	settings settings
+}
+
 // learn notes what Kubernetes holds now, if that is something else than before.
 func (r *run) learn() {
+	// Nobody lists anew what did not change, unless faults had, or have, a say in the answer.
+	now := look{r.system.box.Kubernetes.Changed(worldly...), r.system.modelled()}
+	sure := len(r.system.box.Kubernetes.Faults()) == 0
+	r.mu.Lock()
+	known := sure && r.known == now
+	r.mu.Unlock()
+	if known {
+		return
+	}
 	w, ok := r.lookAtWorld()
 	if !ok {
 		return // away: it can't change
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.known = (look{}); sure {
+		r.known = now
+	}
 	if len(r.worlds) > 0 && r.worlds[len(r.worlds)-1].text == w.text {
 		// Status is no part of it, and is looked at once all is well.
 		last := r.worlds[len(r.worlds)-1]
@@ -80,6 +99,12 @@ func (r *run) learn() {
 			r.kept[name] = f // what serves goes on with it when it is taken away
 		}
 	}
+}
+
+// worldly are the resources of which a world is made.
+var worldly = []schema.GroupResource{
+	networkingv1.Resource("ingresses"), networkingv1.Resource("ingressclasses"), corev1.Resource("services"),
+	corev1.Resource("secrets"), appsv1.Resource("deployments"),
 }
 
 // lookAtWorld asks the API server; false while it is away.

@@ -65,8 +65,11 @@ type world struct {
 	settings  settings
 	text      string // all of this: equal worlds have equal texts
 
-	mu    sync.Mutex // guards sites, which are made when somebody asks: clients do at one time
-	sites map[assumption]map[string]*site
+	// mu guards what is made when somebody asks: clients do at one time, and ask the same
+	// again and again.
+	mu      sync.Mutex
+	sites   map[assumption]map[string]*site
+	answers map[assumed]answer
 }
 
 // settings are those of the controllers that decide what clients are answered.
@@ -91,6 +94,12 @@ const (
 	asRefused            // it is not
 	asTold               // as its status says
 )
+
+// assumed is a question, and what it is answered by.
+type assumed struct {
+	question
+	assumption
+}
 
 // site is what is at one address.
 type site struct {
@@ -319,6 +328,24 @@ func (s *site) serves(i *networkingv1.Ingress) bool {
 
 // answer says what a client must be answered.
 func (w *world) answer(q question, assume assumption) answer {
+	w.mu.Lock()
+	a, known := w.answers[assumed{q, assume}]
+	w.mu.Unlock()
+	if known {
+		return a
+	}
+	a = w.find(q, assume)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.answers == nil {
+		w.answers = map[assumed]answer{}
+	}
+	w.answers[assumed{q, assume}] = a
+	return a
+}
+
+// find is answer for the first time.
+func (w *world) find(q question, assume assumption) answer {
 	s := w.site(q.address, assume)
 	if q.port == 80 && s.redirectTo != 0 {
 		at := ""
