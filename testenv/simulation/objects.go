@@ -120,7 +120,7 @@ spec:
         image: echo:1
         args: ["--drain=45s"]
         ports: [{name: web, containerPort: 8080}]
-        readinessProbe: {httpGet: {path: %[4]s, port: web}, periodSeconds: 1}
+        readinessProbe: {httpGet: {path: %[4]s, port: web}, initialDelaySeconds: 1, periodSeconds: 5}
       terminationGracePeriodSeconds: 60
 `, name, pods, annotations, path)
 }
