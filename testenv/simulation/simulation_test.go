@@ -147,7 +147,9 @@ func TestSimulate(t *testing.T) {
 // process makes one run in a process of its own.
 func process(ctx context.Context, seed uint64, steps int, more ...string) (string, error) {
 	command := exec.CommandContext(ctx, os.Args[0], append([]string{"-test.run=^TestSeed$", fmt.Sprint("-seed=", seed), fmt.Sprint("-steps=", steps)}, more...)...)
-	command.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400")
+	// Goroutines begin with stacks of the size that others came to need: they are many and
+	// short-lived, and growing took a twentieth of the time.
+	command.Env = append(os.Environ(), "GOMAXPROCS=1", "GODEBUG=adaptivestackstart=1")
 	output, err := command.CombinedOutput()
 	return string(output), err
 }
