@@ -28,6 +28,17 @@ Feature: Nodes come and go
     And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
     And no request has failed
 
+  @needs-fake-time
+  Scenario: While no node is ready, as Kubernetes sees it, pools keep them all
+    When Kubernetes' API server misbehaves by "status 503 method=PUT path=leases/node-*"
+    Then Ingress "web" has a warning "NodesNotReady" that names "no node is ready"
+    And a pool for Ingress "web" has 3 nodes
+    And Ingress "web" has the address 10.0.2.223 with port 80 in its status
+    When Kubernetes' API server is well again
+    And 30 resyncs go by
+    Then a pool for Ingress "web" has 3 nodes
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
   Scenario: A node that is deleted leaves the pools, and its pods run elsewhere
     When I delete the node of Deployment "web"
     Then a pool for Ingress "web" has 2 nodes

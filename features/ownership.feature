@@ -32,6 +32,21 @@ Feature: What is not ours is not touched
     When I delete Ingress "first"
     Then "http://second.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
 
+  @lenient
+  Scenario: A Traffic IP Group of ours stays while somebody listens on it
+    When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    Given somebody's virtual server "intranet" on port 8443 of the Traffic IP Group "k8s_10.0.2.223_group"
+    And the traffic manager is looked at again
+    When I delete Ingress "web"
+    Then "traffic_ip_groups/k8s_10.0.2.223_group" is all that is left of ours on the traffic manager
+    When the traffic manager is looked at again
+    Then "traffic_ip_groups/k8s_10.0.2.223_group" is all that is left of ours on the traffic manager
+    And somebody's virtual server "intranet" is as it was
+    When somebody deletes the virtual server "intranet"
+    And the traffic manager is looked at again
+    Then nothing of ours is left on the traffic manager
+
   Scenario: Two controllers work beside each other on one traffic manager
     Given the IngressClass "edge" of this controller
     And the controller stops

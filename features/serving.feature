@@ -126,3 +126,48 @@ Feature: An Ingress is served
     And nobody listens at 10.0.2.223 on port 80
     And Ingress "web" has no address in its status
     And Ingress "web" has no Event
+
+  Scenario: The longest names that Kubernetes allows, which differ in their last letter alone
+    Given the controller runs
+    And a Deployment "de-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-p1" with 1 pod behind a NodePort Service with externalTrafficPolicy Local
+    When I apply
+      """
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-a
+        annotations:
+          vtm.pulsesecure.net/ip-address: "10.0.2.223"
+          vtm.pulsesecure.net/monitor: '{"properties": {"basic": {"type": "connect"}}}'
+      spec:
+        ingressClassName: vtm
+        rules:
+        - host: long223.example
+          http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: de-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-p1, port: {name: http}}}}]}
+      ---
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-b
+        annotations:
+          vtm.pulsesecure.net/ip-address: "10.0.2.224"
+          vtm.pulsesecure.net/monitor: '{"properties": {"basic": {"type": "connect"}}}'
+      spec:
+        ingressClassName: vtm
+        rules:
+        - host: long224.example
+          http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: de-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-e-p1, port: {name: http}}}}]}
+      """
+    Then "http://long223.example/" at 10.0.2.223 is answered with status 200
+    And "http://long224.example/" at 10.0.2.224 is answered with status 200
+    When I count the writes from now on
+    And the controller stops
+    And the controller runs
+    And the controller is ready
+    And 5 resyncs go by
+    Then no write was made
+    When I delete Ingress "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-a"
+    Then nobody listens at 10.0.2.223 on port 80
+    And "http://long224.example/" at 10.0.2.224 is answered with status 200
+    When I delete all Ingresses
+    Then nothing of ours is left on the traffic manager

@@ -166,3 +166,32 @@ Feature: Several Ingresses share an address
     Then Ingress "b-second" has a warning "PortConflict" that names "default/a-script"
     When I delete Ingress "a-script"
     Then "http://second.example/" at 10.0.9.1 is answered by a pod of Deployment "web"
+
+  Scenario: An older Ingress that is changed to claim what a younger one has gets it, and the younger is told of the change
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "a-older" for host "older.example" to Service "web" at shared address 10.0.5.223
+    And "http://older.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And I apply an Ingress "b-younger" for host "younger.example" to Service "web" at 10.0.5.224
+    And "http://younger.example/" at 10.0.5.224 is answered by a pod of Deployment "web"
+    And Ingress "b-younger" has the address 10.0.5.224 with port 80 in its status
+    When I annotate Ingress "a-older" with vtm.pulsesecure.net/shared-ip-address "10.0.5.224"
+    Then "http://older.example/" at 10.0.5.224 is answered by a pod of Deployment "web"
+    And Ingress "b-younger" has a warning "AddressConflict" that names "held by Ingress default/a-older"
+    And Ingress "b-younger" has a warning "AddressConflict" that names "that Ingress was changed to claim it, and this one was served until then"
+    And Ingress "b-younger" loses its address in its status
+    When I annotate Ingress "a-older" with vtm.pulsesecure.net/shared-ip-address "10.0.5.223"
+    Then "http://younger.example/" at 10.0.5.224 is answered by a pod of Deployment "web"
+
+  Scenario: On a shared address a redirect needs port 443
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And a TLS Secret "cert" for "web.example"
+    When I apply a TLS Ingress "web" for host "web.example" with Secret "cert" to Service "web" at shared address 10.0.5.223 with annotations
+      | ingress.kubernetes.io/ssl-redirect | true |
+      | vtm.pulsesecure.net/port           | 8443 |
+    Then Ingress "web" has a warning "NotOnSharedAddress" that names "needs port 443, not 8443"
+    And nobody listens at 10.0.5.223 on port 80
+    When I annotate Ingress "web" with vtm.pulsesecure.net/port "443"
+    Then "http://web.example/x" at 10.0.5.223 is redirected to "https://web.example/x"
+    And "https://web.example/" at 10.0.5.223 is answered by a pod of Deployment "web"

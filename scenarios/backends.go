@@ -64,15 +64,19 @@ func annotated(manifest string, table *godog.Table) string {
 }
 
 func (s *scenario) applyAnnotated(ctx context.Context, name, host, service, shared, address string, table *godog.Table) error {
-	manifest := ingress(name, "vtm", host, address, path{"/", service, 80})
-	if shared != "" {
-		manifest = sharedIngress(name, host, address, service)
-	}
-	return s.apply(ctx, annotated(manifest, table))
+	return s.apply(ctx, annotated(ownOrShared(name, host, service, shared, address), table))
 }
 
-func (s *scenario) applyAnnotatedTLS(ctx context.Context, name, host, secret, service, address string, table *godog.Table) error {
-	return s.apply(ctx, annotated(ingress(name, "vtm", host, address, path{"/", service, 80}), table)+
+// ownOrShared is an Ingress at an address of its own if shared is empty.
+func ownOrShared(name, host, service, shared, address string) string {
+	if shared != "" {
+		return sharedIngress(name, host, address, service)
+	}
+	return ingress(name, "vtm", host, address, path{"/", service, 80})
+}
+
+func (s *scenario) applyAnnotatedTLS(ctx context.Context, name, host, secret, service, shared, address string, table *godog.Table) error {
+	return s.apply(ctx, annotated(ownOrShared(name, host, service, shared, address), table)+
 		fmt.Sprintf("  tls:\n  - {secretName: %s, hosts: [%s]}\n", secret, host))
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,8 +81,13 @@ func (s *scenario) foreignUnchanged(ctx context.Context, kind, name string) erro
 	return nil
 }
 
-func (s *scenario) foreignGroupDeleted(ctx context.Context, name string) error {
-	return s.rest(ctx, http.MethodDelete, foreignPath["Traffic IP Group"]+name, "", nil)
+func (s *scenario) foreignServerOn(ctx context.Context, name string, port int, group string) error {
+	return s.makeForeign(ctx, foreignPath["virtual server"]+name, fmt.Sprintf(
+		`{"properties":{"basic":{"port":%d,"pool":"discard","enabled":true,"listen_on_any":false,"listen_on_traffic_ips":[%q],"note":"made by hand"}}}`, port, group))
+}
+
+func (s *scenario) foreignDeleted(ctx context.Context, kind, name string) error {
+	return s.rest(ctx, http.MethodDelete, foreignPath[kind]+name, "", nil)
 }
 
 // keptSettings puts settings where the page System > Ingress Controller of a
@@ -119,11 +125,15 @@ func (s *scenario) ours(ctx context.Context) ([]string, error) {
 	return found, nil
 }
 
-func (s *scenario) nothingLeft(ctx context.Context) error {
+func (s *scenario) nothingLeft(ctx context.Context) error { return s.left(ctx) }
+
+func (s *scenario) onlyLeft(ctx context.Context, name string) error { return s.left(ctx, name) }
+
+func (s *scenario) left(ctx context.Context, names ...string) error {
 	return s.env.Eventually(ctx, func(ctx context.Context) error {
 		found, err := s.ours(ctx)
-		if err == nil && len(found) > 0 {
-			err = fmt.Errorf("still there: %s", strings.Join(found, ", "))
+		if err == nil && !slices.Equal(found, names) {
+			err = fmt.Errorf("there are %q, not %q", found, names)
 		}
 		return err
 	})

@@ -64,6 +64,23 @@ type told struct {
 	problems []translate.Reason
 	grown    bool // it was Complete once: see starting
 	unsaid   bool // nothing was reported: see gathering
+	// displaced: it was served until an older Ingress was changed to claim what it has.
+	displaced bool
+}
+
+// displaces says whether a verdict takes the place away from an Ingress that was served
+// and has not changed itself, or did so before.
+func (t *told) displaces(now *translate.Verdict) bool {
+	return t != nil && now.By != types.NamespacedName{} && t.verdict.Generation == now.Generation &&
+		(t.displaced || t.verdict.Outcome != translate.Rejected)
+}
+
+// displaced is the verdict of one that is displaced, as its owner is told.
+func displaced(v *translate.Verdict) *translate.Verdict {
+	shown := *v
+	shown.Reasons = slices.Clone(v.Reasons)
+	shown.Reasons[0].Message += "; that Ingress was changed to claim it, and this one was served until then"
+	return &shown
 }
 
 // tell reports each Ingress whose verdict or whose state on the traffic manager
@@ -108,6 +125,9 @@ func (l *Loop) tell(ctx context.Context, snapshot *kube.Snapshot, result *transl
 		if shown, again = l.starting(shown, snapshot, now); !again.IsZero() {
 			waiting[name] = struct{}{}
 			l.wakeAt(again)
+		}
+		if now.displaced = before.displaces(verdict); now.displaced {
+			shown = displaced(shown)
 		}
 		now.reasons = shown.Reasons
 		now.live, now.problems = l.outcome(verdict, result, problem)

@@ -196,6 +196,7 @@ func (e *entry) judge(env *environment, standard *standard) *Verdict {
 	if e.grant.Refused != nil {
 		why, remedy := e.refusal(e.grant.Refused)
 		found.add(fatal, e.refusalCode(), "%s: %s", why, remedy)
+		v.By = types.NamespacedName{Namespace: e.grant.Refused.By.Namespace, Name: e.grant.Refused.By.Name}
 	}
 	if e.grant.Lost != nil {
 		why, _ := e.refusal(e.grant.Lost)

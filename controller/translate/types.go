@@ -134,6 +134,9 @@ type Verdict struct {
 	Ends Ends
 	// Problem is the code of the gravest reason when Degraded, else "".
 	Problem string
+	// By is the older Ingress that has what this one claims, which is its first reason;
+	// the zero value: none has.
+	By types.NamespacedName
 	// Resources are those that must be on the traffic manager for it to be served,
 	// sorted.
 	Resources []vtm.ID
