@@ -268,8 +268,8 @@ func (l *Loop) round(ctx context.Context) {
 	if l.observed != nil && l.trouble == nil && l.term == permit.Term {
 		l.glance(ctx)
 	}
-	if mutation.On(mutation.TakeoverBlind) && l.observed != nil {
-		l.term = permit.Term
+	if mutation.On(mutation.TakeoverBlind) && l.observed != nil && l.term != permit.Term {
+		l.term, l.observedAt = permit.Term, began
 	}
 	if l.observed == nil || l.trouble != nil || l.term != permit.Term || l.cluster != snapshot.ClusterUID || l.moved() || !began.Before(l.readAgain()) {
 		l.takeOver.over(began)

@@ -127,6 +127,9 @@ func (f Fault) String() string {
 	return "controller " + f.Controller + " " + f.What
 }
 
+// leases are the paths of Leases, for faults.
+const leases = "leases/*"
+
 // dataPath reports whether the fault may make clients' requests fail by itself.
 func (f Fault) dataPath() bool {
 	if f.VTM == nil {
@@ -156,15 +159,22 @@ func (r *run) draw(n int) Fault {
 		"kubernetes status 500 user=" + controllerUser + " chance=0.3", "kubernetes drop before user=" + controllerUser + " chance=0.3",
 		"kubernetes drop after user=" + controllerUser + " chance=0.3", "kubernetes latency 1700ms user=" + controllerUser + " chance=0.3",
 		"kubernetes delay 2300ms user=" + controllerUser, "kubernetes delay 7s user=" + controllerUser + " path=" + late, "kubernetes stale user=" + controllerUser, "kubernetes empty user=" + controllerUser,
-		"kubernetes empty user=" + controllerUser, "kubernetes without IngressClass " + classes[pick(len(classes), "class")], "kubernetes without Secret steady/five",
+		"kubernetes empty user=" + controllerUser, "kubernetes without IngressClass " + classes[pick(len(classes), "class")], "kubernetes without IngressClass " + classes[1],
+		// Just the Lease is hard to renew: what users change goes on coming.
+		"kubernetes status 500 user=" + controllerUser + " method=PUT path=" + leases + " chance=0.6",
+		"kubernetes without Secret steady/five",
 		fmt.Sprintf("node node-%d cut kubernetes", 1+pick(2, "node")), "node all cut kubernetes",
 		"authority down", "authority garbage", "settings resync_period=soon",
 		"vtm status 503 chance=0.5", "vtm status 500 method=PUT chance=0.3", "vtm drop before chance=0.3", "vtm drop after chance=0.3",
 		"vtm latency 2300ms chance=0.3 member=" + member, "vtm garbage chance=0.3", "vtm truncate chance=0.3", "vtm slow 50ms chance=0.3",
+		"vtm status 503 method=PUT path=pools/* chance=0.5", "vtm drop before method=PUT path=rules/* chance=0.5", // what refers to them is not refused
 		"vtm unauthorised chance=0.2", "vtm disk-full member=" + member, "vtm down member=" + member, "vtm hold member=" + member,
 		"vtm stop member=" + member, "vtm freeze member=" + member, "vtm isolate member=" + member, "vtm restart member=" + member,
 		"vtm repeat 7s method=PUT chance=0.3", "vtm repeat 19s method=DELETE chance=0.5",
 		"vtm cut nodes member=" + member, "vtm cut clients member=" + member,
+	}
+	for range 4 { // what would go on for longer than the Lease must just be about to begin
+		texts = append(texts, "kubernetes latency 3700ms user="+controllerUser+" method=PUT path="+leases)
 	}
 	if len(members) > 1 {
 		other := members[(pick(len(members), "member")+1+pick(len(members)-1, "other"))%len(members)]
@@ -189,6 +199,8 @@ func (r *run) draw(n int) Fault {
 	case f.Kind != "":
 		// A class is back within a minute, even if the API server is away meanwhile.
 		f.lasts = r.between(time.Second, 15*time.Second, "fault/lasts", n)
+	case f.Rule != nil && f.Rule.Path == leases:
+		f.lasts = r.between(30*time.Second, 60*time.Second, "fault/lasts", n) // several renewals
 	case f.Rule != nil && f.Rule.Kind == "empty":
 		f.lasts = r.between(time.Second, 4*time.Second, "fault/lasts", n) // no second list agrees
 	case f.Node != "":
@@ -377,9 +389,11 @@ func (r *run) takeAway(f Fault) {
 	if r.takenAway == nil {
 		r.takenAway = map[string]taken{}
 	}
-	if r.remove(context.Background(), f.Kind, namespace, name) == nil {
-		r.takenAway[f.Kind+" "+f.Name] = taken{f, r.manifests[f.Kind+" "+name]}
+	if err := r.remove(context.Background(), f.Kind, namespace, name); err != nil {
+		r.note("fault %d: %s %s is not deleted: %v", f.number, f.Kind, f.Name, err)
+		return
 	}
+	r.takenAway[f.Kind+" "+f.Name] = taken{f, r.manifests[f.Kind+" "+name]}
 }
 
 // giveBack makes it again, as soon as the API server takes it.

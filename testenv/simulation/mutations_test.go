@@ -110,7 +110,7 @@ func withRows(page string, rows map[string]string) string {
 	return text
 }
 
-var seen = regexp.MustCompile(`(?s)simulation_test.go:\d+: seed \d+: \S+ invariant (\d+): (.*?)(\n--- FAIL|$)`)
+var seen = regexp.MustCompile(`(?s)simulation_test.go:\d+: seed \d+: \S+ invariant (\d+): (.*?)(\n--- FAIL|\nFAIL|$)`)
 
 // findFault gives the last columns of a fault's row. The seed that found it the last
 // time comes first.

@@ -65,19 +65,23 @@ var paths = map[string]string{
 	"IngressClass": "/apis/networking.k8s.io/v1/ingressclasses",
 }
 
+// pathOf is that of a kind in a namespace; "": it has none.
+func pathOf(kind, namespace string) string {
+	if namespace == "" {
+		return paths[kind]
+	}
+	return fmt.Sprintf(paths[kind], namespace)
+}
+
 // apply makes an object so. An API server that is away is no error: users fail.
 func (r *run) apply(ctx context.Context, kind, namespace, name, manifest string) error {
 	body, err := yaml.YAMLToJSON([]byte(manifest))
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", kind, name, err)
 	}
-	path := paths[kind]
-	if strings.Contains(path, "%s") {
-		path = fmt.Sprintf(path, namespace)
-	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second+31*time.Nanosecond)
 	defer cancel()
-	return r.system.users.Discovery().RESTClient().Patch(types.ApplyPatchType).AbsPath(path, name).
+	return r.system.users.Discovery().RESTClient().Patch(types.ApplyPatchType).AbsPath(pathOf(kind, namespace), name).
 		Param("fieldManager", "users").Param("force", "true").Body(body).Do(ctx).Error()
 }
 
@@ -85,7 +89,7 @@ func (r *run) apply(ctx context.Context, kind, namespace, name, manifest string)
 func (r *run) remove(ctx context.Context, kind, namespace, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second+31*time.Nanosecond)
 	defer cancel()
-	return r.system.users.Discovery().RESTClient().Delete().AbsPath(fmt.Sprintf(paths[kind], namespace), name).Do(ctx).Error()
+	return r.system.users.Discovery().RESTClient().Delete().AbsPath(pathOf(kind, namespace), name).Do(ctx).Error()
 }
 
 // neverReady is the annotation of Pods that can't become ready.
@@ -249,8 +253,9 @@ func steadyIngresses() []ingressSpec {
 		{name: "site-5", annotations: redirecting, rules: all("five.steady.example", "one"), secret: "five", tlsHosts: []string{"five.steady.example"}},
 		{name: "site-6", annotations: at("10.1.0.3"), backend: "two", rules: []ruleSpec{{"*.six.steady.example", []pathSpec{{"/app", "Prefix", "one"}}}}},
 	}
-	// Nobody else shows another certificate for these hosts there.
-	list = append(list, ingressSpec{name: "site-7", annotations: at("10.2.0.2"), rules: all("c.wild.example", "one"), secret: "wild", tlsHosts: []string{"*.wild.example"}})
+	// Nobody else shows another certificate for these hosts there, and no other default
+	// backend counts.
+	list = append(list, ingressSpec{name: "site-7", annotations: at("10.2.0.2"), backend: "two", rules: all("c.wild.example", "one"), secret: "wild", tlsHosts: []string{"*.wild.example"}})
 	through := at("10.1.0.4")
 	through[passthroughAnnotation], through[annotationDomain+"port"] = "true", "443"
 	issued := at("10.1.0.5")

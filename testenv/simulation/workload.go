@@ -131,7 +131,7 @@ func (r *run) ingress(n int) ingressSpec {
 	case 2: // one that an older Ingress has
 		i.annotations["vtm.pulsesecure.net/ip-address"] = sharedAddresses[0]
 	case 3, 4, 5, 6, 7, 8:
-		i.annotations["vtm.pulsesecure.net/shared-ip-address"] = sharedAddresses[pick(len(sharedAddresses), "shared")]
+		i.annotations[annotationDomain+"shared-ip-address"] = sharedAddresses[pick(len(sharedAddresses), "shared")]
 	default:
 		i.annotations["vtm.pulsesecure.net/ip-address"] = fmt.Sprintf("10.1.1.%d", which+1)
 	}
@@ -164,8 +164,9 @@ func (r *run) ingress(n int) ingressSpec {
 			i.rules = append(i.rules, rule)
 		}
 	}
-	if pick(4, "default") == 0 {
-		i.backend = service("default/service")
+	shared := i.annotations[annotationDomain+"shared-ip-address"] != ""
+	if pick(4, "default") == 0 || shared && pick(4, "default/shared") == 0 {
+		i.backend = service("default/service") // of several on a shared address the oldest one's counts
 	}
 	if pick(10, "passthrough") == 0 {
 		i.annotations[passthroughAnnotation], i.annotations[annotationDomain+"port"] = "true", "443"
@@ -174,18 +175,22 @@ func (r *run) ingress(n int) ingressSpec {
 		}
 		return i
 	}
-	if pick(5, "tls") < 2 {
+	if pick(2, "tls") == 0 {
 		i.secret = fmt.Sprintf("secret-%d", pick(secrets, "secret"))
 		if pick(3, "issued") == 0 {
 			i.secret = fmt.Sprintf("issued-%d", which)
 			i.annotations[issuedAnnotation] = "true"
 		}
 		i.tlsHosts = []string{i.secret + ".example"}
+		if i.annotations[issuedAnnotation] == "" && pick(3, "tls/host") == 0 { // perhaps one that another shows another certificate for
+			i.tlsHosts[0] = fmt.Sprintf("secret-%d.example", pick(secrets, "tls/other"))
+		}
 		if !slices.ContainsFunc(i.rules, func(other ruleSpec) bool { return other.host == i.tlsHosts[0] }) {
 			i.rules = append(i.rules, all(i.tlsHosts[0], service("tls/service"))...)
 		}
-		if pick(2, "wildcard") == 0 && i.annotations[issuedAnnotation] == "" {
-			i.tlsHosts = append(i.tlsHosts, "*.wild.example")
+		// Older Ingresses show other certificates for these at two of the addresses.
+		if more := pick(3, "tls/more"); more > 0 && i.annotations[issuedAnnotation] == "" {
+			i.tlsHosts = append(i.tlsHosts, []string{"*.wild.example", "four.steady.example"}[more-1])
 		}
 		if pick(3, "redirect") == 0 {
 			i.annotations["ingress.kubernetes.io/ssl-redirect"] = "true"
