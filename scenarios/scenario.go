@@ -39,6 +39,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^a cluster with (\d+) nodes and a traffic manager$`:                                                   s.cluster,
 		`^a cluster with (\d+) nodes and (\d+) traffic managers that replicate after (\d+) seconds$`:           s.clusterThatReplicates,
 		`^a cluster of Kubernetes (\S+) with (\d+) nodes and a traffic manager$`:                               s.clusterOfVersion,
+		`^a cluster of IPv6 with (\d+) nodes and a traffic manager$`:                                           s.clusterOfIPv6,
 		`^the IngressClass "([^"]*)" of this controller$`:                                                      s.ownClass,
 		`^the IngressClass "([^"]*)" of controller "([^"]*)"$`:                                                 s.class,
 		`^the setting (\S+) is "([^"]*)"$`:                                                                     s.setting,
@@ -172,6 +173,10 @@ func (s *scenario) clusterThatReplicates(ctx context.Context, nodes, trafficMana
 
 func (s *scenario) clusterOfVersion(ctx context.Context, version string, nodes int) error {
 	return s.start(ctx, testenv.Options{KubernetesVersion: version, Nodes: nodes, Lenient: s.lenient, Seed: 1})
+}
+
+func (s *scenario) clusterOfIPv6(ctx context.Context, nodes int) error {
+	return s.start(ctx, testenv.Options{Nodes: nodes, IPv6: true, Lenient: s.lenient, Seed: 1})
 }
 
 func (s *scenario) start(ctx context.Context, o testenv.Options) error {

@@ -48,6 +48,8 @@ type Options struct {
 	KubernetesVersion string
 	// Nodes of the cluster; 0 means 3.
 	Nodes int
+	// IPv6 is the family of all addresses in the cluster.
+	IPv6 bool
 	// TrafficManagers of the cluster in front of it; 0 means 1.
 	TrafficManagers int
 	// ReplicateLate: they tell each other of changes seconds later, as real ones do.

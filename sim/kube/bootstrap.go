@@ -39,7 +39,7 @@ func (a *api) bootstrap(address string) error {
 		}
 	}
 	services := a.resources[corev1.SchemeGroupVersion.WithResource("services")]
-	if err := create(services, kubernetesService(), metav1.NamespaceDefault); err != nil {
+	if err := create(services, kubernetesService(a.services.kubernetesAddress()), metav1.NamespaceDefault); err != nil {
 		return fmt.Errorf("service kubernetes: %w", err)
 	}
 	at, err := netip.ParseAddrPort(address)
@@ -58,7 +58,7 @@ func (a *api) bootstrap(address string) error {
 func (a *api) publish(at netip.AddrPort) error {
 	return a.store.Write(func(tx *store.Tx) error {
 		if ranges := a.resources[networkingv1.SchemeGroupVersion.WithResource("servicecidrs")]; ranges != nil { // from 1.33
-			if err := a.putOwn(tx, ranges, kubernetesCIDR()); err != nil {
+			if err := a.putOwn(tx, ranges, kubernetesCIDR(a.services.serviceRange)); err != nil {
 				return err
 			}
 		}
@@ -82,7 +82,7 @@ func (a *api) putOwn(tx *store.Tx, r *resource, obj metav1.Object) error {
 }
 
 // kubernetesService is the Service by which Pods reach the API server.
-func kubernetesService() *corev1.Service {
+func kubernetesService(address string) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: kubernetesName, Namespace: metav1.NamespaceDefault,
@@ -90,17 +90,17 @@ func kubernetesService() *corev1.Service {
 		},
 		Spec: corev1.ServiceSpec{
 			Type:      corev1.ServiceTypeClusterIP,
-			ClusterIP: kubernetesAddress, ClusterIPs: []string{kubernetesAddress},
+			ClusterIP: address, ClusterIPs: []string{address},
 			Ports: []corev1.ServicePort{{Name: httpsPortName, Protocol: corev1.ProtocolTCP, Port: 443}},
 		},
 	}
 }
 
 // kubernetesCIDR is the range that the server was started with.
-func kubernetesCIDR() *networkingv1.ServiceCIDR {
+func kubernetesCIDR(clusterIPs netip.Prefix) *networkingv1.ServiceCIDR {
 	return &networkingv1.ServiceCIDR{
 		ObjectMeta: metav1.ObjectMeta{Name: kubernetesName},
-		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{serviceRange.String()}},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{clusterIPs.String()}},
 		Status: networkingv1.ServiceCIDRStatus{Conditions: []metav1.Condition{{
 			Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Message: "Kubernetes Service CIDR is ready",
 		}}},

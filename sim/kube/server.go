@@ -53,6 +53,8 @@ type Options struct {
 	// NodePorts are those that Services get; none are 30000-32767, as an API server
 	// gives them that is not told otherwise.
 	NodePorts utilnet.PortRange
+	// IPv6 gives Services cluster IPs of that family.
+	IPv6 bool
 	// Logs serves pods/log. Nil: there are no logs (404).
 	Logs LogsFunc
 }
@@ -96,7 +98,7 @@ func Start(o Options) (*Server, error) {
 	host, _, err := net.SplitHostPort(s.address)
 	if err == nil {
 		a.identity, err = newIdentity(a.clock, o.World.Rand(o.Name+"/keys"), !o.PlainHTTP,
-			host, "localhost", kubernetesAddress, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+			host, "localhost", a.services.kubernetesAddress(), "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 	}
 	var dispatch *dispatcher
 	if err == nil {
@@ -145,14 +147,14 @@ func newAPI(o Options) (*api, error) {
 		store:     store.New(limit),
 		logs:      o.Logs,
 		resources: map[schema.GroupVersionResource]*resource{},
-		services:  newAllocations(o.NodePorts),
+		services:  newAllocations(o.NodePorts, o.IPv6),
 		events:    &expirations{},
 	}
 	if a.seed, err = newSeed(o.World.Rand(o.Name + "/identifiers")); err != nil {
 		return nil, err
 	}
 	var served []kinds.Kind
-	for _, kind := range kinds.All() {
+	for _, kind := range kinds.AllOf(a.services.family()) {
 		if !kind.ServedBy(version.String()) {
 			continue
 		}

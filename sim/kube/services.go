@@ -13,23 +13,25 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// kubernetesAddress is the cluster IP of the Service default/kubernetes.
-const kubernetesAddress = "10.96.0.1"
-
 // usualNodePorts are those of an API server without --service-node-port-range.
 var usualNodePorts = net.PortRange{Base: 30000, Size: 2768}
 
-// serviceRange are the cluster IPs; the first and the last are never given.
-var serviceRange = netip.MustParsePrefix("10.96.0.0/16")
+// Cluster IPs of an API server of either family; the first is never given, and of the
+// IPv4 ones the last neither. The second is that of the Service default/kubernetes.
+var (
+	serviceRange   = netip.MustParsePrefix("10.96.0.0/16")
+	serviceRangeV6 = netip.MustParsePrefix("fd00:96::/112")
+)
 
 // allocations keeps the books of cluster IPs and node ports. They follow
 // commits, so that a request that fails or is a dry run keeps nothing.
 //
 // Used by the holder of the store's write right alone; therefore no lock.
 type allocations struct {
-	addresses map[netip.Addr]string // -> the Service's key
-	ports     map[nodePort]string   // -> the Service's key
-	nodePorts net.PortRange         // those that may be given
+	serviceRange netip.Prefix
+	addresses    map[netip.Addr]string // -> the Service's key
+	ports        map[nodePort]string   // -> the Service's key
+	nodePorts    net.PortRange         // those that may be given
 	// What was given last; the search goes on behind it, so that what was freed
 	// is not given again soon.
 	lastAddress netip.Addr
@@ -41,17 +43,33 @@ type nodePort struct {
 	port     int32
 }
 
-func newAllocations(nodePorts net.PortRange) *allocations {
+func newAllocations(nodePorts net.PortRange, ipv6 bool) *allocations {
+	clusterIPs := serviceRange
+	if ipv6 {
+		clusterIPs = serviceRangeV6
+	}
 	if nodePorts.Size == 0 {
 		nodePorts = usualNodePorts
 	}
 	return &allocations{
-		nodePorts:   nodePorts,
-		addresses:   map[netip.Addr]string{},
-		ports:       map[nodePort]string{},
-		lastAddress: netip.MustParseAddr(kubernetesAddress),
-		lastPort:    int32(nodePorts.Base) - 1,
+		nodePorts:    nodePorts,
+		serviceRange: clusterIPs,
+		addresses:    map[netip.Addr]string{},
+		ports:        map[nodePort]string{},
+		lastAddress:  clusterIPs.Addr().Next(),
+		lastPort:     int32(nodePorts.Base) - 1,
 	}
+}
+
+// kubernetesAddress is the cluster IP of the Service default/kubernetes.
+func (a *allocations) kubernetesAddress() string { return a.serviceRange.Addr().Next().String() }
+
+// family is the only one that Services can have.
+func (a *allocations) family() corev1.IPFamily {
+	if a.serviceRange.Addr().Is6() {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
 }
 
 // held lists what a Service holds.
@@ -137,7 +155,7 @@ func (a *allocations) assignAddress(service *corev1.Service, own []netip.Addr) f
 		spec.ClusterIP = spec.ClusterIPs[0]
 	}
 	if len(spec.IPFamilies) == 0 {
-		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+		spec.IPFamilies = []corev1.IPFamily{a.family()}
 	}
 	if spec.IPFamilyPolicy == nil {
 		single := corev1.IPFamilyPolicySingleStack
@@ -162,8 +180,8 @@ func (a *allocations) assignAddress(service *corev1.Service, own []netip.Addr) f
 	switch {
 	case err != nil:
 		return refuse("must be a valid IP address")
-	case !serviceRange.Contains(address) || address == serviceRange.Addr():
-		return refuse(fmt.Sprintf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", address, serviceRange))
+	case !a.serviceRange.Contains(address) || address == a.serviceRange.Addr():
+		return refuse(fmt.Sprintf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", address, a.serviceRange))
 	case a.addresses[address] != "" && !slices.Contains(own, address):
 		return refuse("provided IP is already allocated")
 	}
@@ -171,17 +189,20 @@ func (a *allocations) assignAddress(service *corev1.Service, own []netip.Addr) f
 }
 
 func (a *allocations) freeAddress() (netip.Addr, bool) {
-	first := binary.BigEndian.Uint32(serviceRange.Addr().AsSlice())
-	count := uint32(1) << (32 - serviceRange.Bits())
-	last := binary.BigEndian.Uint32(a.lastAddress.AsSlice()) - first
+	// Of either family the last four bytes are those that differ.
+	b := a.serviceRange.Addr().AsSlice()
+	tail := b[len(b)-4:]
+	first := binary.BigEndian.Uint32(tail)
+	count := uint32(1) << (a.serviceRange.Addr().BitLen() - a.serviceRange.Bits())
+	given := a.lastAddress.AsSlice()
+	last := binary.BigEndian.Uint32(given[len(given)-4:]) - first
 	for i := uint32(1); i <= count; i++ {
 		offset := (last + i) % count
 		if offset <= 1 || offset == count-1 { // network, kubernetes, broadcast
 			continue
 		}
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], first+offset)
-		if address := netip.AddrFrom4(b); a.addresses[address] == "" {
+		binary.BigEndian.PutUint32(tail, first+offset)
+		if address, _ := netip.AddrFromSlice(b); a.addresses[address] == "" {
 			a.lastAddress = address
 			return address, true
 		}

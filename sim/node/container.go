@@ -149,7 +149,7 @@ func (c *container) runOnce(ctx context.Context, pod *corev1.Pod, environment []
 		World: w.agent.World, Pod: pod.Name, Namespace: pod.Namespace, Node: w.agent.Name, Name: c.spec.Name,
 		PodIP: w.ip, Args: c.arguments(environment), Env: environment, Stop: stop,
 		Output: w.agent.Fabric.log(pod.Namespace, pod.Name, pod.UID, c.spec.Name),
-		actor:  w.actor(), hostAddr: w.agent.Address.String(), fabric: w.agent.Fabric,
+		actor:  w.actor(), hostAddr: w.agent.Listens.String(), fabric: w.agent.Fabric,
 	}
 	for _, p := range c.spec.Ports {
 		if p.Protocol == corev1.ProtocolTCP || p.Protocol == "" {

@@ -39,9 +39,12 @@ type Options struct {
 	Actor string
 	// Name of the Node object.
 	Name string
-	// Address is the node's InternalIP: node ports and pods listen on it.
+	// Address is the node's InternalIP.
 	Address netip.Addr
-	// PodCIDR is where the node's pods get addresses, IPv4, e.g. "10.244.1.0/24".
+	// Listens is the address of this machine that stands for it: node ports and pods
+	// listen there.
+	Listens netip.Addr
+	// PodCIDR is where the node's pods get addresses, at most 2^16, e.g. "10.244.1.0/24".
 	PodCIDR string
 	Images  *Images
 	Fabric  *Fabric
@@ -74,8 +77,8 @@ type agent struct {
 // and the Node object stays, as that of a machine whose power is cut.
 func Run(ctx context.Context, o Options) error {
 	podRange, err := netip.ParsePrefix(o.PodCIDR)
-	if err != nil || !podRange.Addr().Is4() {
-		return fmt.Errorf("node %s: pod CIDR %q is not an IPv4 range: %v", o.Name, o.PodCIDR, err)
+	if err != nil || podRange.Addr().BitLen()-podRange.Bits() > 16 {
+		return fmt.Errorf("node %s: pod CIDR %q is not a range of at most 2^16 addresses: %v", o.Name, o.PodCIDR, err)
 	}
 	client, err := kubeclient.New(o.World, o.Actor, o.Config)
 	if err != nil {

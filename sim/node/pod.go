@@ -297,7 +297,7 @@ func (w *podWorker) keep(before, answer *corev1.Pod) {
 func (a *agent) addressFor() (netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for range 1 << (32 - a.podRange.Bits()) {
+	for range 1 << (a.podRange.Addr().BitLen() - a.podRange.Bits()) {
 		a.nextIP = a.nextIP.Next()
 		if !a.podRange.Contains(a.nextIP.Next()) { // the last one is the broadcast address
 			a.nextIP = a.podRange.Addr().Next() // .1 is the node's own end

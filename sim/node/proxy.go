@@ -24,7 +24,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// proxy opens the node ports of Services on the node's address and forwards TCP
+// proxy opens the node ports of Services where the node listens and forwards TCP
 // connections to ready pods, as kube-proxy does: with externalTrafficPolicy Local
 // to pods of this node only; to pods that are ending but still serve where no other
 // is left; without any, connections are refused. Established connections go on
@@ -167,7 +167,7 @@ func (p *proxy) sync(key string) bool {
 	for _, number := range slices.Sorted(maps.Keys(wanted)) {
 		targets := wanted[number]
 		if ports[number] == nil {
-			at := net.JoinHostPort(p.agent.Address.String(), strconv.Itoa(int(number)))
+			at := net.JoinHostPort(p.agent.Listens.String(), strconv.Itoa(int(number)))
 			l, err := p.agent.World.Listen(p.agent.Actor, "tcp", at)
 			if err != nil {
 				p.agent.Log.Warn("node: a node port can't be opened", "node", p.agent.Name, "service", key, "address", at, "error", err)

@@ -63,6 +63,9 @@ func AddressesIn(block, mapped byte) Addresses {
 	}
 }
 
+// nodesV6 is the address before the first node's where nodes have IPv6 addresses.
+var nodesV6 = netip.MustParseAddr("fd00:2::")
+
 func nth(base netip.Addr, n int) netip.Addr {
 	for range n {
 		base = base.Next()
@@ -89,6 +92,9 @@ type Options struct {
 	// KubernetesVersion presented, as "1.20"; empty is the newest.
 	KubernetesVersion string
 	Nodes             int // at least 1
+	// IPv6: nodes, pods and Services have addresses of that family alone. Nodes' stand
+	// for addresses of this machine, by the AddressMap.
+	IPv6 bool
 	// NodePorts of Services; none are those of an API server that is not told otherwise.
 	NodePorts utilnet.PortRange
 	// TrafficManagers of the one cluster, up to 16; 0: there is no such cluster.
@@ -149,7 +155,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	s.Kubernetes, err = kube.Start(kube.Options{
 		World: o.World, Log: o.Log, Name: "kube-apiserver",
 		Address: o.Addresses.APIServer.String(), Version: o.KubernetesVersion,
-		PlainHTTP: o.Simulated, Logs: fabric.Logs, NodePorts: o.NodePorts,
+		PlainHTTP: o.Simulated, Logs: fabric.Logs, NodePorts: o.NodePorts, IPv6: o.IPv6,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("emulated Kubernetes API at %s: %w", o.Addresses.APIServer, err)
@@ -174,11 +180,15 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	})
 	for n := 1; n <= o.Nodes; n++ {
 		name := "node-" + strconv.Itoa(n)
+		address, pods := nth(o.Addresses.Nodes, n), fmt.Sprintf("10.244.%d.0/24", n)
+		if o.IPv6 {
+			address, pods = nth(nodesV6, n), fmt.Sprintf("fd00:244:0:%x::/120", n)
+		}
 		s.run(name, func() error {
 			return node.Run(partsContext, node.Options{
 				World: o.World, Log: o.Log, Actor: name, Name: name,
 				Config:  s.config("system:node:"+name, "kubelet"),
-				Address: nth(o.Addresses.Nodes, n), PodCIDR: fmt.Sprintf("10.244.%d.0/24", n),
+				Address: address, Listens: s.AddressMap.Map(address), PodCIDR: pods,
 				Images: o.Images, Fabric: fabric,
 			})
 		})

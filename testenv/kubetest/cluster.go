@@ -130,7 +130,7 @@ func (c *Cluster) StartNode(ctx context.Context, n int) {
 	c.Parts.Go(func() {
 		err := node.Run(ctx, node.Options{
 			World: c.World, Log: slog.New(slog.DiscardHandler), Config: c.Server.Config("system:node:" + name), Actor: name, Name: name,
-			Address: c.NodeAddress(n), PodCIDR: fmt.Sprintf("10.244.%d.0/24", n), Images: c.o.Images, Fabric: c.Fabric,
+			Address: c.NodeAddress(n), Listens: c.NodeAddress(n), PodCIDR: fmt.Sprintf("10.244.%d.0/24", n), Images: c.o.Images, Fabric: c.Fabric,
 		})
 		if err != nil {
 			c.T.Error(err)

@@ -396,13 +396,17 @@ func (c *endpoints) writeSlice(ctx context.Context, service *corev1.Service, p p
 		return c.deleteSlice(ctx, p.slice)
 	}
 	if p.slice == nil {
+		family := discoveryv1.AddressTypeIPv4
+		if len(service.Spec.IPFamilies) > 0 && service.Spec.IPFamilies[0] == corev1.IPv6Protocol {
+			family = discoveryv1.AddressTypeIPv6
+		}
 		created, err := c.client.DiscoveryV1().EndpointSlices(service.Namespace).Create(ctx, &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{
 				GenerateName: strings.TrimSuffix(service.Name[:min(len(service.Name), 200)], ".") + "-", Namespace: service.Namespace,
 				Labels:          sliceLabels(service),
 				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(service, corev1.SchemeGroupVersion.WithKind("Service"))},
 			},
-			AddressType: discoveryv1.AddressTypeIPv4, Endpoints: p.endpoints, Ports: ports,
+			AddressType: family, Endpoints: p.endpoints, Ports: ports,
 		}, metav1.CreateOptions{})
 		if err == nil {
 			c.made[keyOf(service.Namespace, service.Name)] = madeSlice{created.UID, c.now()}

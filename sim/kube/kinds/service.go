@@ -19,7 +19,7 @@ import (
 // where the client does not say.
 const defaultAffinitySeconds = 10800
 
-func serviceRow() Kind {
+func serviceRow(family corev1.IPFamily) Kind {
 	return Kind{
 		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Service"),
 		Resource:         "services",
@@ -35,20 +35,20 @@ func serviceRow() Kind {
 		PrepareForCreate: on(func(s *corev1.Service) {
 			s.Status = corev1.ServiceStatus{}
 			alignClusterIPs(s, nil)
-			defaultFamilies(s)
+			defaultFamilies(s, family)
 		}),
 		PrepareForUpdate: onBoth(func(new, old *corev1.Service) {
 			new.Status = *old.Status.DeepCopy()
 			alignClusterIPs(new, old)
 			keepAllocated(new, old)
 			dropUnneeded(new, old)
-			defaultFamilies(new)
+			defaultFamilies(new, family)
 		}),
 		PrepareForStatusUpdate: onBoth(func(new, old *corev1.Service) {
 			new.Spec = *old.Spec.DeepCopy()
 		}),
 
-		Validate:       check(validateService),
+		Validate:       check(func(s *corev1.Service) field.ErrorList { return validateService(s, family) }),
 		ValidateUpdate: checkBoth(validateServiceUpdate),
 		ValidateStatusUpdate: checkBoth(func(new, _ *corev1.Service) field.ErrorList {
 			var errs field.ErrorList
@@ -235,8 +235,8 @@ func dropUnneeded(new, old *corev1.Service) {
 	}
 }
 
-// defaultFamilies fills the address families as a cluster of IPv4 alone does.
-func defaultFamilies(s *corev1.Service) {
+// defaultFamilies fills the address families as a cluster of one family alone does.
+func defaultFamilies(s *corev1.Service, family corev1.IPFamily) {
 	if !NeedsClusterIP(s) {
 		return
 	}
@@ -245,7 +245,7 @@ func defaultFamilies(s *corev1.Service) {
 	if headless(s) && len(s.Spec.Selector) == 0 {
 		defaultPtr(&s.Spec.IPFamilyPolicy, corev1.IPFamilyPolicyRequireDualStack)
 		if len(s.Spec.IPFamilies) == 0 {
-			s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+			s.Spec.IPFamilies = []corev1.IPFamily{family}
 		}
 		if *s.Spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack && len(s.Spec.IPFamilies) == 1 {
 			other := corev1.IPv6Protocol
@@ -258,7 +258,7 @@ func defaultFamilies(s *corev1.Service) {
 	}
 	defaultPtr(&s.Spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack)
 	if len(s.Spec.IPFamilies) == 0 {
-		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+		s.Spec.IPFamilies = []corev1.IPFamily{family}
 	}
 }
 

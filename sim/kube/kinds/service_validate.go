@@ -21,7 +21,7 @@ const (
 	kubeletPort = 10250
 )
 
-func validateService(s *corev1.Service) field.ErrorList {
+func validateService(s *corev1.Service, family corev1.IPFamily) field.ErrorList {
 	errs := validateNamespaced(&s.ObjectMeta, apivalidation.NameIsDNS1035Label)
 	spec := field.NewPath("spec")
 	if s.Spec.Type != corev1.ServiceTypeExternalName && !headless(s) && len(s.Spec.Ports) == 0 {
@@ -33,7 +33,7 @@ func validateService(s *corev1.Service) field.ErrorList {
 		errs = append(errs, metav1validation.ValidateLabels(s.Spec.Selector, spec.Child("selector"))...)
 	}
 	errs = append(errs, validateSessionAffinity(s, spec)...)
-	errs = append(errs, validateClusterIPs(s, spec)...)
+	errs = append(errs, validateClusterIPs(s, spec, family)...)
 	for i, ip := range s.Spec.ExternalIPs {
 		at := spec.Child("externalIPs").Index(i)
 		if e := validIP(at, ip); len(e) > 0 {
@@ -148,8 +148,8 @@ func validateSessionAffinity(s *corev1.Service, spec *field.Path) field.ErrorLis
 }
 
 // validateClusterIPs holds clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy
-// together, for a cluster whose Services have IPv4 addresses alone.
-func validateClusterIPs(s *corev1.Service, spec *field.Path) field.ErrorList {
+// together, for a cluster whose Services have addresses of one family alone.
+func validateClusterIPs(s *corev1.Service, spec *field.Path, family corev1.IPFamily) field.ErrorList {
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil // refused by type
 	}
@@ -188,15 +188,19 @@ func validateClusterIPs(s *corev1.Service, spec *field.Path) field.ErrorList {
 	if len(errs) > 0 || headless(s) && len(s.Spec.Selector) == 0 {
 		return errs
 	}
-	if i := slices.Index(s.Spec.IPFamilies, corev1.IPv6Protocol); i >= 0 {
-		errs = append(errs, field.Invalid(families.Index(i), corev1.IPv6Protocol, "not configured on this cluster"))
+	other := corev1.IPv6Protocol
+	if family == other {
+		other = corev1.IPv4Protocol
+	}
+	if i := slices.Index(s.Spec.IPFamilies, other); i >= 0 {
+		errs = append(errs, field.Invalid(families.Index(i), other, "not configured on this cluster"))
 	}
 	if policy == corev1.IPFamilyPolicyRequireDualStack {
 		errs = append(errs, field.Invalid(spec.Child("ipFamilyPolicy"), policy, "this cluster is not configured for dual-stack services"))
 	}
 	for i, ip := range s.Spec.ClusterIPs {
-		if netutils.IsIPv6String(ip) {
-			errs = append(errs, field.Invalid(ips.Index(i), ip, "IPv6 is not configured on this cluster"))
+		if netutils.IsIPv6String(ip) == (other == corev1.IPv6Protocol) && ip != corev1.ClusterIPNone {
+			errs = append(errs, field.Invalid(ips.Index(i), ip, string(other)+" is not configured on this cluster"))
 		}
 	}
 	return errs

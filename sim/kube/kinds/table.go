@@ -20,7 +20,10 @@ import (
 
 // All gives the table, made anew: the caller may change the rows it gets. The
 // order is that of groups in discovery; within a group, that of names.
-func All() []Kind {
+func All() []Kind { return AllOf(corev1.IPv4Protocol) }
+
+// AllOf is All of a cluster whose Services have addresses of that family.
+func AllOf(family corev1.IPFamily) []Kind {
 	return []Kind{
 		configMapRow(),
 		endpointsRow(),
@@ -30,7 +33,7 @@ func All() []Kind {
 		podRow(),
 		secretRow(),
 		serviceAccountRow(),
-		serviceRow(),
+		serviceRow(family),
 		deploymentRow(),
 		replicaSetRow(),
 		eventsEventRow(),
