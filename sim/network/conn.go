@@ -142,7 +142,10 @@ func (d *direction) deliver() {
 		switch {
 		case m.payload == nil:
 			d.ended = true
-		case !d.gone:
+		case d.gone:
+		case len(d.buffer) == 0:
+			d.buffer = m.payload // which is nobody else's
+		default:
 			d.buffer = append(d.buffer, m.payload...)
 		}
 	}

@@ -271,6 +271,10 @@ func (r *run) writerEnds(c *instance, how string) {
 	defer r.mu.Unlock()
 	if r.endedHow == "" && lease != nil && others && len(r.underWay) == 1 {
 		r.endedAt, r.ended, r.endedHow = r.now(), *lease.Spec.HolderIdentity, how
+		select {
+		case r.writerEnded <- struct{}{}:
+		default: // it is on its way
+		}
 	}
 }
 
@@ -278,16 +282,21 @@ func (r *run) writerEnds(c *instance, how string) {
 // during which something else began to fail nothing is noted.
 func (r *run) watchTakeOvers(ctx context.Context) {
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(20*time.Millisecond + 3*time.Nanosecond):
-		}
 		r.mu.Lock()
 		waiting := r.endedHow != ""
 		r.mu.Unlock()
 		if !waiting {
+			select {
+			case <-ctx.Done():
+				return
+			case <-r.writerEnded:
+			}
 			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(20*time.Millisecond + 3*time.Nanosecond):
 		}
 		lease := r.system.currentLease()
 		r.mu.Lock()

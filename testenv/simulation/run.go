@@ -138,6 +138,8 @@ type run struct {
 	ended    string
 	endedAt  time.Duration
 	endedHow string
+	// writerEnded has something once endedHow is set; its capacity is 1.
+	writerEnded chan struct{}
 	// manifests of objects that faults take away, and those that are away, by kind and
 	// name.
 	manifests map[string]string
@@ -162,7 +164,7 @@ func Run(o Options) *Result {
 		o.Steps = 40
 	}
 	network.SeedChance(o.Seed)
-	r := &run{Options: o, chance: chance{o.Seed}, begin: time.Now(), fingerprints: map[string]bool{}, manifests: map[string]string{}, settingsBefore: map[string]string{}, underWay: map[int]Fault{}, kept: map[string]string{}}
+	r := &run{Options: o, chance: chance{o.Seed}, begin: time.Now(), fingerprints: map[string]bool{}, manifests: map[string]string{}, settingsBefore: map[string]string{}, underWay: map[int]Fault{}, kept: map[string]string{}, writerEnded: make(chan struct{}, 1)}
 	r.result.Options = o
 	ctx, cancel := context.WithCancel(context.Background())
 	defer func() {

@@ -34,7 +34,7 @@ var (
 func init() {
 	bubble.Prepare()
 	// Runs are many and short: memory is cheaper than collecting it.
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(800)
 	// client-go's own words are about API servers that are away.
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 }
