@@ -21,10 +21,10 @@ type pair struct {
 	open int // ends not closed yet
 }
 
-func newPair(n *Network, name, actor string, target netip.AddrPort, from *net.TCPAddr) *pair {
+func newPair(n *Network, c chance, actor string, target netip.AddrPort, from *net.TCPAddr) *pair {
 	p := &pair{network: n, actor: actor, host: target.Addr().String(), open: 2}
-	p.toServer = &direction{pair: p, name: name + "/up"}
-	p.toClient = &direction{pair: p, name: name + "/down"}
+	p.toServer = &direction{pair: p, chance: c.text("/up")}
+	p.toClient = &direction{pair: p, chance: c.text("/down")}
 	p.toServer.cond.L = &p.toServer.mu
 	p.toClient.cond.L = &p.toClient.mu
 	to := net.TCPAddrFromAddrPort(target)
@@ -69,8 +69,8 @@ type message struct {
 // direction carries bytes one way. Messages arrive in order, each at its own
 // instant.
 type direction struct {
-	pair *pair
-	name string
+	pair   *pair
+	chance chance // of its messages' latencies
 
 	mu       sync.Mutex
 	cond     sync.Cond // readers wait for data, end, error or deadline
@@ -101,7 +101,7 @@ func (d *direction) send(payload []byte) error {
 	if payload == nil {
 		m.payload = nil
 	}
-	m.at = time.Now().Add(d.pair.network.latency(d.name, d.sent))
+	m.at = time.Now().Add(d.pair.network.latency(d.chance, d.sent))
 	d.sent++
 	if !m.at.After(d.last) {
 		m.at = d.last.Add(1)
@@ -162,7 +162,7 @@ func (d *direction) wake() {
 	}
 	at := time.Now()
 	for i := range d.flight {
-		next := time.Now().Add(d.pair.network.latency(d.name+"/again", d.sent+uint64(i)))
+		next := time.Now().Add(d.pair.network.latency(d.chance.text("/again"), d.sent+uint64(i)))
 		if !next.After(at) {
 			next = at.Add(1)
 		}

@@ -11,31 +11,50 @@ import (
 // Hash maps a seed, a name and a number to 64 bits that look random. It is the
 // only source of chance in a simulation.
 func Hash(seed uint64, name string, n uint64) uint64 {
-	// FNV-1a, here and not in hash/fnv, whose writers copy each text: each message of the
-	// network asks.
-	const offset, prime = 14695981039346656037, 1099511628211
-	x := uint64(offset)
-	for shift := 0; shift < 64; shift += 8 {
-		x = (x ^ seed>>shift&0xff) * prime
-	}
+	return named(seed, name).number(n)
+}
+
+// chance is a Hash whose number is still to come. It is FNV-1a, here and not in
+// hash/fnv, whose writers copy each text and do not go on from what is known: each
+// message of the network asks.
+type chance uint64
+
+const fnvPrime = 1099511628211
+
+func named(seed uint64, name string) chance {
+	return chance(14695981039346656037).bytes(seed).text(name)
+}
+
+// text makes the name longer.
+func (c chance) text(name string) chance {
 	for i := range len(name) {
-		x = (x ^ uint64(name[i])) * prime
+		c = (c ^ chance(name[i])) * fnvPrime
 	}
+	return c
+}
+
+func (c chance) bytes(n uint64) chance {
 	for shift := 0; shift < 64; shift += 8 {
-		x = (x ^ n>>shift&0xff) * prime
+		c = (c ^ chance(n>>shift&0xff)) * fnvPrime
 	}
+	return c
+}
+
+// number is the Hash.
+func (c chance) number(n uint64) uint64 {
 	// FNV's low bits change too little between neighbours: finish as SplitMix64 does.
+	x := uint64(c.bytes(n))
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
 
-// hashDuration is a duration in [0, d); 0 where d is not positive.
-func hashDuration(seed uint64, name string, n uint64, d time.Duration) time.Duration {
+// duration is the Hash as a duration in [0, d); 0 where d is not positive.
+func (c chance) duration(n uint64, d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0
 	}
-	return time.Duration(Hash(seed, name, n) % uint64(d))
+	return time.Duration(c.number(n) % uint64(d))
 }
 
 // stream is an endless reader of bytes that depend on its arguments alone.

@@ -153,9 +153,12 @@ func (n *Network) count(name string) uint64 {
 	return c
 }
 
-// latency of a message on a named connection.
-func (n *Network) latency(name string, message uint64) time.Duration {
-	return n.options.Latency + hashDuration(n.options.Seed, name, message, n.options.Spread)
+// named is the chance of what has this name.
+func (n *Network) named(name string) chance { return named(n.options.Seed, name) }
+
+// latency of a message on the connection that c is of.
+func (n *Network) latency(c chance, message uint64) time.Duration {
+	return n.options.Latency + c.duration(message, n.options.Spread)
 }
 
 func (n *Network) dial(ctx context.Context, actor, network, address string) (net.Conn, error) {
@@ -204,7 +207,8 @@ func (n *Network) connect(ctx context.Context, actor, network, address string) (
 		case <-healed:
 		}
 	}
-	timer := time.NewTimer(n.latency(name+"/dial", 0))
+	chance := n.named(name)
+	timer := time.NewTimer(n.latency(chance.text("/dial"), 0))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -218,7 +222,7 @@ func (n *Network) connect(ctx context.Context, actor, network, address string) (
 		n.mu.Unlock()
 		return fail(syscall.ECONNREFUSED)
 	}
-	p := newPair(n, name, actor, target, clientAddr(actor, number))
+	p := newPair(n, chance, actor, target, clientAddr(actor, number))
 	n.conns[p] = struct{}{}
 	n.mu.Unlock()
 	if !l.push(p.server()) {
@@ -400,7 +404,7 @@ func (w world) ListenPacket(actor, network, address string) (net.PacketConn, err
 }
 
 func (w world) Jitter(name string, n uint64, d time.Duration) time.Duration {
-	return hashDuration(w.n.options.Seed, "jitter/"+name, n, d)
+	return w.n.named("jitter/").text(name).duration(n, d)
 }
 
 // Rand numbers its calls of one name, so that two readers never repeat each

@@ -133,7 +133,7 @@ func (c *packetConn) send(b []byte, to netip.AddrPort) (int, error) {
 		return len(b), nil
 	}
 	d := datagram{from: c.at, payload: append([]byte(nil), b...)}
-	time.AfterFunc(n.latency(name, number), func() { c.arrive(d, to) })
+	time.AfterFunc(n.latency(n.named(name), number), func() { c.arrive(d, to) })
 	return len(b), nil
 }
 

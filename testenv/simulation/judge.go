@@ -17,6 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"vtm-ingress/sim/kube"
 )
 
 // forget is for how long after a change the answer of before is still right: a
@@ -63,7 +65,7 @@ type look struct {
 func (r *run) learn() {
 	// Nobody lists anew what did not change, unless faults had, or have, a say in the answer.
 	now := look{r.system.box.Kubernetes.Changed(worldly...), r.system.modelled()}
-	sure := len(r.system.box.Kubernetes.Faults()) == 0
+	sure := !slices.ContainsFunc(r.system.box.Kubernetes.Faults(), func(f kube.FaultRule) bool { return f.User != controllerUser })
 	r.mu.Lock()
 	known := sure && r.known == now
 	r.mu.Unlock()
