@@ -21,16 +21,18 @@ const stuckAfter = 5 * time.Minute
 // Status tells how a controller is doing. The zero value is one that hasn't
 // started. Its methods may be called from several goroutines.
 type Status struct {
-	mu      sync.Mutex
-	ready   bool
-	writing bool
-	busy    bool      // a round is under way
-	sign    time.Time // the last sign of life
-	trouble error     // why the traffic manager could not be used, last
-	watcher *kube.Watcher
-	loop    *reconcile.Loop   // nil: none runs
-	writer  *reconcile.Writer // nil: none runs
-	home    *reconcile.Home
+	mu    sync.Mutex
+	ready bool
+	// whenReady is called when ready is set first; nil: nothing is.
+	whenReady func()
+	writing   bool
+	busy      bool      // a round is under way
+	sign      time.Time // the last sign of life
+	trouble   error     // why the traffic manager could not be used, last
+	watcher   *kube.Watcher
+	loop      *reconcile.Loop   // nil: none runs
+	writer    *reconcile.Writer // nil: none runs
+	home      *reconcile.Home
 }
 
 // Standing says which instance writes, and where this one stands.
@@ -79,6 +81,18 @@ func (s *Status) Ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ready
+}
+
+// WhenReady has f called once, when Ready says so first. It is called before the
+// controller starts.
+func (s *Status) WhenReady(f func()) { s.whenReady = f }
+
+// isReady notes that Ready says so. mu is held.
+func (s *Status) isReady() {
+	if !s.ready && s.whenReady != nil {
+		s.whenReady()
+	}
+	s.ready = true
 }
 
 // Writing reports whether this instance was the one that writes, when it last
@@ -163,7 +177,7 @@ func (s *Status) end() {
 func (s *Status) off() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ready = true
+	s.isReady()
 }
 
 func (s *Status) work(now time.Time, busy bool) {
@@ -183,5 +197,7 @@ func (s *Status) round(r reconcile.Round) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writing, s.trouble = r.Writing, r.Trouble
-	s.ready = s.ready || r.Trouble == nil
+	if r.Trouble == nil {
+		s.isReady()
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -128,17 +127,17 @@ func (r *runCommand) Run(s *surroundings) error {
 	// What client-go logs by itself gets the same form.
 	s.libraries(log)
 
-	if !slices.ContainsFunc(s.environment, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
-		// It remembers much and makes little garbage: half of Go's usual room for it
-		// saves a quarter of the memory.
-		debug.SetGCPercent(50)
-	}
 	host, err := os.Hostname()
 	if err != nil {
 		return err
 	}
 	world := outside.Real()
 	status := &controller.Status{}
+	if !slices.ContainsFunc(s.environment, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
+		collect := &collector{}
+		collect.start()
+		status.WhenReady(collect.usual)
+	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 

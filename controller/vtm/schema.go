@@ -24,7 +24,8 @@ type keySchema struct {
 	Expert   bool                  `json:"expert"`
 	Columns  map[string]*keySchema `json:"columns"`
 
-	defaultText []byte // Default as JSON
+	section, name string // where it stands
+	defaultText   []byte // Default as JSON
 }
 
 // schema gives type -> section -> key for the types that the controller uses.
@@ -45,8 +46,9 @@ var schema = sync.OnceValue(func() map[Type]map[string]map[string]*keySchema {
 	document.Config[VirtualServers].Sections["gzip"]["include_mime"].Default = []any{"text/html", "text/plain"}
 	for _, t := range Types {
 		all[t] = document.Config[t].Sections
-		for _, keys := range all[t] {
-			for _, key := range keys {
+		for section, keys := range all[t] {
+			for name, key := range keys {
+				key.section, key.name = section, name
 				for _, column := range key.Columns {
 					column.Default = column.defaultValue()
 				}

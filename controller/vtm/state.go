@@ -35,14 +35,14 @@ func (c *Client) State(ctx context.Context) (State, error) {
 // pool, too.
 func decodeState(body []byte) (state State, err error) {
 	found := false
-	err = decodeObject(body, func(d *jsontext.Decoder, name string) error {
-		if name != "state" || d.PeekKind() != '{' {
+	err = decodeObject(body, func(d *jsontext.Decoder, name []byte) error {
+		if string(name) != "state" || d.PeekKind() != '{' {
 			return d.SkipValue()
 		}
 		found = true
-		return eachMember(d, func(key string) error {
+		return eachMember(d, func(key []byte) error {
 			into := &state.Errors
-			switch key {
+			switch string(key) {
 			case "errors":
 			case "tip_errors":
 				into = &state.TIPErrors

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -54,34 +55,36 @@ func decode(id ID, body []byte) (*Resource, error) {
 	}
 	found := false
 	var out []Setting
-	err := decodeObject(body, func(d *jsontext.Decoder, name string) error {
-		if name != "properties" {
+	err := decodeObject(body, func(d *jsontext.Decoder, name []byte) error {
+		if string(name) != "properties" {
 			return d.SkipValue()
 		}
 		found = true
-		return eachMember(d, func(section string) error {
-			return eachMember(d, func(key string) error {
-				text, err := d.ReadValue()
-				if err != nil {
+		return eachMember(d, func(section []byte) error {
+			sectionName := string(section)
+			keys := schema()[id.Type][sectionName]
+			return eachMember(d, func(key []byte) error {
+				k := keys[string(key)]
+				if k == nil {
+					name := string(key) // reading on ends what key shows
+					value, err := readValue(d)
+					if err == nil {
+						out = append(out, Setting{sectionName, name, plain(value)})
+					}
 					return err
 				}
-				k := schema()[id.Type][section][key]
-				if k != nil && !k.Required && bytes.Equal(text, k.defaultText) {
-					return nil
+				text, err := d.ReadValue()
+				if err != nil || !k.Required && bytes.Equal(text, k.defaultText) {
+					return err
 				}
 				value, err := valueOf(text)
-				if err != nil {
-					return err
-				}
 				switch {
-				case k == nil:
-					value = plain(value)
+				case err != nil:
+					return err
 				case !k.Required && k.isDefault(value):
-					return nil
 				default:
-					value = k.normalize(value)
+					out = append(out, Setting{k.section, k.name, k.normalize(value)})
 				}
-				out = append(out, Setting{section, key, value})
 				return nil
 			})
 		})
@@ -99,21 +102,69 @@ func decode(id ID, body []byte) (*Resource, error) {
 	return Of(id, slices.Clip(out)), nil
 }
 
-// valueOf reads one value; numbers are json.Number.
-func valueOf(text jsontext.Value) (value any, err error) {
+// valueOf is the value that text is: nil, bool, string, json.Number, []any or
+// map[string]any.
+func valueOf(text jsontext.Value) (any, error) {
 	switch text.Kind() {
+	case '[', '{':
+		return readValue(newDecoder(text))
 	case 't', 'f':
 		return text.Kind() == 't', nil
 	case '"':
-		unquoted, err := jsontext.AppendUnquote(nil, text)
+		unquoted, err := unquote(text)
 		return string(unquoted), err
+	case 'n':
+		return nil, nil
 	}
-	return value, decodeJSON(text, &value)
+	return json.Number(text), nil
+}
+
+// readValue reads the value that d is at, as valueOf does.
+func readValue(d *jsontext.Decoder) (any, error) {
+	switch d.PeekKind() {
+	case '[':
+		list := []any{}
+		if _, err := d.ReadToken(); err != nil {
+			return nil, err
+		}
+		for d.PeekKind() != ']' {
+			value, err := readValue(d)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, value)
+		}
+		_, err := d.ReadToken()
+		return list, err
+	case '{':
+		object := map[string]any{}
+		err := eachMember(d, func(name []byte) error {
+			key := string(name) // reading on ends what name shows
+			value, err := readValue(d)
+			object[key] = value
+			return err
+		})
+		return object, err
+	}
+	text, err := d.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	return valueOf(text)
+}
+
+// unquote is what a JSON text says: a part of it, where nothing is escaped.
+func unquote(text jsontext.Value) ([]byte, error) {
+	if bytes.IndexByte(text, '\\') < 0 && utf8.Valid(text) {
+		return text[1 : len(text)-1], nil
+	}
+	return jsontext.AppendUnquote(nil, text)
 }
 
 // eachMember calls read with each name of the object that d is at, to read or skip the
-// value; with none if null stands in its place.
-func eachMember(d *jsontext.Decoder, read func(name string) error) error {
+// value; with none if null stands in its place. The name's bytes are the decoder's:
+// they last until d reads on.
+func eachMember(d *jsontext.Decoder, read func(name []byte) error) error {
 	token, err := d.ReadToken()
 	switch {
 	case err != nil:
@@ -124,11 +175,12 @@ func eachMember(d *jsontext.Decoder, read func(name string) error) error {
 		return fmt.Errorf("%s where an object should be", token.Kind())
 	}
 	for d.PeekKind() != '}' {
-		name, err := d.ReadToken()
+		text, err := d.ReadValue()
 		if err != nil {
 			return err
 		}
-		if err := read(name.String()); err != nil {
+		name, _ := unquote(text) // at most not UTF-8: a name that nobody looks for
+		if err := read(name); err != nil {
 			return err
 		}
 	}
@@ -140,8 +192,8 @@ func eachMember(d *jsontext.Decoder, read func(name string) error) error {
 // without those of folders. It has one for each of thousands of resources.
 func decodeChildren(body []byte) (names []string, err error) {
 	found := false
-	err = decodeObject(body, func(d *jsontext.Decoder, name string) error {
-		if name != "children" || d.PeekKind() != '[' {
+	err = decodeObject(body, func(d *jsontext.Decoder, name []byte) error {
+		if string(name) != "children" || d.PeekKind() != '[' {
 			return d.SkipValue()
 		}
 		found = true
@@ -150,8 +202,9 @@ func decodeChildren(body []byte) (names []string, err error) {
 		}
 		for d.PeekKind() != ']' {
 			name, folder := "", false
-			err := eachMember(d, func(key string) error {
-				if key != "name" && key != "href" {
+			err := eachMember(d, func(key []byte) error {
+				isFolder := string(key) == "href"
+				if !isFolder && string(key) != "name" {
 					return d.SkipValue()
 				}
 				text, err := d.ReadValue()
@@ -160,11 +213,11 @@ func decodeChildren(body []byte) (names []string, err error) {
 					return err
 				case text.Kind() != '"':
 					return fmt.Errorf("%s where a text should be", text.Kind())
-				case key == "href":
+				case isFolder:
 					folder = bytes.HasSuffix(text, []byte(`/"`))
 					return nil
 				}
-				unquoted, err := jsontext.AppendUnquote(nil, text)
+				unquoted, err := unquote(text)
 				name = string(unquoted)
 				return err
 			})
@@ -187,10 +240,15 @@ func decodeChildren(body []byte) (names []string, err error) {
 	return names, err
 }
 
+// newDecoder takes what encoding/json takes, too.
+func newDecoder(text []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
 // decodeObject calls read with each member's name of the object that body is.
-func decodeObject(body []byte, read func(d *jsontext.Decoder, name string) error) error {
-	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if err := eachMember(d, func(name string) error { return read(d, name) }); err != nil {
+func decodeObject(body []byte, read func(d *jsontext.Decoder, name []byte) error) error {
+	d := newDecoder(body)
+	if err := eachMember(d, func(name []byte) error { return read(d, name) }); err != nil {
 		return err
 	}
 	if _, err := d.ReadToken(); err != io.EOF {
