@@ -1,13 +1,13 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -661,15 +661,9 @@ func (l *Loop) lookBeforeCreating(ctx context.Context, plan *Plan) (found bool, 
 // since all was read, another controller perhaps, and forgets those that are gone: an
 // address must not be claimed twice. It reports whether there are some.
 func (l *Loop) learnOthers(ctx context.Context, t vtm.Type) (found bool, err error) {
-	names, err := l.o.Client.List(ctx, t)
-	if err != nil {
-		return false, err
-	}
 	a := &l.observed.Appliance
-	var known []string
-	if t == vtm.TrafficIPGroups {
-		known = slices.Collect(maps.Keys(a.Groups))
-	} else {
+	known := slices.Collect(maps.Keys(a.Groups))
+	if t == vtm.VirtualServers {
 		known = slices.Collect(maps.Keys(a.Servers))
 	}
 	slices.Sort(known)
@@ -677,9 +671,17 @@ func (l *Loop) learnOthers(ctx context.Context, t vtm.Type) (found bool, err err
 		_, is := slices.BinarySearch(sorted, name)
 		return is
 	}
+	ours := []byte(vtm.Prefix(l.o.Settings.ControllerID))
+	names, err := l.o.Client.ListSome(ctx, t, func(name []byte) bool {
+		// Somebody else's may have a name of ours.
+		return !bytes.HasPrefix(name, ours) || there(known, string(name))
+	})
+	if err != nil {
+		return false, err
+	}
 	var ask []vtm.ID
 	for _, name := range names {
-		if !there(known, name) && !strings.HasPrefix(name, vtm.Prefix(l.o.Settings.ControllerID)) {
+		if !there(known, name) {
 			ask = append(ask, vtm.ID{Type: t, Name: name})
 		}
 	}

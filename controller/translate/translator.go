@@ -40,7 +40,6 @@ type Translator struct {
 	reanswered map[model.Site]bool           // sites whose challenges changed
 	gone       []*entry                      // entries that were removed
 	withdrawn  []*vtm.Resource               // what sites that are no more had shown
-	claims     []model.Claim                 // room for those of one site, used again and again
 
 	shownKeys map[types.NamespacedName]*vtm.Resource // what Desired holds of each Secret
 
@@ -59,6 +58,10 @@ type Translator struct {
 // site is what a Translator remembers of one site.
 type site struct {
 	claimants []*entry // by rank
+	// allotment is what the first allotted claimants got: who comes last, as new
+	// Ingresses do, changes nothing of it.
+	allotment model.Allotment
+	allotted  int
 	listeners map[uint16]*listener
 	redirect  []*vtm.Resource // of port 80, if that redirects or answers
 	answers   bool            // port 80 answers a certificate authority
@@ -269,6 +272,7 @@ func (t *Translator) enter(e *entry) {
 		old := t.sites[e.claim.Site]
 		if at, ok := slices.BinarySearchFunc(old.claimants, e, compareRank); ok {
 			old.claimants = slices.Delete(old.claimants, at, at+1)
+			old.claimsFrom(at)
 		}
 		t.dirty[e.claim.Site] = true
 		e.leave()
@@ -282,7 +286,15 @@ func (t *Translator) enter(e *entry) {
 		}
 		i, _ := slices.BinarySearchFunc(at.claimants, e, compareRank)
 		at.claimants = slices.Insert(at.claimants, i, e)
+		at.claimsFrom(i)
 		t.dirty[claim.Site] = true
+	}
+}
+
+// claimsFrom notes that the claims from the i-th on are other ones.
+func (s *site) claimsFrom(i int) {
+	if i < s.allotted {
+		s.allotment, s.allotted = model.Allotment{}, 0
 	}
 }
 
@@ -294,15 +306,9 @@ func compareRank(a, b *entry) int {
 // allot gives a site to those who claim it, and makes the listeners that changed.
 func (t *Translator) allot(where model.Site) {
 	s := t.sites[where]
-	claims := t.claims[:0]
-	for _, e := range s.claimants {
-		claims = append(claims, e.claim)
-	}
-	allotment := model.Allot(claims)
-	clear(claims) // so that no share is kept
-	t.claims = claims
-	for i, e := range s.claimants {
-		grant := allotment.Grants[i]
+	allotment := &s.allotment
+	for _, e := range s.claimants[s.allotted:] {
+		grant := allotment.Grant(&e.claim)
 		if grant.Refused != nil {
 			e.leave()
 		} else {
@@ -315,7 +321,8 @@ func (t *Translator) allot(where model.Site) {
 			t.due[e] = true
 		}
 	}
-	if len(s.claimants) == 0 {
+	s.allotted = len(s.claimants)
+	if s.allotted == 0 {
 		t.withdrawn = append(t.withdrawn, s.shown...)
 		delete(t.sites, where)
 	} else if where.Group == "" {

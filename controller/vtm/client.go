@@ -196,20 +196,34 @@ func (c *Client) laneOf(path string) int {
 
 // List returns the names of all resources of a type, sorted.
 func (c *Client) List(ctx context.Context, t Type) ([]string, error) {
-	return c.children(ctx, string(t))
+	return c.children(ctx, string(t), everyName)
 }
 
 // Members returns the names of the cluster's traffic managers, sorted.
 func (c *Client) Members(ctx context.Context) ([]string, error) {
-	return c.children(ctx, "traffic_managers")
+	return c.children(ctx, "traffic_managers", everyName)
 }
 
-func (c *Client) children(ctx context.Context, folder string) ([]string, error) {
-	a, err := c.do(ctx, nil, http.MethodGet, folderPath(folder), folder, nil, false)
+// ListSome is List of the names that are wanted. Of the thousands that aren't nothing is
+// kept; name lasts until wanted returns.
+func (c *Client) ListSome(ctx context.Context, t Type, wanted func(name []byte) bool) ([]string, error) {
+	return c.children(ctx, string(t), wanted)
+}
+
+// lists are buffers for answers that list folders, hundreds of kilobytes each.
+var lists = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func everyName([]byte) bool { return true }
+
+func (c *Client) children(ctx context.Context, folder string, wanted func(name []byte) bool) ([]string, error) {
+	into := lists.Get().(*bytes.Buffer)
+	defer lists.Put(into)
+	into.Reset()
+	a, err := c.do(ctx, request{method: http.MethodGet, path: folderPath(folder), resource: folder, into: into})
 	if err != nil {
 		return nil, err
 	}
-	names, err := decodeChildren(a.body)
+	names, err := decodeChildren(a.body, wanted)
 	if err != nil {
 		return nil, a.garbage(err.Error())
 	}
@@ -220,7 +234,7 @@ func (c *Client) children(ctx context.Context, folder string) ([]string, error) 
 // Get reads one resource, without the keys at their default (Resource.Value).
 // Without one the error is ErrNotFound.
 func (c *Client) Get(ctx context.Context, id ID) (*Resource, error) {
-	a, err := c.do(ctx, nil, http.MethodGet, configPath(id), string(id.Type), nil, false)
+	a, err := c.do(ctx, request{method: http.MethodGet, path: configPath(id), resource: string(id.Type)})
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +255,9 @@ func (c *Client) put(ctx context.Context, through *Through, r *Resource) (*Resou
 	} else if body == nil {
 		body = []byte{}
 	}
-	a, err := c.do(ctx, through, http.MethodPut, configPath(r.ID), string(r.Type), body, r.Type.IsFile())
+	a, err := c.do(ctx, request{
+		through: through, method: http.MethodPut, path: configPath(r.ID), resource: string(r.Type), body: body, file: r.Type.IsFile(),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +271,7 @@ func (c *Client) put(ctx context.Context, through *Through, r *Resource) (*Resou
 func (c *Client) Delete(ctx context.Context, id ID) error { return c.delete(ctx, nil, id) }
 
 func (c *Client) delete(ctx context.Context, through *Through, id ID) error {
-	_, err := c.do(ctx, through, http.MethodDelete, configPath(id), string(id.Type), nil, false)
+	_, err := c.do(ctx, request{through: through, method: http.MethodDelete, path: configPath(id), resource: string(id.Type)})
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -310,7 +326,7 @@ func (c *Client) NameOf(ctx context.Context, uuid string, members []string) stri
 // read gets one resource's JSON into a value. The answer is for what else it tells,
 // and to say what was wrong with it.
 func (c *Client) read(ctx context.Context, path, resource string, into any) (*answer, error) {
-	a, err := c.do(ctx, nil, http.MethodGet, path, resource, nil, false)
+	a, err := c.do(ctx, request{method: http.MethodGet, path: path, resource: resource})
 	if err != nil {
 		return nil, err
 	}
@@ -392,16 +408,27 @@ func (a *answer) garbage(why string) error {
 	}
 }
 
-// do sends one request to the endpoint in use, and to the next ones while no
-// connection can be made; with through, to its member or not at all. resource is what
-// Observe and errors about secrets know it by.
-func (c *Client) do(ctx context.Context, through *Through, method, path, resource string, body []byte, file bool) (*answer, error) {
-	l := c.lanes[c.laneOf(path)]
+// request is one that Client.do sends.
+type request struct {
+	through      *Through // nil: any member will do
+	method, path string   // path below apiPath
+	// resource is what Observe and errors about secrets know it by.
+	resource string
+	body     []byte // nil: none
+	file     bool   // body is not JSON
+	// into gets the answer's body, if it is set; what the answer holds lasts as long.
+	into *bytes.Buffer
+}
+
+// do sends a request to the endpoint in use, and to the next ones while no connection
+// can be made; with through, to its member or not at all.
+func (c *Client) do(ctx context.Context, r request) (*answer, error) {
+	l := c.lanes[c.laneOf(r.path)]
 	select {
 	case <-l.token:
 		defer func() { l.token <- struct{}{} }()
 	case <-ctx.Done():
-		return nil, &Error{Kind: Unreachable, Request: method + " " + path, Endpoint: c.Endpoint(), Cause: context.Cause(ctx)}
+		return nil, &Error{Kind: Unreachable, Request: r.method + " " + r.path, Endpoint: c.Endpoint(), Cause: context.Cause(ctx)}
 	}
 	var err error
 	for range c.endpoints {
@@ -409,13 +436,13 @@ func (c *Client) do(ctx context.Context, through *Through, method, path, resourc
 		current := c.current
 		c.mu.Unlock()
 		agent := userAgent
-		if through != nil {
-			if agent = through.agent; c.endpoints[current] != through.endpoint {
-				return nil, &Error{Kind: Unreachable, Request: method + " " + path, Endpoint: through.endpoint, Cause: ErrElsewhere}
+		if r.through != nil {
+			if agent = r.through.agent; c.endpoints[current] != r.through.endpoint {
+				return nil, &Error{Kind: Unreachable, Request: r.method + " " + r.path, Endpoint: r.through.endpoint, Cause: ErrElsewhere}
 			}
 		}
 		var a *answer
-		a, err = c.send(ctx, l, current, agent, method, path, resource, body, file)
+		a, err = c.send(ctx, l, current, agent, &r)
 		if c.options.Observe != nil {
 			status := 0
 			var e *Error
@@ -424,13 +451,13 @@ func (c *Client) do(ctx context.Context, through *Through, method, path, resourc
 			} else if errors.As(err, &e) {
 				status = e.Status
 			}
-			c.options.Observe(method, resource, status)
+			c.options.Observe(r.method, r.resource, status)
 		}
 		c.note(current, err)
 		if err == nil {
 			return a, nil
 		}
-		if KindOf(err) != Unreachable || ctx.Err() != nil || through != nil {
+		if KindOf(err) != Unreachable || ctx.Err() != nil || r.through != nil {
 			return nil, err
 		}
 	}
@@ -463,9 +490,9 @@ func (c *Client) note(used int, err error) {
 		"endpoint", c.endpoints[used], "next", c.endpoints[c.current], "error", err)
 }
 
-func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent, method, path, resource string, body []byte, file bool) (*answer, error) {
+func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent string, r *request) (*answer, error) {
 	e := &Error{
-		Request:  method + " " + strings.TrimPrefix(path, "config/active/"),
+		Request:  r.method + " " + strings.TrimPrefix(r.path, "config/active/"),
 		Endpoint: c.endpoints[endpoint],
 	}
 	connected := false
@@ -475,16 +502,16 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent, method,
 		httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			GotConn: func(httptrace.GotConnInfo) { connected = true },
 		}),
-		method, c.endpoints[endpoint]+apiPath+path, bytes.NewReader(body))
+		r.method, c.endpoints[endpoint]+apiPath+r.path, bytes.NewReader(r.body))
 	if err != nil {
 		e.Cause = err
 		return nil, e
 	}
 	request.Header.Set("User-Agent", agent)
 	request.SetBasicAuth(c.options.Username, c.options.Password)
-	if body != nil {
+	if r.body != nil {
 		contentType := "application/json"
-		if file {
+		if r.file {
 			contentType = "application/octet-stream"
 		}
 		request.Header.Set("Content-Type", contentType)
@@ -494,10 +521,14 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent, method,
 	// manager just closed for being idle.
 	request.Header["X-Idempotency-Key"] = []string{}
 	response, err := l.http.Do(request)
+	var body []byte
 	if err == nil {
 		defer response.Body.Close()
 		e.Status = response.StatusCode
-		var read bytes.Buffer
+		read := r.into
+		if read == nil {
+			read = new(bytes.Buffer)
+		}
 		read.Grow(int(min(max(response.ContentLength, 0), maxAnswer)) + bytes.MinRead)
 		_, err = read.ReadFrom(io.LimitReader(response.Body, maxAnswer+1))
 		body = read.Bytes()
@@ -529,7 +560,7 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent, method,
 	}
 	a := &answer{
 		request: e.Request, endpoint: e.Endpoint, status: e.Status, body: body,
-		secret: strings.HasPrefix(resource, string(ServerKeys)),
+		secret: strings.HasPrefix(r.resource, string(ServerKeys)),
 	}
 	a.date, _ = http.ParseTime(response.Header.Get("Date")) // zero if there is none
 	if a.status >= 200 && a.status < 300 {

@@ -2,6 +2,7 @@ package vtm
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -24,6 +25,25 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := decode(ID{VirtualServers, "k8s_a"}, body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeChildren(b *testing.B) {
+	var children []map[string]string
+	for i := range 2500 {
+		name := "k8s_10.1." + string(rune('a'+i%26)) + strings.Repeat("1", i%9)
+		children = append(children, map[string]string{"name": name, "href": "/api/tm/8.3/config/active/traffic_ip_groups/" + name})
+	}
+	body, err := json.Marshal(map[string]any{"children": children})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if _, err := decodeChildren(body, func([]byte) bool { return false }); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -20,7 +20,7 @@ type State struct {
 // and says so only here.
 func (c *Client) State(ctx context.Context) (State, error) {
 	const path = "status/local_tm/state"
-	a, err := c.do(ctx, nil, http.MethodGet, path, path, nil, false)
+	a, err := c.do(ctx, request{method: http.MethodGet, path: path, resource: path})
 	if err != nil {
 		return State{}, err
 	}

@@ -189,9 +189,11 @@ func eachMember(d *jsontext.Decoder, read func(name []byte) error) error {
 }
 
 // decodeChildren reads the list of a folder: the names of its resources, as they come,
-// without those of folders. It has one for each of thousands of resources.
-func decodeChildren(body []byte) (names []string, err error) {
+// without those of folders and those that aren't wanted. It has one for each of thousands
+// of resources.
+func decodeChildren(body []byte, wanted func(name []byte) bool) (names []string, err error) {
 	found := false
+	var room []byte // for one name
 	err = decodeObject(body, func(d *jsontext.Decoder, name []byte) error {
 		if string(name) != "children" || d.PeekKind() != '[' {
 			return d.SkipValue()
@@ -201,7 +203,8 @@ func decodeChildren(body []byte) (names []string, err error) {
 			return err
 		}
 		for d.PeekKind() != ']' {
-			name, folder := "", false
+			var name []byte
+			folder := false
 			err := eachMember(d, func(key []byte) error {
 				isFolder := string(key) == "href"
 				if !isFolder && string(key) != "name" {
@@ -217,18 +220,19 @@ func decodeChildren(body []byte) (names []string, err error) {
 					folder = bytes.HasSuffix(text, []byte(`/"`))
 					return nil
 				}
-				unquoted, err := unquote(text)
-				name = string(unquoted)
+				text, err = unquote(text)
+				name = append(room[:0], text...)
+				room = name
 				return err
 			})
 			switch {
 			case err != nil:
 				return err
 			case folder:
-			case name == "":
+			case len(name) == 0:
 				return errors.New("a child without a name")
-			default:
-				names = append(names, name)
+			case wanted(name):
+				names = append(names, string(name))
 			}
 		}
 		_, err := d.ReadToken()

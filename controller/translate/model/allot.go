@@ -60,9 +60,10 @@ type Grant struct {
 	Lost     *Refusal
 }
 
-// Allotment says who got what of one site.
+// Allotment says who got what of one site: the older keeps what it has. A claim that is
+// refused holds nothing, so that it refuses nobody. The zero value is a site that nobody
+// claimed.
 type Allotment struct {
-	Grants []Grant // by index of claims
 	// Holder is the oldest owner that got something.
 	Holder Owner
 	// Redirecting is the oldest owner for whom port 80 redirects, to RedirectTo;
@@ -72,21 +73,7 @@ type Allotment struct {
 	// Answering is the oldest owner for whom port 80 answers a certificate authority;
 	// none has no UID.
 	Answering Owner
-}
 
-// Allot grants claims of one site in the order given, which must be that of rank:
-// the older keeps what it has. A claim that is refused holds nothing, so that it
-// refuses nobody.
-func Allot(claims []Claim) Allotment {
-	a := allotter{out: Allotment{Grants: make([]Grant, len(claims))}, places: map[uint16]*holding{}}
-	for i := range claims {
-		a.claim(&claims[i], &a.out.Grants[i])
-	}
-	return a.out
-}
-
-type allotter struct {
-	out       Allotment
 	taken     bool
 	exclusive bool
 	places    map[uint16]*holding
@@ -105,7 +92,9 @@ type certificate struct {
 	first Owner
 }
 
-func (a *allotter) claim(c *Claim, grant *Grant) {
+// Grant grants the claim of one more owner, of a lower rank than all before it, as far as
+// nothing of theirs speaks against it.
+func (a *Allotment) Grant(c *Claim) (grant Grant) {
 	refused := a.conflict(c)
 	var lost *Refusal
 	if c.Redirect {
@@ -120,16 +109,18 @@ func (a *allotter) claim(c *Claim, grant *Grant) {
 		refused = lost
 	}
 	if refused != nil {
-		grant.Refused = refused
-		return
+		return Grant{Refused: refused}
 	}
 	owner := c.Share.Owner
 	if !a.taken {
-		a.taken, a.exclusive, a.out.Holder = true, c.Exclusive, owner
+		a.taken, a.exclusive, a.Holder = true, c.Exclusive, owner
 	}
 	h := a.places[c.Port]
 	if h == nil {
 		h = &holding{first: owner, alone: c.Alone, tls: c.TLS}
+		if a.places == nil {
+			a.places = map[uint16]*holding{}
+		}
 		a.places[c.Port] = h
 	}
 	for host, name := range c.Share.Certificates {
@@ -146,8 +137,8 @@ func (a *allotter) claim(c *Claim, grant *Grant) {
 		}
 		h.patterns[host] += n
 	}
-	if c.Challenge && a.out.Answering.UID == "" {
-		a.out.Answering = owner
+	if c.Challenge && a.Answering.UID == "" {
+		a.Answering = owner
 	}
 	switch {
 	case !c.Redirect:
@@ -155,21 +146,22 @@ func (a *allotter) claim(c *Claim, grant *Grant) {
 		grant.Lost = lost
 	default:
 		grant.Redirect = true
-		if a.out.RedirectTo == 0 {
-			a.out.Redirecting, a.out.RedirectTo = owner, c.Port
+		if a.RedirectTo == 0 {
+			a.Redirecting, a.RedirectTo = owner, c.Port
 		}
 	}
+	return grant
 }
 
-func (a *allotter) conflict(c *Claim) *Refusal {
+func (a *Allotment) conflict(c *Claim) *Refusal {
 	if a.taken && !mutation.On(mutation.AddressShared) && (a.exclusive || c.Exclusive) {
-		return &Refusal{Why: AddressTaken, By: a.out.Holder}
+		return &Refusal{Why: AddressTaken, By: a.Holder}
 	}
-	if c.Port == plainPort && a.out.RedirectTo != 0 && !mutation.On(mutation.PlainBesideRedirect) {
-		return &Refusal{Why: PortRedirected, By: a.out.Redirecting}
+	if c.Port == plainPort && a.RedirectTo != 0 && !mutation.On(mutation.PlainBesideRedirect) {
+		return &Refusal{Why: PortRedirected, By: a.Redirecting}
 	}
-	if c.Port == plainPort && a.out.Answering.UID != "" {
-		return &Refusal{Why: PortAnswers, By: a.out.Answering}
+	if c.Port == plainPort && a.Answering.UID != "" {
+		return &Refusal{Why: PortAnswers, By: a.Answering}
 	}
 	h := a.places[c.Port]
 	if h == nil {
@@ -202,12 +194,12 @@ func (a *allotter) conflict(c *Claim) *Refusal {
 	return found
 }
 
-func (a *allotter) redirectConflict(c *Claim) *Refusal {
+func (a *Allotment) redirectConflict(c *Claim) *Refusal {
 	if h := a.places[plainPort]; h != nil {
 		return &Refusal{Why: PortServed, By: h.first}
 	}
-	if to := a.out.RedirectTo; to != 0 && to != c.Port {
-		return &Refusal{Why: RedirectDiffers, By: a.out.Redirecting}
+	if to := a.RedirectTo; to != 0 && to != c.Port {
+		return &Refusal{Why: RedirectDiffers, By: a.Redirecting}
 	}
 	return nil
 }
