@@ -126,3 +126,12 @@ func BenchmarkOneMoreIngress(b *testing.B) {
 		})
 	}
 }
+
+// What a controller computes when it starts.
+func BenchmarkEverything(b *testing.B) {
+	in := sharing(crowd(5000))
+	b.ReportAllocs()
+	for b.Loop() {
+		translate.New().Translate(in)
+	}
+}
