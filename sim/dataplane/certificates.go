@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -69,15 +70,30 @@ func newSites(v *VirtualServer) *sites {
 	return s
 }
 
-// keys lists the server keys that the sites name, in order.
-func (s *sites) keys() []string {
+// keys lists the server keys that the sites name and that are wanted, in order.
+func (s *sites) keys(wanted func(name string) bool) (list []string) {
 	if s == nil {
 		return nil
 	}
-	list := append([]string(nil), s.standard...)
+	add := func(names ...string) {
+		for _, name := range names {
+			if wanted(name) {
+				list = append(list, name)
+			}
+		}
+	}
+	add(s.standard...)
 	for _, table := range []map[string]HostMapping{s.exact, s.wildcard} {
-		for _, host := range sorted(table) {
-			list = append(append(list, table[host].Certificate), table[host].AltCertificates...)
+		var hosts []string // mostly few are wanted of thousands
+		for host, m := range table {
+			if wanted(m.Certificate) || slices.ContainsFunc(m.AltCertificates, wanted) {
+				hosts = append(hosts, host)
+			}
+		}
+		slices.Sort(hosts)
+		for _, host := range hosts {
+			add(table[host].Certificate)
+			add(table[host].AltCertificates...)
 		}
 	}
 	return list

@@ -40,11 +40,12 @@ func (d *DataPlane) tellExpiry(v *vserver) {
 		return
 	}
 	now := d.now()
-	for _, name := range conf.sites.keys() {
+	soon := func(name string) bool {
 		end := d.key(name).expires()
-		if end.IsZero() || end.Sub(now) > expiryNotice {
-			continue
-		}
+		return !end.IsZero() && end.Sub(now) <= expiryNotice
+	}
+	for _, name := range conf.sites.keys(soon) {
+		end := d.key(name).expires()
 		e := Event{Level: "WARN", Section: "vservers/" + v.name, Tag: "vssslcerttoexpire", More: []string{"ssl/server_keys/" + name},
 			Text: fmt.Sprintf("Certificate '%s' expires on %s", name, end.UTC().Format(time.DateOnly))}
 		if !end.After(now) {

@@ -206,7 +206,11 @@ func TestSitesAreFoundByName(t *testing.T) {
 			t.Errorf("%q at %q: got %q, want %q", c[0], c[1], m.Certificate, c[2])
 		}
 	}
-	if got := s.keys(); !slices.Equal(got, []string{"d", "d2", "ip", "a", "w"}) {
+	all := func(string) bool { return true }
+	if got := s.keys(all); !slices.Equal(got, []string{"d", "d2", "ip", "a", "w"}) {
+		t.Errorf("keys: %v", got)
+	}
+	if got := s.keys(func(name string) bool { return name != "d" && name != "ip" }); !slices.Equal(got, []string{"d2", "a", "w"}) {
 		t.Errorf("keys: %v", got)
 	}
 }

@@ -186,12 +186,18 @@ func (d *DataPlane) serverState(v *vserver, s *State, fail func(string, ...any))
 			}
 		}
 	}
-	for _, key := range conf.sites.keys() {
+	now := d.now()
+	ended := func(key string) bool {
+		end := d.key(key).expires()
+		return !end.IsZero() && !end.After(now)
+	}
+	for _, key := range conf.sites.keys(func(key string) bool { return d.key(key) == nil || ended(key) }) {
 		k := d.key(key)
 		if k == nil {
 			fail("Virtual server '%s': server key '%s' does not exist", v.name, key)
+			continue
 		}
-		if end := k.expires(); !end.IsZero() && !end.After(d.now()) {
+		if end := k.expires(); ended(key) {
 			fail("Virtual server '%s': certificate '%s' has expired on %s", v.name, key, end.UTC().Format(time.DateOnly))
 		}
 	}

@@ -181,10 +181,8 @@ func (d *DataPlane) applyServer(name string, vs *VirtualServer) {
 		if conf.problem != "" {
 			d.event(Event{Level: "SERIOUS", Section: section, Tag: "confmod", Text: "Virtual server cannot start: " + conf.problem})
 		}
-		for _, key := range conf.sites.keys() {
-			if d.key(key) == nil {
-				d.missing(section, "server key", key)
-			}
+		for _, key := range conf.sites.keys(func(key string) bool { return d.key(key) == nil }) {
+			d.missing(section, "server key", key)
 		}
 		for _, p := range d.tlsProblems(conf) {
 			d.event(Event{Level: "WARN", Section: section, Tag: "confmod", Text: p})
