@@ -74,6 +74,13 @@ func TestGoldenCases(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			t.Run("is in normal form", func(t *testing.T) {
+				for id, r := range result.Desired {
+					if normal := vtm.New(id.Type, id.Name, r.Properties()); !id.Type.IsFile() && !vtm.Equal(r, normal) {
+						t.Errorf("%s is\n%v, in normal form\n%v", id, r.Properties(), normal.Properties())
+					}
+				}
+			})
 			t.Run("is the same in any order", func(t *testing.T) {
 				for seed := range uint64(5) {
 					again := translate.New().Translate(shuffled(in, seed))

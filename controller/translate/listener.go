@@ -347,7 +347,7 @@ func (t *Translator) buildRules(l *listener) {
 		routing = append(routing, rule(names.rule(l.place), emitRule(l, names, t.env.mark(l.holder()).Comment())))
 	}
 	if l.rowsOld && !l.exclusive {
-		l.rows, l.rowsOld = certificateRows(l.shares), false
+		l.rows, l.rowsOld = certificateRows(l.shares, l.rows), false
 	}
 	l.own = t.env.server(l, routing, t.standard.name)
 	for i := range l.own {
@@ -391,8 +391,8 @@ func (t *Translator) buildLibraries(l *listener, mark string) {
 	}
 }
 
-// certificateRows is the table of certificates by host, sorted.
-func certificateRows(shares []*entry) []any {
+// certificateRows is the table of certificates by host, sorted; before is what it was.
+func certificateRows(shares []*entry, before []any) []any {
 	byHost := map[string]string{}
 	for _, e := range shares {
 		for host, name := range e.granted.Certificates {
@@ -402,12 +402,22 @@ func certificateRows(shares []*entry) []any {
 			byHost[host] = name // the same for all (model.Allot)
 		}
 	}
-	return rowsOf(byHost)
+	return rowsOf(byHost, before)
 }
 
-func rowsOf(byHost map[string]string) []any {
+// rowsOf makes the rows, or takes them from before, which is sorted, too: mostly one of
+// thousands changed.
+func rowsOf(byHost map[string]string, before []any) []any {
 	rows := make([]any, 0, len(byHost))
+	text := func(row any, column string) string { return row.(map[string]any)[column].(string) }
 	for _, host := range slices.Sorted(maps.Keys(byHost)) {
+		for len(before) > 0 && text(before[0], "host") < host {
+			before = before[1:]
+		}
+		if len(before) > 0 && text(before[0], "host") == host && text(before[0], "certificate") == byHost[host] {
+			rows = append(rows, before[0])
+			continue
+		}
 		rows = append(rows, map[string]any{"host": host, "certificate": byHost[host]})
 	}
 	return rows

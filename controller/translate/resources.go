@@ -62,7 +62,7 @@ func (env *environment) server(l *listener, routing []*vtm.Resource, standard st
 	case l.exclusive:
 		x, t = &holder.wish.extras.server, &holder.wish.transport
 		if holder.certificates != nil {
-			tls = decrypting(cmp.Or(holder.certificates.standard, standard), rowsOf(holder.granted.Certificates))
+			tls = decrypting(cmp.Or(holder.certificates.standard, standard), rowsOf(holder.granted.Certificates, nil))
 		}
 	case l.kind.tls:
 		tls = decrypting(standard, l.rows)
@@ -100,9 +100,13 @@ func (env *environment) server(l *listener, routing []*vtm.Resource, standard st
 	return append(out, vtm.New(vtm.VirtualServers, env.names.server(l.place), properties))
 }
 
-// decrypting are the properties of a virtual server that decrypts.
+// decrypting are the properties of a virtual server that decrypts. rows are as rowsOf has
+// them: sorted, with nothing in them at its default.
 func decrypting(standard string, rows []any) vtm.Properties {
-	ssl := map[string]any{"server_cert_host_mapping": rows}
+	if rows == nil {
+		rows = []any{}
+	}
+	ssl := map[string]any{"server_cert_host_mapping": vtm.Normal{Value: rows}}
 	if standard != "" {
 		ssl["server_cert_default"] = standard
 	}

@@ -69,7 +69,7 @@ func decode(id ID, body []byte) (*Resource, error) {
 					name := string(key) // reading on ends what key shows
 					value, err := readValue(d)
 					if err == nil {
-						out = append(out, Setting{sectionName, name, plain(value)})
+						out = append(out, Setting{sectionName, name, value})
 					}
 					return err
 				}
@@ -78,12 +78,11 @@ func decode(id ID, body []byte) (*Resource, error) {
 					return err
 				}
 				value, err := valueOf(text)
-				switch {
-				case err != nil:
+				if err != nil {
 					return err
-				case !k.Required && k.isDefault(value):
-				default:
-					out = append(out, Setting{k.section, k.name, k.normalize(value)})
+				}
+				if value = k.settle(value); k.Required || !reflect.DeepEqual(value, k.Default) {
+					out = append(out, Setting{k.section, k.name, value})
 				}
 				return nil
 			})
@@ -102,8 +101,7 @@ func decode(id ID, body []byte) (*Resource, error) {
 	return Of(id, slices.Clip(out)), nil
 }
 
-// valueOf is the value that text is: nil, bool, string, json.Number, []any or
-// map[string]any.
+// valueOf is the value that text is, as plain has it.
 func valueOf(text jsontext.Value) (any, error) {
 	switch text.Kind() {
 	case '[', '{':
@@ -116,7 +114,7 @@ func valueOf(text jsontext.Value) (any, error) {
 	case 'n':
 		return nil, nil
 	}
-	return json.Number(text), nil
+	return plain(json.Number(text)), nil
 }
 
 // readValue reads the value that d is at, as valueOf does.
@@ -259,20 +257,6 @@ func decodeObject(body []byte, read func(d *jsontext.Decoder, name []byte) error
 		return errFollowed
 	}
 	return nil
-}
-
-// isDefault reports whether value, as it came, is the key's default.
-func (k *keySchema) isDefault(value any) bool {
-	switch d := k.Default.(type) {
-	case bool:
-		return value == d
-	case string:
-		return value == d
-	case []any:
-		list, ok := value.([]any)
-		return ok && len(list) == len(d) && (len(d) == 0 || reflect.DeepEqual(k.normalize(value), k.Default))
-	}
-	return reflect.DeepEqual(k.normalize(value), k.Default)
 }
 
 func decodeJSON(body []byte, into any) error {
