@@ -81,6 +81,10 @@ func (r *run) learn() {
 	if r.known = (look{}); sure {
 		r.known = now
 	}
+	if r.hadSecond && !w.second {
+		r.secondLost = r.now()
+	}
+	r.hadSecond = w.second
 	if len(r.worlds) > 0 && r.worlds[len(r.worlds)-1].text == w.text {
 		// Status is no part of it, and is looked at once all is well.
 		last := r.worlds[len(r.worlds)-1]
@@ -89,6 +93,9 @@ func (r *run) learn() {
 		return
 	}
 	w.from = r.now()
+	if len(w.parted) > 0 && r.secondLost != 0 && r.now() < r.secondLost+forget {
+		r.worlds = append(r.worlds, w.withParted())
+	}
 	r.worlds = append(r.worlds, w)
 	for len(r.worlds) > 1 && r.worlds[1].from < r.now()-2*forget {
 		r.worlds = r.worlds[1:]
@@ -101,6 +108,20 @@ func (r *run) learn() {
 			r.kept[name] = f // what serves goes on with it when it is taken away
 		}
 	}
+}
+
+// withParted is the world as it is for a controller that does not know yet that the second
+// class is gone, or lets it count for another minute.
+func (w *world) withParted() *world {
+	with := &world{from: w.from, secrets: w.secrets, services: w.services, settings: w.settings, text: w.text, second: true}
+	with.ingresses = slices.Concat(w.ingresses, w.parted)
+	slices.SortFunc(with.ingresses, byRank)
+	return with
+}
+
+// byRank compares Ingresses by rank.
+func byRank(a, b networkingv1.Ingress) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
 }
 
 // worldly are the resources of which a world is made.
@@ -134,16 +155,18 @@ func (r *run) lookAtWorld() (*world, bool) {
 	ours := slices.Clone(classes) // they are never away for as long as counts
 	for _, class := range listed.Items {
 		ours = append(ours, class.Name)
+		w.second = w.second || class.Name == secondClass
 	}
 	for _, i := range ingresses.Items {
-		if name := i.Spec.IngressClassName; name != nil && slices.Contains(ours, *name) || name == nil && i.Annotations["kubernetes.io/ingress.class"] == "vtm" {
+		switch name := i.Spec.IngressClassName; {
+		case name != nil && slices.Contains(ours, *name), name == nil && i.Annotations["kubernetes.io/ingress.class"] == "vtm":
 			w.ingresses = append(w.ingresses, i)
+		case name != nil && *name == secondClass:
+			w.parted = append(w.parted, i)
 		}
 	}
-	slices.SortFunc(w.ingresses, func(a, b networkingv1.Ingress) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
-	})
-	for _, i := range w.ingresses {
+	slices.SortFunc(w.ingresses, byRank)
+	for _, i := range slices.Concat(w.ingresses, w.parted) {
 		spec, _ := json.Marshal(i.Spec)
 		fmt.Fprintln(&text, i.UID, i.Namespace, i.Name, i.Annotations, string(spec))
 	}

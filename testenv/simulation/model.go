@@ -60,6 +60,8 @@ const unknown = "?"
 type world struct {
 	from      time.Duration
 	ingresses []networkingv1.Ingress // of our classes, by rank
+	second    bool                   // secondClass is there
+	parted    []networkingv1.Ingress // of secondClass, which is not there
 	secrets   map[string]string      // fingerprint of the certificate by namespace/name; "": it can't be used
 	services  map[string]service     // by namespace/name
 	settings  settings

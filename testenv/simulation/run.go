@@ -128,7 +128,11 @@ type run struct {
 	// underWay are the faults that last at this moment, by number.
 	underWay map[int]Fault
 	worlds   []*world // what Kubernetes held lately, the present one last
-	known    look     // when the present one was made; zero: it must be looked at anew
+	// hadSecond: secondClass was there when it was last looked; secondLost is when it was
+	// found gone last, 0: never.
+	hadSecond  bool
+	secondLost time.Duration
+	known      look // when the present one was made; zero: it must be looked at anew
 	// fingerprints of all certificates that Secrets ever held.
 	fingerprints map[string]bool
 	kept         map[string]string // those of the Secrets that faults take away
