@@ -192,3 +192,26 @@ Feature: Certificates come through failures
     When I apply a TLS Ingress "web" for host "xn--bcher-kva.example" with Secret "issued" to Service "web" at 10.0.2.223
     And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
     Then "https://xn--bcher-kva.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+
+  @needs-real-sockets
+  Scenario: The controller's clock is wrong, and when it is right again nothing waits for the time that it was
+    Given DNS does not point "web.example" at the traffic manager
+    And the controller's clock is 30 days ahead
+    And the controller runs
+    When I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    Then Ingress "web" has a warning "CertificateFailed" that names "before the certificate authority's: set it right"
+    When the controller stops
+    And the controller's clock is right again
+    And DNS points "web.example" at the traffic manager
+    And the controller runs
+    Then "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+
+  Scenario: Rubbish for certificates of the certificate authority is told, and what runs goes on
+    Given the controller runs
+    And the controller is ready
+    When the setting acme_ca_file is "rubbish.pem"
+    Then the controller logs "acme_ca_file" and "rubbish.pem holds no PEM certificate" and "what runs goes on"
+    When I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223
+    And I annotate Ingress "web" with vtm.pulsesecure.net/use-lets-encrypt "true"
+    Then "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority

@@ -38,6 +38,8 @@ func (s *scenario) addCertificateSteps(steps map[string]any) {
 		`^steady requests to "([^"]*)" at (\S+) by clients that verify the certificate$`:                     s.steadyVerified,
 		`^steady requests to "([^"]*)" at (\S+) that are redirected$`:                                        s.steadyRedirects,
 		`^each of these clients saw (\d+) certificates, the last of them that of Secret "([^"]*)"$`:          s.sawCertificates,
+		`^the controller's clock is (\d+) days ahead$`:                                                       s.clockAhead,
+		`^the controller's clock is right again$`:                                                            s.clockRight,
 		`^(\d+) seconds go by$`:                                                         s.secondsGoBy,
 		`^(\d+) minutes? (?:go|goes) by$`:                                               s.minutesGoBy,
 		`^(\d+) minutes? (?:go|goes) by for all$`:                                       s.wholeMinutesGoBy,
@@ -292,6 +294,14 @@ func (s *scenario) secondsGoBy(ctx context.Context, n int) error {
 // while is the end of each step of leapsOf: in it controllers find that the Lease is
 // still theirs, and what has become due is done.
 const while = 7 * time.Second
+
+// clockAhead is for lanes where the certificate authority has a clock of its own.
+func (s *scenario) clockAhead(days int) {
+	s.ahead = time.Duration(days) * 24 * time.Hour
+	s.env.Leap(s.ahead)
+}
+
+func (s *scenario) clockRight() { s.env.Leap(-s.ahead) }
 
 // minutesGoBy and daysGoBy are for lanes with fake time, and for what controllers and
 // certificate authorities wait for: others' clocks stand still between the steps.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cucumber/godog"
 
@@ -29,6 +30,7 @@ type scenario struct {
 	certificates map[string][]byte // DER, of the Secrets that the scenario made
 	load         *load             // steady requests, if any
 	noted        *x509.Certificate // when "I note the certificate" was said
+	ahead        time.Duration     // of what the controller's clock was put forward
 	requests     int               // made so far: each has an actor of its own
 	available    availability
 }

@@ -88,7 +88,7 @@ func (s *system) launch(ctx context.Context, name, member string) error {
 	if s.controllers[name] != nil {
 		return fmt.Errorf("controller %s runs already", name)
 	}
-	files := map[string][]byte{}
+	files := map[string][]byte{"rubbish.pem": []byte("-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n")}
 	if s.sandbox.Certificates != nil {
 		files[authorityFile] = s.sandbox.Certificates.TrustPEM()
 	}

@@ -25,13 +25,17 @@ func newLeapingClock(base outside.Clock) *leapingClock {
 	return &leapingClock{Clock: base, pending: map[*leapingTimer]struct{}{}, tidyAt: 64}
 }
 
-// leap puts the clock forward.
+// leap puts the clock forward, or back: then nobody waits longer for that.
 func (c *leapingClock) leap(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tidy()
 	c.ahead += d
 	for t := range c.pending {
+		if d < 0 {
+			t.at = t.at.Add(d)
+			continue
+		}
 		t.Timer.Reset(max(t.at.Sub(c.now()), 0))
 	}
 }

@@ -166,7 +166,7 @@ type Env interface {
 	// ControllerLog is what they have logged so far, over all starts. Of several
 	// instances each line names one.
 	ControllerLog() string
-	// Leap lets so much time pass at once for the controllers, the certificate
+	// Leap lets so much time pass at once, or sets the clock back, for the controllers, the certificate
 	// authority of a simulated system, and the World.
 	Leap(d time.Duration)
 

@@ -33,9 +33,24 @@ func (s spent) free(b budget, spare int, now time.Time) time.Time {
 	return latest(now, s[b.key].Add(-room))
 }
 
+// lastTaken, in spent, is when something was taken last. It is no budget's key.
+const lastTaken = "taken"
+
 // take takes one.
 func (s spent) take(b budget, now time.Time) {
 	s[b.key] = latest(now, s[b.key]).Add(b.each())
+	s[lastTaken] = latest(now, s[lastTaken])
+}
+
+// correct puts right what was taken by a clock that was ahead: in the future.
+func (s spent) correct(now time.Time) {
+	ahead := s[lastTaken].Sub(now)
+	if ahead <= maxSkew {
+		return
+	}
+	for key, whole := range s {
+		s[key] = whole.Add(-ahead)
+	}
 }
 
 // giveBack undoes what was taken.
@@ -51,9 +66,12 @@ func (b budget) each() time.Duration { return b.limit.Per / time.Duration(b.limi
 // prune forgets what is whole again.
 func (s spent) prune(now time.Time) {
 	for key, whole := range s {
-		if !whole.After(now) {
+		if key != lastTaken && !whole.After(now) {
 			delete(s, key)
 		}
+	}
+	if len(s) == 1 {
+		delete(s, lastTaken)
 	}
 }
 
@@ -108,6 +126,7 @@ func failures(s *config.Settings, host string) budget {
 // Renewals come first: of what an account and a namespace have, others leave a
 // quarter to them.
 func (s spent) allowed(settings *config.Settings, c translate.Certificate, kind sort, now time.Time) (at time.Time, what string) {
+	s.correct(now)
 	at = now
 	wait := func(b budget, spare int) {
 		if free := s.free(b, spare, now); free.After(at) {

@@ -367,7 +367,7 @@ func (m *Manager) due(wanted []translate.Certificate, snapshot *kube.Snapshot, n
 				"Ingresses %s together want it for %d hosts, and a certificate is issued for at most %d: use several Secrets", names(c.Ingresses), len(c.Hosts), translate.MaxCertificateHosts)})
 			continue
 		}
-		failed, leaf := m.account.attempt(c.Secret), m.leaf(c.Secret, snapshot)
+		failed, leaf := m.account.attempt(c.Secret).asOf(now), m.leaf(c.Secret, snapshot)
 		if m.asking != nil && leaf != nil && m.renewals[c.Secret].leaf != leaf && kube.IssuedBy(snapshot.Secrets.Get(c.Secret), m.o.Settings.ControllerID) {
 			continue // the answer says whether it is a renewal to the authority, and ends the wait
 		}

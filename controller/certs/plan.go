@@ -45,6 +45,7 @@ var delays = [...]time.Duration{20 * time.Second, time.Minute, 5 * time.Minute, 
 // attempt is what is kept of a Secret's failed orders.
 type attempt struct {
 	Failures int       `json:"failures"` // in a row
+	At       time.Time `json:"at"`       // of the last one
 	Next     time.Time `json:"next"`     // no order before
 	Message  string    `json:"message"`  // what the last one failed for
 	Hosts    []string  `json:"hosts"`    // of it: with others, it does not count
@@ -60,7 +61,16 @@ func (a attempt) fail(hosts []string, message string, retryAfter, now time.Time)
 	if retryAfter.After(next) {
 		next = retryAfter
 	}
-	return attempt{Failures: a.Failures + 1, Next: next, Message: message, Hosts: hosts}
+	return attempt{Failures: a.Failures + 1, At: now, Next: next, Message: message, Hosts: hosts}
+}
+
+// asOf is what counts of it. What failed in the future did so by a clock that was wrong,
+// and nobody waits until that time comes.
+func (a attempt) asOf(now time.Time) attempt {
+	if a.At.After(now.Add(maxSkew)) {
+		a.Next = now
+	}
+	return a
 }
 
 // leafOf is the certificate in a Secret; nil if it holds no certificate with its

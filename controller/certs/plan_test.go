@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"vtm-ingress/controller/config"
 	"vtm-ingress/controller/translate"
 )
 
@@ -74,6 +75,25 @@ func TestFailuresAreTriedAgainLaterAndLaterAndNotBeforeTheAuthorityAllows(t *tes
 			t.Fatal("other hosts wait for a failure that is none of theirs")
 		}
 	})
+}
+
+func TestAFailureByAClockThatWasWrongIsNotWaitedFor(t *testing.T) {
+	now, hosts := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), []string{"a.example"}
+	c := translate.Certificate{Hosts: hosts}
+	ahead := now.Add(4000 * 24 * time.Hour)
+	if at := dueAt(c, nil, time.Time{}, attempt{}.fail(hosts, "no", time.Time{}, ahead).asOf(now)); at.After(now) {
+		t.Errorf("it waits until %s, and now is %s", at, now)
+	}
+	if at := dueAt(c, nil, time.Time{}, attempt{}.fail(hosts, "no", time.Time{}, now.Add(time.Second)).asOf(now)); !at.After(now) {
+		t.Error("a failure of another instance, whose clock is a second ahead, does not count")
+	}
+	s, b := spent{}, budget{key: "failed/a.example", limit: config.Limit{Count: 2, Per: time.Hour}}
+	s.take(b, ahead)
+	s.take(b, ahead)
+	s.correct(now)
+	if at := s.free(b, 0, now); !at.Equal(now.Add(30 * time.Minute)) {
+		t.Errorf("a budget that was spent by a clock that was wrong is free at %s, and now is %s", at, now)
+	}
 }
 
 func TestWavesOfRenewalsLeaveHalfOfTheTimeThatIsLeft(t *testing.T) {
