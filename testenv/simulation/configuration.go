@@ -30,35 +30,22 @@ var poolNames = regexp.MustCompile(`k8s_([a-z0-9-]+)_([a-z0-9.-]+)_[a-z0-9-]+_80
 // listens are the Ingresses, namespace/name, that a traffic manager sends requests to,
 // by the place where these come in.
 func listens(tm *vtm.TrafficManager) map[place]map[string]bool {
-	decode := func(body []byte) map[string]map[string]any {
-		var resource struct {
-			Properties map[string]map[string]any
-		}
-		_ = json.Unmarshal(body, &resource) // it is the traffic manager's own
-		return resource.Properties
-	}
-	strs := func(value any) (list []string) {
-		all, _ := value.([]any)
-		for _, v := range all {
-			s, _ := v.(string)
-			list = append(list, s)
-		}
-		return list
-	}
 	addresses := map[string][]string{}
 	for name, body := range tm.Configuration("traffic_ip_groups") {
-		addresses[name] = strs(decode(body)["basic"]["ipaddresses"])
+		addresses[name] = basicOf(body).Addresses
 	}
 	rules := tm.Configuration("rules")
 	all := map[place]map[string]bool{}
 	for name, body := range tm.Configuration("virtual_servers") {
-		basic := decode(body)["basic"]
-		if enabled, _ := basic["enabled"].(bool); !enabled || !strings.HasPrefix(name, "k8s_") {
+		if !strings.HasPrefix(name, "k8s_") {
 			continue
 		}
-		pool, _ := basic["pool"].(string)
-		text := pool
-		for _, rule := range strs(basic["request_rules"]) {
+		server := basicOf(body)
+		if !server.Enabled {
+			continue
+		}
+		text := server.Pool
+		for _, rule := range server.Rules {
 			text += "\n" + string(rules[rule])
 			// Routes of many Ingresses stand in libraries that the rule imports.
 			for library, content := range rules {
@@ -67,10 +54,9 @@ func listens(tm *vtm.TrafficManager) map[place]map[string]bool {
 				}
 			}
 		}
-		port, _ := basic["port"].(float64)
-		for _, group := range strs(basic["listen_on_traffic_ips"]) {
+		for _, group := range server.Groups {
 			for _, address := range addresses[group] {
-				at := place{address, int(port)}
+				at := place{address, server.Port}
 				for _, m := range poolNames.FindAllStringSubmatch(text, -1) {
 					if all[at] == nil {
 						all[at] = map[string]bool{}
@@ -81,6 +67,23 @@ func listens(tm *vtm.TrafficManager) map[place]map[string]bool {
 		}
 	}
 	return all
+}
+
+// basic is what counts here of the section basic of a virtual server, or of a traffic IP
+// group.
+type basic struct {
+	Enabled   bool
+	Pool      string
+	Port      int
+	Rules     []string `json:"request_rules"`
+	Groups    []string `json:"listen_on_traffic_ips"`
+	Addresses []string `json:"ipaddresses"`
+}
+
+func basicOf(body []byte) basic {
+	var resource struct{ Properties struct{ Basic basic } }
+	_ = json.Unmarshal(body, &resource) // it is the traffic manager's own
+	return resource.Properties.Basic
 }
 
 // judgeConfiguration is invariant 7 for what a writer just wrote: no two Ingresses are
