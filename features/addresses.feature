@@ -24,6 +24,27 @@ Feature: Addresses
     Then nothing of ours is left on the traffic manager
     And somebody's Traffic IP Group "edge" is as it was
 
+  Scenario: The other spelling of a shared address
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "a-web" for host "web.example" to Service "web" at shared address 10.0.5.223
+    When I apply
+      """
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: b-other
+        annotations:
+          vtm.pulsesecure.net/shared-ipaddress: "10.0.5.223"
+      spec:
+        ingressClassName: vtm
+        rules:
+        - host: other.example
+          http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+      """
+    Then "http://web.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+    And "http://other.example/" at 10.0.5.223 is answered by a pod of Deployment "web"
+
   Scenario: A virtual server of somebody else keeps its port
     Given somebody's virtual server "theirs" on port 80 of every address
     And the controller runs

@@ -106,6 +106,12 @@ Feature: Certificates are issued and renewed by themselves
     And no challenge is left on the traffic manager
     And no request has failed
 
+  Scenario: The annotation's other spelling
+    Given the controller runs
+    When I apply a TLS Ingress "web" for host "web.example" with Secret "issued" to Service "web" at 10.0.2.223 with annotations
+      | vtm.pulsesecure.net/use-letsencrypt | true |
+    Then "https://web.example/" at 10.0.2.223 is answered with a certificate of the certificate authority
+
   Scenario: A Secret of somebody else is never overwritten
     Given the controller runs
     And a TLS Secret "mine" for "else.example"

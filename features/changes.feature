@@ -46,6 +46,10 @@ Feature: What changes in Kubernetes changes on the traffic manager
     Then "http://two.example/extra" at 10.0.2.224 is answered with status 503
     And "http://two.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
     And Ingress "two" has a warning "ServiceNotFound" that names "extra"
+    And Ingress "two" has the error "vtm.pulsesecure.net/ServiceNotFound" at port 80 in its status
+    When a Deployment "extra" with 1 pod behind a NodePort Service
+    Then "http://two.example/extra" at 10.0.2.224 is answered by a pod of Deployment "extra"
+    And Ingress "two" has no error at port 80 in its status
 
   Scenario: Requests go on while a Deployment is rolled
     Given steady requests to "http://web.example/" at 10.0.2.223

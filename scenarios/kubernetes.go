@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 )
 
 const namespace = "default"
@@ -156,6 +157,28 @@ func (s *scenario) ingressHasAddress(ctx context.Context, name, address string, 
 			return fmt.Errorf("Ingress %s: status.loadBalancer.ingress is %s", name, text)
 		}
 		return nil
+	})
+}
+
+func (s *scenario) portHasNoError(ctx context.Context, name string, port int) error {
+	return s.portHasError(ctx, name, "", port)
+}
+
+func (s *scenario) portHasError(ctx context.Context, name, problem string, port int) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		ingress, err := s.kubernetes.NetworkingV1().Ingresses(namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, at := range ingress.Status.LoadBalancer.Ingress {
+			for _, p := range at.Ports {
+				if p.Port == int32(port) && ptr.Deref(p.Error, "") == problem {
+					return nil
+				}
+			}
+		}
+		text, _ := json.Marshal(ingress.Status.LoadBalancer.Ingress)
+		return fmt.Errorf("Ingress %s: status.loadBalancer.ingress is %s", name, text)
 	})
 }
 

@@ -84,6 +84,8 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^I turn Service "([^"]*)" into a NodePort Service$`:                 s.turnIntoNodePort,
 
 		`^Ingress "([^"]*)" has the address (\S+) with port (\d+) in its status$`: s.ingressHasAddress,
+		`^Ingress "([^"]*)" has the error "([^"]*)" at port (\d+) in its status$`: s.portHasError,
+		`^Ingress "([^"]*)" has no error at port (\d+) in its status$`:            s.portHasNoError,
 		`^Ingress "([^"]*)" has no address in its status$`:                        s.ingressHasNoAddress,
 		`^Ingress "([^"]*)" has an Event "([^"]*)"$`:                              s.ingressHasEvent,
 		`^Ingress "([^"]*)" has no Event$`:                                        s.ingressHasNoEvent,
