@@ -24,6 +24,18 @@ Feature: Addresses
     Then nothing of ours is left on the traffic manager
     And somebody's Traffic IP Group "edge" is as it was
 
+  Scenario: A Traffic IP Group of ours follows who joins the cluster of traffic managers, and who leaves it
+    Given the controller runs
+    And a Deployment "web" with 1 pod behind a NodePort Service
+    And I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And a Traffic IP Group of Ingress "web" has basic/machines ["vtm-1"]
+    When a traffic manager joins the cluster
+    Then a Traffic IP Group of Ingress "web" has basic/machines ["vtm-1","vtm-2"]
+    When the traffic manager "vtm-2" leaves the cluster
+    Then a Traffic IP Group of Ingress "web" has basic/machines ["vtm-1"]
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
   Scenario: The other spelling of a shared address
     Given the controller runs
     And a Deployment "web" with 1 pod behind a NodePort Service

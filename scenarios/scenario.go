@@ -52,6 +52,8 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^the controller logs "([^"]*)" and "([^"]*)" and "([^"]*)"$`:                                          s.controllerLogs,
 		`^the traffic manager's event log (has|lacks) a line with "([^"]*)" and "([^"]*)"$`:                    s.eventLog,
 		`^(\d+) resyncs go by$`:                                                                                s.resyncsGoBy,
+		`^a traffic manager joins the cluster$`:                                                                func() error { return s.env.Join() },
+		`^the traffic manager "([^"]*)" leaves the cluster$`:                                                   func(name string) error { return s.env.Leave(name) },
 		`^the traffic manager is looked at again$`:                                                             s.oneResyncGoesBy,
 		`^a Deployment "([^"]*)" with (\d+) pods? behind a (\S+) Service$`:                                     s.deploymentAndService,
 		`^a Deployment "([^"]*)" with (\d+) pods? behind a NodePort Service with externalTrafficPolicy Local$`: s.deploymentAndLocalService,

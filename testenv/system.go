@@ -230,6 +230,15 @@ func (s *system) Settings() map[string]string {
 // directory is verified by.
 const authorityFile = "authority.pem"
 
+func (s *system) Join() error {
+	_, err := s.sandbox.TrafficManagers.Join()
+	return err
+}
+
+func (s *system) Leave(trafficManager string) error {
+	return s.sandbox.TrafficManagers.Leave(trafficManager)
+}
+
 func (s *system) EventLog() []string {
 	var lines []string
 	for _, m := range s.sandbox.TrafficManagers.Info() {

@@ -140,6 +140,9 @@ type Env interface {
 	// that one of them serves now.
 	TrafficManagers() []string
 	Raised(trafficManager string) []string
+	// Join adds a traffic manager to the cluster; Leave takes one out of it, by its name.
+	Join() error
+	Leave(trafficManager string) error
 	// LeaseTimes are those of the controllers: how long a dead writer holds the Lease, and
 	// the pause between two attempts at it.
 	LeaseTimes() (duration, retry time.Duration)
