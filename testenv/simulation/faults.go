@@ -173,7 +173,7 @@ func (r *run) draw(n int) Fault {
 		"vtm repeat 7s method=PUT chance=0.3", "vtm repeat 19s method=DELETE chance=0.5",
 		"vtm cut nodes member=" + member, "vtm cut clients member=" + member,
 	}
-	for range 4 { // what would go on for longer than the Lease must just be about to begin
+	for range 4 { // often: a write must begin in one of the few seconds in which it could outlast the Lease
 		texts = append(texts, "kubernetes latency 3700ms user="+controllerUser+" method=PUT path="+leases)
 	}
 	if len(members) > 1 {
