@@ -62,3 +62,59 @@ Feature: Settings change without a restart
     When the controller runs
     Then the controller logs "traffic manager" and "a secret that every user of the REST API can read" and "vtm_password_file"
     And the controller is ready
+
+  Scenario: One namespace is watched, or all but kube-system
+    Given the setting watch_namespace is "default"
+    And the controller runs
+    And I apply
+      """
+      apiVersion: v1
+      kind: Namespace
+      metadata: {name: shop}
+      ---
+      apiVersion: v1
+      kind: Service
+      metadata: {name: any, namespace: shop}
+      spec:
+        type: NodePort
+        selector: {app: any}
+        ports: [{name: http, port: 80, targetPort: 8080}]
+      ---
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: any
+        namespace: shop
+        annotations:
+          vtm.pulsesecure.net/ip-address: "10.0.2.224"
+      spec:
+        ingressClassName: vtm
+        defaultBackend: {service: {name: any, port: {number: 80}}}
+      ---
+      apiVersion: v1
+      kind: Service
+      metadata: {name: any, namespace: kube-system}
+      spec:
+        type: NodePort
+        selector: {app: any}
+        ports: [{name: http, port: 80, targetPort: 8080}]
+      ---
+      apiVersion: networking.k8s.io/v1
+      kind: Ingress
+      metadata:
+        name: any
+        namespace: kube-system
+        annotations:
+          vtm.pulsesecure.net/ip-address: "10.0.2.225"
+      spec:
+        ingressClassName: vtm
+        defaultBackend: {service: {name: any, port: {number: 80}}}
+      """
+    When I apply an Ingress "web" for host "web.example" to Service "web" at 10.0.2.223
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And nobody listens at 10.0.2.224 on port 80
+    When steady requests to "http://web.example/" at 10.0.2.223
+    And the setting watch_namespace is ""
+    Then "http://shop.example/" at 10.0.2.224 is answered with status 503
+    And nobody listens at 10.0.2.225 on port 80
+    And no request has failed
