@@ -25,11 +25,11 @@ const clients = 5
 // a node that was out of reach backs off, so that it takes its time to see it again.
 // After a node was cut off it is Kubernetes that lets requests fail: its proxy hears
 // that the Pods are not ready, and closes their node ports until the node has told that
-// they are.
+// they are. Nodes that refused requests meanwhile are tried again a minute later.
 func (f Fault) excuse() time.Duration {
 	switch {
 	case f.Node != "":
-		return 30 * time.Second
+		return 2 * time.Minute
 	case f.VTM.Kind == "isolate", f.VTM.Kind == "cut" && f.VTM.Arg == "nodes":
 		return 2 * time.Minute
 	}
