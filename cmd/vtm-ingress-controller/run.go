@@ -136,6 +136,7 @@ func (r *runCommand) Run(s *surroundings) error {
 	if !slices.ContainsFunc(s.environment, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
 		collect := &collector{}
 		collect.start()
+		defer collect.usual() // or each collection goes on to set the room
 		status.WhenReady(collect.usual)
 	}
 	metrics := prometheus.NewRegistry()
