@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// chunk is how many steps are sent before it is looked whether endpoints
-	// changed meanwhile, which overtakes.
+	// chunk is how many steps are sent at least before others are let pass that came
+	// meanwhile: changes of endpoints.
 	chunk = 512
 	// brokenAfter is after how many requests in a row without a sensible answer the
 	// traffic manager counts as away, and the plan is given up.
@@ -38,7 +38,11 @@ type applying struct {
 	overtaken map[vtm.ID]bool   // pools whose nodes are newer than the plan's
 	writes    int               // requests that were sent
 	failed    int
-	retries   int // steps that were sent once before, and failed
+	retries   int  // steps that were sent once before, and failed
+	row       int  // steps since others were let pass
+	passing   bool // those others are sent
+	// left are steps that weren't sent, so that others can pass.
+	left map[vtm.ID]bool
 }
 
 var errNoPermit = errors.New("this instance may not write any more")
@@ -46,7 +50,7 @@ var errNoPermit = errors.New("this instance may not write any more")
 // apply sends the steps of a plan. It returns when all requests have ended. What
 // succeeded is in l.observed and l.settled after, what failed in l.failures.
 func (l *Loop) apply(ctx context.Context, p *Plan) *applying {
-	a := &applying{l: l, missing: map[vtm.ID]bool{}, blocked: map[vtm.ID]vtm.ID{}, overtaken: map[vtm.ID]bool{}}
+	a := &applying{l: l, missing: map[vtm.ID]bool{}, blocked: map[vtm.ID]vtm.ID{}, overtaken: map[vtm.ID]bool{}, left: map[vtm.ID]bool{}}
 	clear(l.waits)
 	for _, r := range p.Same {
 		if f := l.failures[r.ID]; f != nil && f.unsure {
@@ -72,16 +76,31 @@ func (l *Loop) apply(ctx context.Context, p *Plan) *applying {
 	}
 	for begin := 0; begin < len(p.Steps) && a.abort == nil; {
 		end := begin + 1
-		for end < len(p.Steps) && end-begin < chunk && p.Steps[end].Stage == p.Steps[begin].Stage {
+		for end < len(p.Steps) && p.Steps[end].Stage == p.Steps[begin].Stage {
 			end++
 		}
-		a.run(ctx, p.Steps[begin:end])
-		begin = end
-		if begin < len(p.Steps) && a.abort == nil {
-			l.overtake(ctx, a)
+		for steps := p.Steps[begin:end]; len(steps) > 0; steps = a.rest(steps) {
+			a.run(ctx, steps)
+			if a.abort == nil && (len(a.left) > 0 || end < len(p.Steps)) {
+				l.overtake(ctx, a)
+			}
 		}
+		begin = end
 	}
 	return a
+}
+
+// rest takes those of steps that were left out.
+func (a *applying) rest(steps []Step) (rest []Step) {
+	if a.abort == nil {
+		for _, s := range steps {
+			if a.left[s.ID] {
+				rest = append(rest, s)
+			}
+		}
+	}
+	clear(a.left)
+	return rest
 }
 
 // run sends independent steps, several at a time.
@@ -112,6 +131,12 @@ func (a *applying) step(ctx context.Context, s *Step) {
 		l.mu.Unlock()
 		return
 	}
+	if a.row >= chunk && !a.passing && len(l.o.Changed) > 0 {
+		a.left[s.ID] = true
+		l.mu.Unlock()
+		return
+	}
+	a.row++
 	if reason := a.hindered(s); reason != "" {
 		l.waits[s.ID] = reason
 		a.block(s.ID, s.MakeWay)

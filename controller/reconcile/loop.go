@@ -814,6 +814,7 @@ func (l *Loop) brake(ctx context.Context, plan *Plan) *Plan {
 // overtake sends changes of pools' nodes that came while a long plan is applied:
 // where a Pod is gone, users wait for it.
 func (l *Loop) overtake(ctx context.Context, a *applying) {
+	a.row = 0
 	select {
 	case <-l.o.Changed:
 	default:
@@ -832,9 +833,9 @@ func (l *Loop) overtake(ctx context.Context, a *applying) {
 			urgent = append(urgent, s)
 		}
 	}
-	for begin := 0; begin < len(urgent) && a.abort == nil; begin += chunk {
-		a.run(ctx, urgent[begin:min(begin+chunk, len(urgent))])
-	}
+	a.passing = true
+	a.run(ctx, urgent)
+	a.row, a.passing = 0, false
 	for _, s := range urgent {
 		if l.settled[s.ID] == s.After {
 			a.overtaken[s.ID] = true

@@ -248,10 +248,7 @@ func (c *Client) Put(ctx context.Context, r *Resource) (*Resource, error) { retu
 func (c *Client) put(ctx context.Context, through *Through, r *Resource) (*Resource, error) {
 	body := r.Content
 	if !r.Type.IsFile() {
-		var err error
-		if body, err = encode(r.Properties()); err != nil {
-			return nil, fmt.Errorf("%s: %w", r.ID, err)
-		}
+		body = encode(r.settings)
 	} else if body == nil {
 		body = []byte{}
 	}

@@ -2,6 +2,7 @@ package vtm
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -26,8 +27,7 @@ func TestWhatMeansTheSameIsEqual(t *testing.T) {
 		if !Equal(a, b) {
 			t.Errorf("%s: %s", test.name, cmp.Diff(a.Properties(), b.Properties()))
 		}
-		one, _ := encode(a.Properties())
-		two, _ := encode(b.Properties())
+		one, two := encode(a.settings), encode(b.settings)
 		if string(one) != string(two) {
 			t.Errorf("%s: encoded as %s and %s", test.name, one, two)
 		}
@@ -98,9 +98,28 @@ func TestNamesCannotChangeThePath(t *testing.T) {
 	}
 }
 
-func TestBodiesHoldNoHTMLEscapes(t *testing.T) {
-	body, err := encode(Properties{"http": {"status_regex": "<&>"}})
-	if err != nil || !strings.Contains(string(body), "<&>") {
-		t.Errorf("%s, %v", body, err)
+func TestBodiesSayWhatPropertiesSay(t *testing.T) {
+	for _, p := range []Properties{
+		{},
+		{"basic": {"note": "a \"b\" \\ \n\x00\u2028 é", "port": 80, "enabled": true, "pool": "p"}, "http": {"status_regex": "<&>"}, "new": {"nothing": nil, "some": 1.5}},
+		{"basic": {"nodes_table": []any{map[string]any{"node": "b:1", "weight": 2}, map[string]any{"node": "a:1"}}, "monitors": []string{}}},
+		{"basic": {"note": "not UTF-8: \xff"}},
+	} {
+		r := New(VirtualServers, "x", p)
+		body := encode(r.settings)
+		want, err := json.Marshal(map[string]any{"properties": r.Properties()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var is, ought any
+		if err := errors.Join(json.Unmarshal(body, &is), json.Unmarshal(want, &ought)); err != nil {
+			t.Fatalf("%s: %v", body, err)
+		}
+		if diff := cmp.Diff(ought, is); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", body, diff)
+		}
+		if strings.Contains(string(body), "\\u003c") {
+			t.Errorf("%s has an escape that old versions don't decode", body)
+		}
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -36,14 +38,66 @@ func folderPath(path string) string { return "config/active/" + path + "/" }
 
 // encode gives a JSON resource's body: sorted keys, and none of the \u0026-style
 // escapes that old versions did not decode (vtm/rest.md §2).
-func encode(p Properties) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(map[string]any{"properties": p}); err != nil {
-		return nil, err
+func encode(settings []Setting) []byte {
+	b := []byte(`{"properties":{`)
+	for i, s := range settings {
+		if i == 0 || s.Section != settings[i-1].Section {
+			if i > 0 {
+				b = append(b, `},`...)
+			}
+			b = append(appendText(b, s.Section), `:{`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendValue(append(appendText(b, s.Key), ':'), s.Value)
 	}
-	return b.Bytes(), nil
+	if len(settings) > 0 {
+		b = append(b, '}')
+	}
+	return append(b, `}}`...)
+}
+
+// appendText appends a JSON text. What is not UTF-8 becomes U+FFFD, as in encoding/json.
+func appendText(b []byte, text string) []byte {
+	b, _ = jsontext.AppendQuote(b, text)
+	return b
+}
+
+// appendValue appends a value in normal form.
+func appendValue(b []byte, value any) []byte {
+	switch v := value.(type) {
+	case nil:
+		return append(b, "null"...)
+	case bool:
+		return strconv.AppendBool(b, v)
+	case int64:
+		return strconv.AppendInt(b, v, 10)
+	case string:
+		return appendText(b, v)
+	case []any:
+		b = append(b, '[')
+		for i, element := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendValue(b, element)
+		}
+		return append(b, ']')
+	case map[string]any:
+		b = append(b, '{')
+		for i, key := range slices.Sorted(maps.Keys(v)) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendValue(append(appendText(b, key), ':'), v[key])
+		}
+		return append(b, '}')
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return append(b, "null"...) // infinite: no JSON says so
+	}
+	return append(b, text...)
 }
 
 // decode reads an answer with a resource, in normal form, without the keys at their
