@@ -210,22 +210,34 @@ func (c *Client) ListSome(ctx context.Context, t Type, wanted func(name []byte) 
 	return c.children(ctx, string(t), wanted)
 }
 
-// lists are buffers for answers that list folders, hundreds of kilobytes each.
-var lists = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+// rooms are for answers of which nothing is kept as it came.
+var rooms = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// inRoom sends a request, and has read take from the answer what is to be kept.
+func (c *Client) inRoom(ctx context.Context, r request, read func(a *answer) error) error {
+	room := rooms.Get().(*bytes.Buffer)
+	defer rooms.Put(room)
+	room.Reset()
+	r.into = room
+	a, err := c.do(ctx, r)
+	if err != nil {
+		return err
+	}
+	return read(a)
+}
 
 func everyName([]byte) bool { return true }
 
-func (c *Client) children(ctx context.Context, folder string, wanted func(name []byte) bool) ([]string, error) {
-	into := lists.Get().(*bytes.Buffer)
-	defer lists.Put(into)
-	into.Reset()
-	a, err := c.do(ctx, request{method: http.MethodGet, path: folderPath(folder), resource: folder, into: into})
+func (c *Client) children(ctx context.Context, folder string, wanted func(name []byte) bool) (names []string, err error) {
+	err = c.inRoom(ctx, request{method: http.MethodGet, path: folderPath(folder), resource: folder}, func(a *answer) error {
+		var err error
+		if names, err = decodeChildren(a.body, wanted); err != nil {
+			return a.garbage(err.Error())
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	names, err := decodeChildren(a.body, wanted)
-	if err != nil {
-		return nil, a.garbage(err.Error())
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
@@ -233,35 +245,43 @@ func (c *Client) children(ctx context.Context, folder string, wanted func(name [
 
 // Get reads one resource, without the keys at their default (Resource.Value).
 // Without one the error is ErrNotFound.
-func (c *Client) Get(ctx context.Context, id ID) (*Resource, error) {
-	a, err := c.do(ctx, request{method: http.MethodGet, path: configPath(id), resource: string(id.Type)})
-	if err != nil {
-		return nil, err
+func (c *Client) Get(ctx context.Context, id ID) (r *Resource, err error) {
+	get := request{method: http.MethodGet, path: configPath(id), resource: string(id.Type)}
+	if id.Type.IsFile() {
+		a, err := c.do(ctx, get)
+		if err != nil {
+			return nil, err
+		}
+		return a.resource(id)
 	}
-	return a.resource(id)
+	err = c.inRoom(ctx, get, func(a *answer) error {
+		r, err = a.resource(id)
+		return err
+	})
+	return r, err
 }
 
 // Put creates a resource, or sets those keys of it that r names and leaves the
 // others. It returns the resource as the traffic manager stores it now, as Get does.
 func (c *Client) Put(ctx context.Context, r *Resource) (*Resource, error) { return c.put(ctx, nil, r) }
 
-func (c *Client) put(ctx context.Context, through *Through, r *Resource) (*Resource, error) {
-	body := r.Content
-	if !r.Type.IsFile() {
-		body = encode(r.settings)
-	} else if body == nil {
-		body = []byte{}
-	}
-	a, err := c.do(ctx, request{
-		through: through, method: http.MethodPut, path: configPath(r.ID), resource: string(r.Type), body: body, file: r.Type.IsFile(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	if r.Type.IsFile() {
+func (c *Client) put(ctx context.Context, through *Through, r *Resource) (stored *Resource, err error) {
+	to := request{through: through, method: http.MethodPut, path: configPath(r.ID), resource: string(r.Type), file: r.Type.IsFile()}
+	if to.file {
+		if to.body = r.Content; to.body == nil {
+			to.body = []byte{}
+		}
+		if _, err := c.do(ctx, to); err != nil {
+			return nil, err
+		}
 		return r, nil // the answer's body is empty; the bytes are stored as they are
 	}
-	return a.resource(r.ID)
+	to.body = encode(r.settings)
+	err = c.inRoom(ctx, to, func(a *answer) error {
+		stored, err = a.resource(r.ID)
+		return err
+	})
+	return stored, err
 }
 
 // Delete removes a resource. One that is missing already is a success.

@@ -30,8 +30,9 @@ type watching struct {
 	bookmarks bool
 	position  *store.Watcher
 
-	// results is without buffer: the handler that encodes flushes whenever it
-	// is empty, so that the bounds of messages never depend on scheduling.
+	// results is without buffer, unless many objects come first: the handler that
+	// encodes flushes whenever it is empty, so that the bounds of messages don't depend
+	// on scheduling.
 	results chan watch.Event
 	stop    context.CancelFunc
 	ended   chan struct{}
@@ -54,7 +55,6 @@ func (r *resource) Watch(ctx context.Context, options *internalversion.ListOptio
 		prefix:    r.prefix(ctx),
 		selection: r.selection(options.LabelSelector, options.FieldSelector),
 		bookmarks: options.AllowWatchBookmarks,
-		results:   make(chan watch.Event),
 		ended:     make(chan struct{}),
 	}
 	// Without sendInitialEvents, "" and "0" mean: all that exists, then changes.
@@ -66,6 +66,11 @@ func (r *resource) Watch(ctx context.Context, options *internalversion.ListOptio
 	case from == 0:
 		from = r.store.Revision()
 	}
+	waiting := 0
+	if len(initial) >= many {
+		waiting = bunch
+	}
+	w.results = make(chan watch.Event, waiting)
 	w.position, err = r.table.Watch(w.prefix, from)
 	if err != nil && !errors.Is(err, store.ErrExpired) {
 		return nil, apierrors.NewInternalError(err)
@@ -92,6 +97,10 @@ func (r *resource) Watch(ctx context.Context, options *internalversion.ListOptio
 	}()
 	return w, nil
 }
+
+// Where at least many objects come first, up to a bunch of events wait for the handler, as
+// in a real API server: thousands that are flushed one by one keep a client waiting.
+const many, bunch = 1000, 100
 
 func (w *watching) ResultChan() <-chan watch.Event { return w.results }
 
