@@ -166,6 +166,7 @@ func (r *run) lookAtWorld() (*world, bool) {
 		}
 	}
 	slices.SortFunc(w.ingresses, byRank)
+	fmt.Fprintln(&text, w.second)
 	for _, i := range slices.Concat(w.ingresses, w.parted) {
 		spec, _ := json.Marshal(i.Spec)
 		fmt.Fprintln(&text, i.UID, i.Namespace, i.Name, i.Annotations, string(spec))
