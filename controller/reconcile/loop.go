@@ -820,8 +820,11 @@ func (l *Loop) overtake(ctx context.Context, a *applying) {
 	default:
 		return
 	}
-	l.again = true
 	snapshot := l.o.Snapshot()
+	if snapshot == l.snapshot {
+		return // Changed was for what this plan is of
+	}
+	l.again = true
 	if snapshot == nil || ctx.Err() != nil {
 		return
 	}
