@@ -366,6 +366,19 @@ func TestEachKeepsTheOrderWithinALaneAndReturnsAtTheEnd(t *testing.T) {
 	}
 }
 
+func TestLanesAreUsedEvenly(t *testing.T) {
+	c := &Client{lanes: make([]*lane, 8)}
+	for _, pattern := range []string{"k8s_shop_web-%[1]d_web-%[1]d_80", "k8s_shop_web-%05[1]d_web-%05[1]d_80", "k8s_10.1.%[1]d.%[1]d_80_http"} {
+		var used [8]int
+		for i := range 1000 {
+			used[c.laneOf(configPath(ID{Pools, fmt.Sprintf(pattern, i)}))]++
+		}
+		if slices.Min(used[:]) < 1000/8/2 {
+			t.Errorf("%s: %v", pattern, used)
+		}
+	}
+}
+
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"properties":{"basic":{"nodes_table":[{"node":1},7,null],"monitors":"x","port":1e99}}}`))
 	f.Add([]byte(`{"properties":{"basic":{"note":"a","note":"b"},"basic":{"note":"c"}}}`))
