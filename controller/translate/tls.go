@@ -141,12 +141,12 @@ type certificates struct {
 // finding if it can't be served. lost reports whether a Secret is missing or bad,
 // so that the result depends on what is programmed.
 func (env *environment) chooseKeys(w *wish, keys map[types.NamespacedName]*serverKey, programmed Programmed, acme *ACME, disputed map[string]model.Owner, found *findings) (c *certificates, lost bool) {
-	c = &certificates{byHost: map[string]string{}, kept: map[types.NamespacedName]*vtm.Resource{}}
-	owner := w.share.Owner
-	serves := !mutation.On(mutation.SecretLossEnds) && programmed.Owners[types.UID(owner.UID)]
 	if len(w.transport.tls) == 0 {
 		return nil, false
 	}
+	c = &certificates{byHost: map[string]string{}, kept: map[types.NamespacedName]*vtm.Resource{}}
+	owner := w.share.Owner
+	serves := !mutation.On(mutation.SecretLossEnds) && programmed.Owners[types.UID(owner.UID)]
 	var gone findings
 	for _, ref := range w.transport.tls {
 		name := types.NamespacedName{Namespace: owner.Namespace, Name: ref.secret}
