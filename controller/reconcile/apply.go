@@ -131,12 +131,14 @@ func (a *applying) step(ctx context.Context, s *Step) {
 		l.mu.Unlock()
 		return
 	}
-	if a.row >= chunk && !a.passing && len(l.o.Changed) > 0 {
-		a.left[s.ID] = true
-		l.mu.Unlock()
-		return
+	if !a.passing {
+		if a.row >= chunk && len(l.o.Changed) > 0 {
+			a.left[s.ID] = true
+			l.mu.Unlock()
+			return
+		}
+		a.row++
 	}
-	a.row++
 	if reason := a.hindered(s); reason != "" {
 		l.waits[s.ID] = reason
 		a.block(s.ID, s.MakeWay)

@@ -838,7 +838,7 @@ func (l *Loop) overtake(ctx context.Context, a *applying) {
 	}
 	a.passing = true
 	a.run(ctx, urgent)
-	a.row, a.passing = 0, false
+	a.passing = false
 	for _, s := range urgent {
 		if l.settled[s.ID] == s.After {
 			a.overtaken[s.ID] = true

@@ -399,7 +399,7 @@ func certificateRows(shares []*entry, before []any) []any {
 			if mutation.On(mutation.OneCertificate) && len(byHost) > 0 {
 				continue
 			}
-			byHost[host] = name // the same for all (model.Allot)
+			byHost[host] = name // the same for all (model.Allotment)
 		}
 	}
 	return rowsOf(byHost, before)

@@ -246,7 +246,7 @@ func (c *Client) children(ctx context.Context, folder string, wanted func(name [
 
 // Get reads one resource, without the keys at their default (Resource.Value).
 // Without one the error is ErrNotFound.
-func (c *Client) Get(ctx context.Context, id ID) (r *Resource, err error) {
+func (c *Client) Get(ctx context.Context, id ID) (*Resource, error) {
 	get := request{method: http.MethodGet, path: configPath(id), resource: string(id.Type)}
 	if id.Type.IsFile() {
 		a, err := c.do(ctx, get)
@@ -255,7 +255,12 @@ func (c *Client) Get(ctx context.Context, id ID) (r *Resource, err error) {
 		}
 		return a.resource(id)
 	}
-	err = c.inRoom(ctx, get, func(a *answer) error {
+	return c.resource(ctx, get, id)
+}
+
+// resource sends a request that is answered with a JSON resource.
+func (c *Client) resource(ctx context.Context, to request, id ID) (r *Resource, err error) {
+	err = c.inRoom(ctx, to, func(a *answer) (err error) {
 		r, err = a.resource(id)
 		return err
 	})
@@ -266,7 +271,7 @@ func (c *Client) Get(ctx context.Context, id ID) (r *Resource, err error) {
 // others. It returns the resource as the traffic manager stores it now, as Get does.
 func (c *Client) Put(ctx context.Context, r *Resource) (*Resource, error) { return c.put(ctx, nil, r) }
 
-func (c *Client) put(ctx context.Context, through *Through, r *Resource) (stored *Resource, err error) {
+func (c *Client) put(ctx context.Context, through *Through, r *Resource) (*Resource, error) {
 	to := request{through: through, method: http.MethodPut, path: configPath(r.ID), resource: string(r.Type), file: r.Type.IsFile()}
 	if to.file {
 		if to.body = r.Content; to.body == nil {
@@ -278,11 +283,7 @@ func (c *Client) put(ctx context.Context, through *Through, r *Resource) (stored
 		return r, nil // the answer's body is empty; the bytes are stored as they are
 	}
 	to.body = encode(r.settings)
-	err = c.inRoom(ctx, to, func(a *answer) error {
-		stored, err = a.resource(r.ID)
-		return err
-	})
-	return stored, err
+	return c.resource(ctx, to, r.ID)
 }
 
 // Delete removes a resource. One that is missing already is a success.
