@@ -1,10 +1,10 @@
 package main
 
 import (
-	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 	"sync"
+
+	"vtm-ingress/internal/heap"
 )
 
 const (
@@ -31,9 +31,8 @@ func (c *collector) start() {
 	if c.started {
 		return
 	}
-	debug.SetGCPercent(startingRoom(live()))
-	// Found by the next collection, since nothing refers to it.
-	runtime.SetFinalizer(&cycle{c}, func(past *cycle) { past.of.start() })
+	debug.SetGCPercent(startingRoom(heap.Live()))
+	heap.AfterNext(c.start)
 }
 
 // usual is for a controller that has started.
@@ -44,9 +43,6 @@ func (c *collector) usual() {
 	debug.SetGCPercent(usualRoom)
 }
 
-// cycle lasts from one collection to the next.
-type cycle struct{ of *collector }
-
 // startingRoom is the percentage with which a heap of which that many bytes are live
 // grows to startingHeap, or by usualRoom if that is more.
 func startingRoom(live uint64) int {
@@ -55,11 +51,4 @@ func startingRoom(live uint64) int {
 		return usualRoom
 	}
 	return max(usualRoom, int((startingHeap-live)*100/live))
-}
-
-// live is how many bytes the last collection left; 0: there was none.
-func live() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
 }

@@ -2,7 +2,8 @@ package main
 
 import (
 	"runtime"
-	"runtime/metrics"
+
+	"vtm-ingress/internal/heap"
 )
 
 // The collector begins when the heap is twice what was live. Traffic leaves a lot
@@ -19,19 +20,14 @@ const (
 
 // collectRarely lays a floor under the heap until that is large. It is never written
 // to, so that it takes no memory.
-func collectRarely() {
-	lookAfterNextCollection(&cycle{floor: make([]byte, heapFloor)})
-}
+func collectRarely() { keep(make([]byte, heapFloor)) }
 
-// cycle is unreachable, and so is found by the next collection.
-type cycle struct{ floor []byte }
-
-func lookAfterNextCollection(c *cycle) {
-	runtime.SetFinalizer(c, func(c *cycle) {
-		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		metrics.Read(live)
-		if live[0].Value.Kind() == metrics.KindUint64 && live[0].Value.Uint64() < heapLarge+heapFloor {
-			lookAfterNextCollection(c)
+// keep keeps the floor until the heap is large.
+func keep(floor []byte) {
+	heap.AfterNext(func() {
+		if heap.Live() < heapLarge+heapFloor {
+			keep(floor)
 		}
+		runtime.KeepAlive(floor)
 	})
 }
