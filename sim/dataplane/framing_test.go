@@ -139,6 +139,40 @@ func TestAmbiguousRequestsAreRefusedAndNothingBehindThemIsRead(t *testing.T) {
 	p.await("connfail", "a header line is folded", 1)
 }
 
+// Wherever the network cuts a refused request in two, net/http must see that it is none
+// from what it has got: it takes a failed read for a client that has gone.
+func TestWhatStandsForARefusedRequestIsNoneWhereverItWasCut(t *testing.T) {
+	for _, c := range ambiguous {
+		for cut := range c.request {
+			f := framing{}
+			passed := c.request[:f.feed([]byte(c.request[:cut]))]
+			if f.fault == nil {
+				passed += c.request[cut:][:f.feed([]byte(c.request[cut:]))]
+			}
+			if f.fault == nil {
+				continue // net/http refuses it
+			}
+			wanted := false
+			text := io.MultiReader(strings.NewReader(passed+spoil), readerFunc(func() { wanted = true }))
+			r, err := http.ReadRequest(bufio.NewReader(text))
+			if err == nil {
+				_, err = io.Copy(io.Discard, r.Body)
+			}
+			if err == nil || wanted {
+				t.Errorf("%s, cut at %d: after %q net/http goes on reading (%v), %v", c.name, cut, passed+spoil, wanted, err)
+			}
+		}
+	}
+}
+
+// readerFunc has nothing to give, and tells that somebody asked.
+type readerFunc func()
+
+func (f readerFunc) Read([]byte) (int, error) {
+	f()
+	return 0, io.ErrUnexpectedEOF
+}
+
 func TestWhatIsStrangeButClearPasses(t *testing.T) {
 	p := newPlane(t)
 	b := backend(t, "b", func(w http.ResponseWriter, r *http.Request) {

@@ -47,8 +47,9 @@ func (c *secureConn) ConnectionState() tls.ConnectionState { return c.tls.Connec
 
 // spoil is what http.Server gets in place of the rest of a refused request: it is
 // no request and no chunk wherever it was cut off, so that it ends the connection
-// once the requests before have been answered. An error would end those, too.
-const spoil = "\x00\r\n\r\n"
+// once the requests before have been answered. An error would end those, too. The
+// carriage return is for a chunk's extension, where net/http takes all else.
+const spoil = "\r\x00\r\n\r\n"
 
 func (c *httpConn) Read(b []byte) (int, error) {
 	if c.client.hijacked.Load() {
