@@ -44,6 +44,15 @@ Feature: Nodes come and go
     Then a pool for Ingress "web" has 2 nodes
     And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
 
+  Scenario: A Service that had no pod for a moment is served again soon after
+    When I scale Deployment "web" to 0
+    Then "http://web.example/" at 10.0.2.223 is answered with status 503
+    And "http://web.example/" at 10.0.2.223 is answered with status 503
+    And "http://web.example/" at 10.0.2.223 is answered with status 503
+    And "http://web.example/" at 10.0.2.223 is answered with status 503
+    When I scale Deployment "web" to 1
+    Then "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
   Scenario: A pod that moves takes its pool along where nodes stand for pods
     Given a Deployment "local" with 1 pod behind a NodePort Service with externalTrafficPolicy Local
     And I apply an Ingress "local" for host "local.example" to Service "local" at 10.0.2.224

@@ -24,6 +24,10 @@ func (env *environment) mark(owner model.Owner) vtm.Mark {
 	}
 }
 
+// nodeRetry is how long, in seconds, a traffic manager leaves a node alone that three
+// requests in a row could not use (docs/decisions/node-retry.md).
+const nodeRetry = 5
+
 // pool gives a backend's pool; x is what its Ingress asks for.
 func (env *environment) pool(b model.Backend, x *extras) *vtm.Resource {
 	nodes := make([]any, len(b.Nodes))
@@ -41,6 +45,7 @@ func (env *environment) pool(b model.Backend, x *extras) *vtm.Resource {
 			"node_delete_behavior": deleted,
 			"nodes_table":          nodes,
 		},
+		"node": {"retry_fail_time": int64(nodeRetry)},
 	}))
 }
 

@@ -98,8 +98,8 @@ func (r *run) pending(ctx context.Context) error {
 }
 
 // excusedUntil is when the last fault of the data path no longer excuses a failed request:
-// a traffic manager whose requests to a node failed tries it again a minute later
-// (node_retry_fail_time), although it could reach it before.
+// monitors of a traffic manager look less and less often at a node that does not answer
+// (back_off), so that it may count as failed for a while after it could be reached.
 func (r *run) excusedUntil() (until time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
