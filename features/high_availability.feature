@@ -128,3 +128,24 @@ Feature: High availability
     Then each traffic manager has what Ingress "late" needs
     And the writer is still the same
     And no request has failed
+
+  Scenario: A traffic manager that is down keeps its place in our Traffic IP Groups
+    Given a Traffic IP Group of Ingress "one" has basic/machines ["vtm-1","vtm-2","vtm-3"]
+    When a traffic manager that nothing is written through is down
+    And I apply an Ingress "late" for host "late.example" to Service "web" at 10.0.2.224
+    Then "http://late.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
+    When I apply an Ingress "late" for host "later.example" to Service "web" at 10.0.2.224
+    Then "http://later.example/" at 10.0.2.224 is answered by a pod of Deployment "web"
+    When 3 resyncs go by
+    Then a Traffic IP Group of Ingress "one" has basic/machines ["vtm-1","vtm-2","vtm-3"]
+    And a Traffic IP Group of Ingress "late" has basic/machines ["vtm-1","vtm-2","vtm-3"]
+    And "http://one.example/" at 10.0.2.221 is answered by a pod of Deployment "web"
+    And "http://two.example/" at 10.0.2.222 is answered by a pod of Deployment "web"
+    And "http://three.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    And only requests to addresses of that traffic manager have failed, within 6 seconds
+    When I count the writes from now on
+    And the traffic manager is started again
+    Then each traffic manager has what Ingress "late" needs
+    When 3 resyncs go by
+    Then no write was made
+    And "http://later.example/" at 10.0.2.224 is answered by a pod of Deployment "web"

@@ -196,10 +196,13 @@ func (s *scenario) writerCut(party string) {
 
 func (s *scenario) writerHealed() { s.env.Cut(s.available.cutOff, s.available.cutFrom, false) }
 
-// writersManagerKilled notes what a traffic manager serves, and kills it.
 func (s *scenario) writersManagerKilled() error {
+	return s.managerKilled(s.available.member[s.available.writer])
+}
+
+// managerKilled notes what a traffic manager serves, and kills it.
+func (s *scenario) managerKilled(member string) error {
 	s.mark()
-	member := s.available.member[s.available.writer]
 	s.available.lost = s.env.Raised(member)
 	return s.env.Faults("stop member=" + member)
 }
@@ -212,7 +215,7 @@ func (s *scenario) writerAndManagerKilled() error {
 // anotherManagerDown ends the last one: writes go through the first.
 func (s *scenario) anotherManagerDown() error {
 	members := s.env.TrafficManagers()
-	return s.env.Faults("stop member=" + members[len(members)-1])
+	return s.managerKilled(members[len(members)-1])
 }
 
 func (s *scenario) managersHealed() error { return s.env.Faults("") }
