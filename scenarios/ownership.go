@@ -2,12 +2,15 @@ package scenarios
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -126,4 +129,100 @@ func (s *scenario) otherHasWarning(ctx context.Context, name, reason, words stri
 
 func (s *scenario) otherDeletes(ctx context.Context, name string) error {
 	return s.inOther(func() error { return s.deleteIngress(ctx, name) })
+}
+
+// older makes the name that a release with another naming might have given: it begins
+// as all names of ours do.
+func older(name string) string { return "k8s_older." + strings.TrimPrefix(name, "k8s_") }
+
+// olderNames gives what is ours other names, with all that refers to them and the same
+// marks, as a release that named it otherwise left it. REST can't rename, so all is
+// deleted and made anew.
+func (s *scenario) olderNames(ctx context.Context, which string) error {
+	paths, err := s.ours(ctx) // who refers comes before what it refers to
+	if err != nil {
+		return err
+	}
+	type resource struct{ path, body string }
+	var all []resource
+	var renamed []string
+	for _, path := range paths {
+		status, body, err := s.env.REST(ctx, http.MethodGet, escaped(path), nil)
+		if err != nil || status != http.StatusOK {
+			return fmt.Errorf("%s: status %d, %w", path, status, err)
+		}
+		text := string(body)
+		if strings.HasPrefix(path, "ssl/") {
+			if text, err = s.withPrivateKey(ctx, text); err != nil {
+				return err
+			}
+		}
+		all = append(all, resource{path, text})
+		at := strings.LastIndex(path, "/") + 1
+		listens := strings.HasPrefix(path, "virtual_servers/") || strings.HasPrefix(path, "traffic_ip_groups/")
+		if which == "everything of ours" || !listens {
+			renamed = append(renamed, path[at:], older(path[at:]))
+		}
+	}
+	// Names are quoted wherever one resource names another.
+	var pairs []string
+	for i := 0; i < len(renamed); i += 2 {
+		pairs = append(pairs, fmt.Sprintf("%q", renamed[i]), fmt.Sprintf("%q", renamed[i+1]))
+	}
+	references := strings.NewReplacer(pairs...)
+	for _, r := range all {
+		if err := s.rest(ctx, http.MethodDelete, escaped(r.path), "", nil); err != nil {
+			return err
+		}
+	}
+	for _, r := range slices.Backward(all) {
+		at := strings.LastIndex(r.path, "/") + 1
+		if i := slices.Index(renamed, r.path[at:]); i >= 0 {
+			r.path = r.path[:at] + renamed[i+1]
+		}
+		if err := s.rest(ctx, http.MethodPut, escaped(r.path), references.Replace(r.body), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withPrivateKey puts the private key of the Secret that a server key's mark names into
+// the server key, which REST shows without.
+func (s *scenario) withPrivateKey(ctx context.Context, body string) (string, error) {
+	var key struct {
+		Properties struct {
+			Basic map[string]any `json:"basic"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal([]byte(body), &key); err != nil {
+		return "", err
+	}
+	note, _ := key.Properties.Basic["note"].(string)
+	_, owner, _ := strings.Cut(note, " owner=Secret/"+namespace+"/")
+	name, _, _ := strings.Cut(owner, " ")
+	secret, err := s.kubernetes.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("the Secret that %q names: %w", note, err)
+	}
+	key.Properties.Basic = map[string]any{"note": note, "public": string(secret.Data[corev1.TLSCertKey]), "private": string(secret.Data[corev1.TLSPrivateKeyKey])}
+	text, err := json.Marshal(key)
+	return string(text), err
+}
+
+// noteOurs remembers our resources by path, each as it is read.
+func (s *scenario) noteOurs(ctx context.Context) (err error) {
+	s.notedOurs, err = s.allOfOurs(ctx)
+	return err
+}
+
+// oursAsNoted waits until each of our resources is as it was, and there are no others.
+func (s *scenario) oursAsNoted(ctx context.Context) error {
+	return s.env.Eventually(ctx, func(ctx context.Context) error {
+		is, err := s.allOfOurs(ctx)
+		if err == nil && !cmp.Equal(s.notedOurs, is) {
+			err = fmt.Errorf("what is on the traffic manager differs: %s", cmp.Diff(s.notedOurs, is))
+		}
+		return err
+	})
 }

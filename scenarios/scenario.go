@@ -28,6 +28,7 @@ type scenario struct {
 	writesBefore int               // when "I count the writes" was said
 	foreign      map[string]string // somebody's objects, as they were when made
 	certificates map[string][]byte // DER, of the Secrets that the scenario made
+	notedOurs    map[string]string // our resources, when "I note what is ours" was said
 	load         *load             // steady requests, if any
 	noted        *x509.Certificate // when "I note the certificate" was said
 	ahead        time.Duration     // of what the controller's clock was put forward
@@ -104,6 +105,7 @@ func (s *scenario) register(sc *godog.ScenarioContext) {
 		`^nobody listens at (\S+) on port (\d+)$`:                                   s.nobodyListens,
 		`^steady requests to "([^"]*)" at (\S+)$`:                                   s.steadyRequests,
 		`^requests around each write to "([^"]*)" at (\S+)$`:                        s.requestsAroundWrites,
+		`^each request that was answered was answered well$`:                        s.answeredWell,
 		`^no request has failed$`:                                                   s.noRequestHasFailed,
 
 		`^somebody's Traffic IP Group "([^"]*)" with the address (\S+)( on the first traffic manager alone)?$`:           s.foreignGroup,

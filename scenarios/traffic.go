@@ -231,6 +231,7 @@ const (
 type failed struct {
 	address, text string
 	at            time.Time // when it began
+	answered      bool      // wrongly
 }
 
 // load are clients that go on asking, two for each URL.
@@ -355,11 +356,12 @@ func (s *scenario) loadOn(ctx context.Context, target, address string, pause fun
 				}
 				s.load.mu.Lock()
 				s.load.total++
-				if err == nil {
+				answered := err == nil
+				if answered {
 					err = check(a, i)
 				}
 				if err != nil {
-					s.load.failed = append(s.load.failed, failed{address, fmt.Sprintf("request %d to %s: %v", n, target, err), began})
+					s.load.failed = append(s.load.failed, failed{address, fmt.Sprintf("request %d to %s: %v", n, target, err), began, answered})
 				}
 				s.load.mu.Unlock()
 				pause(ctx, actor)
@@ -371,6 +373,17 @@ func (s *scenario) loadOn(ctx context.Context, target, address string, pause fun
 
 // noRequestHasFailed ends the steady requests once there were enough to tell.
 func (s *scenario) noRequestHasFailed(ctx context.Context) error {
+	return s.noneFailed(ctx, func(failed) bool { return true })
+}
+
+// answeredWell lets requests fail that nobody took.
+func (s *scenario) answeredWell(ctx context.Context) error {
+	return s.noneFailed(ctx, func(f failed) bool { return f.answered })
+}
+
+// noneFailed ends the steady requests once there were enough to tell; of those that
+// failed the ones count for which counts holds.
+func (s *scenario) noneFailed(ctx context.Context, counts func(failed) bool) error {
 	err := s.env.Eventually(ctx, func(context.Context) error {
 		s.load.mu.Lock()
 		defer s.load.mu.Unlock()
@@ -383,12 +396,14 @@ func (s *scenario) noRequestHasFailed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n := len(s.load.failed); n > 0 {
-		var texts []string
-		for _, f := range s.load.failed[:min(n, 10)] {
+	var texts []string
+	for _, f := range s.load.failed {
+		if counts(f) {
 			texts = append(texts, f.text)
 		}
-		return fmt.Errorf("of %d requests %d failed: %s", s.load.total, n, strings.Join(texts, "; "))
+	}
+	if n := len(texts); n > 0 {
+		return fmt.Errorf("of %d requests %d failed: %s", s.load.total, n, strings.Join(texts[:min(n, 10)], "; "))
 	}
 	return nil
 }
