@@ -3,7 +3,7 @@ Feature: Names on the traffic manager
   than the one before.
 
   Background:
-    Given a cluster with 3 nodes and a traffic manager
+    Given a cluster with 3 nodes and 3 traffic managers
     And the IngressClass "vtm" of this controller
     And the setting vtm_enable_trafficscript is "true"
     And the controller runs
