@@ -483,6 +483,10 @@ func (m *Manager) shown(ctx context.Context, c translate.Certificate, challenges
 			return errors.New("the Ingress changed while its certificate was ordered")
 		}
 		elsewhere, err := m.notShown(ctx, *now, challenges)
+		if elsewhere {
+			// It may have come to all of them while they were asked one after the other.
+			elsewhere, err = m.notShown(ctx, *now, challenges)
+		}
 		if err == nil {
 			return nil
 		}

@@ -51,7 +51,8 @@ type issuing struct {
 	*testing.T
 	ctx      context.Context
 	world    outside.World
-	manager  *vtm.Client // nil: there is no traffic manager
+	manager  *vtm.Client   // nil: there is no traffic manager
+	members  []*vtm.Client // that are asked; nil: manager alone
 	api      kubernetes.Interface
 	ca       *acme.CA
 	settings *config.Settings
@@ -155,7 +156,10 @@ func (i *issuing) start() {
 		},
 		Began: func() {}, Ended: func(error) {},
 	}
-	if i.manager != nil {
+	switch {
+	case i.members != nil:
+		o.Members = i.members
+	case i.manager != nil:
 		o.Members = []*vtm.Client{i.manager}
 	}
 	issuer := certs.New(o)
@@ -175,13 +179,7 @@ func (i *issuing) start() {
 			if i.manager == nil || deaf {
 				continue
 			}
-			rule := []byte("# none\n")
-			for _, c := range issuer.State().Challenges {
-				rule = append(rule, "# "+c.Answer()+"\n"...)
-			}
-			if _, err := i.manager.Put(ctx, vtm.NewFile(vtm.Rules, challengeRule.Name, rule)); err != nil && ctx.Err() == nil {
-				i.Error(err)
-			}
+			i.program(ctx, issuer)
 		}
 	})
 	i.mu.Lock()
@@ -189,6 +187,17 @@ func (i *issuing) start() {
 	i.mu.Unlock()
 	i.stop = func() { cancel(); ended.Wait(); i.stop = func() {} }
 	i.look()
+}
+
+// program lets the traffic manager answer the challenges of now.
+func (i *issuing) program(ctx context.Context, issuer *certs.Manager) {
+	rule := []byte("# none\n")
+	for _, c := range issuer.State().Challenges {
+		rule = append(rule, "# "+c.Answer()+"\n"...)
+	}
+	if _, err := i.manager.Put(ctx, vtm.NewFile(vtm.Rules, challengeRule.Name, rule)); err != nil && ctx.Err() == nil {
+		i.Error(err)
+	}
 }
 
 // wants says which certificates are wanted from now on: each for hosts, by its Secret.
@@ -400,6 +409,37 @@ func TestACertificateThatNobodyPutAwayIsNotOrderedAgain(t *testing.T) {
 		i.nothingLeft()
 		if i.ca.Issued() != 1 {
 			i.Errorf("%d certificates were issued", i.ca.Issued())
+		}
+	})
+}
+
+// A change that comes to all members between the questions to two of them is not
+// taken for one that is late, which would be waited for.
+func TestAChallengeMayComeWhileMembersAreAsked(t *testing.T) {
+	withIssuer(t, acme.CAOptions{}, func(i *issuing) {
+		asked, err := vtm.NewClient(vtm.Options{
+			World: i.world, Log: slog.New(slog.DiscardHandler), Actor: "asked first",
+			Endpoints: []string{i.manager.Endpoint()}, Username: "admin", Password: "secret",
+			Observe: func(_, _ string, status int) {
+				i.mu.Lock()
+				first := i.deaf && status == http.StatusNotFound
+				i.deaf = i.deaf && !first
+				i.mu.Unlock() // no clock goes on in a bubble while somebody waits for a lock
+				if first {
+					i.program(i.ctx, i.issuer)
+				}
+			},
+		})
+		if err != nil {
+			i.Fatal(err)
+		}
+		defer func() { i.stop(); asked.Close() }()
+		i.deaf, i.members = true, []*vtm.Client{asked, i.manager}
+		i.wants(certificateFor("shop", "shop.example"))
+		i.start()
+		i.issued(10*time.Second, "shop", "shop.example")
+		if i.stop(); i.deaf {
+			i.Error("the first member did not lack the challenge")
 		}
 	})
 }
