@@ -350,6 +350,10 @@ func (a *applying) succeeded(s *Step, stored *vtm.Resource) {
 		delete(l.kept, s.ID)
 		return
 	}
+	left := compare(s.After, stored)
+	if left == nil {
+		stored = sameOf(s.After, stored)
+	}
 	l.observed.put(stored)
 	l.settled[s.ID] = s.After
 	if l.replicates() {
@@ -357,9 +361,7 @@ func (a *applying) succeeded(s *Step, stored *vtm.Resource) {
 	}
 	before := l.kept[s.ID]
 	delete(l.kept, s.ID)
-	left := compare(s.After, stored)
 	if left == nil {
-		l.observed.share(s.After)
 		return
 	}
 	k := kept{desired: s.After, stored: l.observed.Owned[s.ID]}

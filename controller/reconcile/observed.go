@@ -69,7 +69,6 @@ func (o *Observed) Programmed() translate.Programmed {
 
 // put notes that the traffic manager holds r now.
 func (o *Observed) put(r *vtm.Resource) {
-	r = r.Slim()
 	if old := o.Owned[r.ID]; old != nil {
 		o.count(old, -1)
 	}
@@ -82,16 +81,22 @@ func (o *Observed) put(r *vtm.Resource) {
 // twice. What was observed stays if it says more than want. A server key is never the
 // same: its private key is read as a hash.
 func (o *Observed) share(want *vtm.Resource) {
-	have := o.Owned[want.ID]
-	if have == nil || have == want || want.Type == vtm.ServerKeys {
-		return
+	if have := o.Owned[want.ID]; have != nil {
+		o.Owned[want.ID] = sameOf(want, have)
+	}
+}
+
+// sameOf is want if it says all that have says, else have.
+func sameOf(want, have *vtm.Resource) *vtm.Resource {
+	if want.Type == vtm.ServerKeys {
+		return have
 	}
 	for _, s := range have.Settings() {
 		if want.Get(s.Section, s.Key) == nil {
-			return
+			return have
 		}
 	}
-	o.Owned[want.ID] = want
+	return want
 }
 
 // remove notes that the traffic manager does not hold id any more.
@@ -256,7 +261,7 @@ func readAll(ctx context.Context, client *vtm.Client, ids []vtm.ID) (map[vtm.ID]
 		defer mu.Unlock()
 		switch {
 		case err == nil:
-			read[id] = r.Slim() // all at once would be hundreds of megabytes otherwise
+			read[id] = r
 		case errors.Is(err, vtm.ErrNotFound):
 		case failed == nil:
 			failed = err

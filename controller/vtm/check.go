@@ -16,7 +16,7 @@ import (
 // as lines of files there. The error is the end of a sentence that begins with
 // the key: "is unknown to the traffic manager: remove it".
 func Check(t Type, section, key string, value any) error {
-	k := schema()[t][section][key]
+	k := keySchemaOf(t, section, key)
 	if k == nil || k.Expert || k.ReadOnly {
 		return errors.New("is unknown to the traffic manager: remove it")
 	}

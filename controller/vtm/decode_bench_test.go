@@ -9,9 +9,9 @@ import (
 // BenchmarkDecode reads the answer to a virtual server's PUT, with all its keys.
 func BenchmarkDecode(b *testing.B) {
 	all := Properties{}
-	for section, keys := range schema()[VirtualServers] {
+	for section, of := range schema()[VirtualServers] {
 		all[section] = map[string]any{}
-		for name, key := range keys {
+		for name, key := range of.keys {
 			all[section][name] = key.Default
 		}
 	}

@@ -24,7 +24,7 @@ func normalize(t Type, p Properties) []Setting {
 	out := make([]Setting, 0, n)
 	for section, keys := range p {
 		for key, value := range keys {
-			if k := schema()[t][section][key]; k != nil {
+			if k := keySchemaOf(t, section, key); k != nil {
 				value = k.normalize(value)
 			} else {
 				value = plain(value)

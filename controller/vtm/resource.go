@@ -2,7 +2,6 @@ package vtm
 
 import (
 	"cmp"
-	"reflect"
 	"slices"
 	"strings"
 )
@@ -107,31 +106,8 @@ func (r *Resource) Value(section, key string) any {
 	if value := r.Get(section, key); value != nil {
 		return value
 	}
-	if k := schema()[r.Type][section][key]; k != nil && !k.Required {
+	if k := keySchemaOf(r.Type, section, key); k != nil && !k.Required {
 		return k.Default
 	}
 	return nil
-}
-
-// Slim returns r without the keys that hold what they would hold if nobody had set
-// them: of what is read, that is nearly all, and Value knows it. What a controller
-// of thousands of Ingresses remembers takes a tenth of the memory that way.
-func (r *Resource) Slim() *Resource {
-	if r.Type.IsFile() {
-		return r
-	}
-	usual := func(s Setting) bool {
-		k := schema()[r.Type][s.Section][s.Key]
-		return k != nil && !k.Required && reflect.DeepEqual(s.Value, k.Default)
-	}
-	if !slices.ContainsFunc(r.settings, usual) {
-		return r
-	}
-	slim := make([]Setting, 0, len(r.settings))
-	for _, s := range r.settings {
-		if !usual(s) {
-			slim = append(slim, s)
-		}
-	}
-	return &Resource{ID: r.ID, settings: slices.Clip(slim)}
 }

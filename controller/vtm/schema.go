@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"vtm-ingress/internal/facts"
 )
@@ -28,9 +29,26 @@ type keySchema struct {
 	defaultText   []byte // Default as JSON
 }
 
-// schema gives type -> section -> key for the types that the controller uses.
-// It is made once from embedded data and never changed after.
-var schema = sync.OnceValue(func() map[Type]map[string]map[string]*keySchema {
+// sectionSchema is what the REST schema says of one section of a type. A nil one has no
+// keys.
+type sectionSchema struct {
+	keys map[string]*keySchema
+	// untouched is how an answer told the section when all of its keys were at their
+	// defaults: most sections of most resources, which need not be read key by key.
+	untouched atomic.Pointer[[]byte]
+}
+
+// keySchemaOf is what the REST schema says of a key, nil if it doesn't know it.
+func keySchemaOf(t Type, section, key string) *keySchema {
+	if s := schema()[t][section]; s != nil {
+		return s.keys[key]
+	}
+	return nil
+}
+
+// schema gives type -> section for the types that the controller uses. What it says of
+// keys is made once from embedded data and never changed after.
+var schema = sync.OnceValue(func() map[Type]map[string]*sectionSchema {
 	var document struct {
 		Config map[Type]struct {
 			Sections map[string]map[string]*keySchema `json:"sections"`
@@ -40,13 +58,14 @@ var schema = sync.OnceValue(func() map[Type]map[string]map[string]*keySchema {
 		// Embedded data: only a broken build can get here.
 		panic(fmt.Sprintf("REST schema: %v", err))
 	}
-	all := make(map[Type]map[string]map[string]*keySchema, len(Types))
+	all := make(map[Type]map[string]*sectionSchema, len(Types))
 	// The schema knows no default of this one; the traffic manager has one
 	// (vtm/rest.md §7).
 	document.Config[VirtualServers].Sections["gzip"]["include_mime"].Default = []any{"text/html", "text/plain"}
 	for _, t := range Types {
-		all[t] = document.Config[t].Sections
-		for section, keys := range all[t] {
+		all[t] = make(map[string]*sectionSchema)
+		for section, keys := range document.Config[t].Sections {
+			all[t][section] = &sectionSchema{keys: keys}
 			for name, key := range keys {
 				key.section, key.name = section, name
 				for _, column := range key.Columns {
@@ -95,7 +114,7 @@ func (k *keySchema) primaryKey() string {
 // and whether a key that is not wanted may be set back to it: not where the
 // schema doesn't know the key, hides it, forbids writing or has no default.
 func Default(t Type, section, key string) (any, bool) {
-	k := schema()[t][section][key]
+	k := keySchemaOf(t, section, key)
 	if k == nil || k.ReadOnly || k.Expert || k.Required {
 		return nil, false
 	}

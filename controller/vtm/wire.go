@@ -115,10 +115,17 @@ func decode(id ID, body []byte) (*Resource, error) {
 		}
 		found = true
 		return eachMember(d, func(section []byte) error {
-			sectionName := string(section)
-			keys := schema()[id.Type][sectionName]
-			return eachMember(d, func(key []byte) error {
-				k := keys[string(key)]
+			known := schema()[id.Type][string(section)]
+			if known == nil {
+				known = &sectionSchema{}
+			}
+			if known.isUntouched(d) {
+				_, err := d.ReadValue()
+				return err
+			}
+			sectionName, begin, before := string(section), d.InputOffset(), len(out)
+			err := eachMember(d, func(key []byte) error {
+				k := known.keys[string(key)]
 				if k == nil {
 					name := string(key) // reading on ends what key shows
 					value, err := readValue(d)
@@ -140,6 +147,10 @@ func decode(id ID, body []byte) (*Resource, error) {
 				}
 				return nil
 			})
+			if err == nil && len(out) == before {
+				known.noteUntouched(body[begin:d.InputOffset()])
+			}
+			return err
 		})
 	})
 	if err != nil {
@@ -154,6 +165,25 @@ func decode(id ID, body []byte) (*Resource, error) {
 	out = slices.CompactFunc(out, func(a, b Setting) bool { return compareSettings(a, b) == 0 })
 	return Of(id, slices.Clip(out)), nil
 }
+
+// isUntouched reports whether what d reads next is the section with nothing but
+// defaults in it, as an answer told it before.
+func (s *sectionSchema) isUntouched(d *jsontext.Decoder) bool {
+	text := s.untouched.Load()
+	return text != nil && bytes.HasPrefix(d.UnreadBuffer(), *text)
+}
+
+// noteUntouched remembers how an answer tells the section where all is at its default:
+// text, which begins at the end of the section's name.
+func (s *sectionSchema) noteUntouched(text []byte) {
+	if s.keys != nil && len(text) <= maxUntouched && s.untouched.Load() == nil {
+		text = bytes.Clone(text)
+		s.untouched.Store(&text)
+	}
+}
+
+// maxUntouched bounds what is remembered of an answer for each section, in bytes.
+const maxUntouched = 16 << 10
 
 // valueOf is the value that text is, as plain has it.
 func valueOf(text jsontext.Value) (any, error) {
