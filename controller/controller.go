@@ -135,6 +135,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 		Client: client, Lease: writer, Home: home.Endpoint, Relay: relayed, TooOld: watcher.TooOld,
 		Snapshot: watcher.Snapshot, Changed: watcher.Changed(), Confirm: watcher.List, Relist: watcher.Relist,
 		Report: reporter.Report, Warn: self.Warn, Over: self.Over, ACME: issuer.State, ACMEChanged: issuer.Changed(),
+		InLine: o.Status.inLine,
 		Done: func(r reconcile.Round) {
 			metrics.round(r)
 			if r.Writing {

@@ -173,6 +173,14 @@ func (s *Status) end() {
 	s.loop, s.writer, s.home, s.busy, s.writing = nil, nil, nil, false, false
 }
 
+// inLine notes that the traffic manager is as Kubernetes says. Thousands of owners need
+// not be told before it counts.
+func (s *Status) inLine() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isReady()
+}
+
 // off notes that there is nothing to do.
 func (s *Status) off() {
 	s.mu.Lock()

@@ -76,6 +76,9 @@ type Options struct {
 	// word; Over that it is no longer so. Only the writer calls them.
 	Warn func(reason, message string)
 	Over func(reason string)
+	// InLine, if set, is told each time the steps of a plan were sent, before owners are
+	// told of them.
+	InLine func()
 	// Done, if set, is told after each round what it came to.
 	Done func(Round)
 	// Busy, if set, is told when a round begins and when it has ended.
@@ -333,6 +336,9 @@ func (l *Loop) round(ctx context.Context) {
 	case applied.abort != nil:
 		l.enterTrouble(applied.abort)
 		problem = l.trouble.reason()
+	}
+	if applied.abort == nil && l.o.InLine != nil {
+		l.o.InLine()
 	}
 	now := l.now()
 	for id, f := range l.failures {
