@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -39,7 +40,9 @@ func folderPath(path string) string { return "config/active/" + path + "/" }
 // encode gives a JSON resource's body: sorted keys, and none of the \u0026-style
 // escapes that old versions did not decode (vtm/rest.md §2).
 func encode(settings []Setting) []byte {
-	b := []byte(`{"properties":{`)
+	room := bodies.Get().(*[]byte)
+	defer bodies.Put(room)
+	b := append((*room)[:0], `{"properties":{`...)
 	for i, s := range settings {
 		if i == 0 || s.Section != settings[i-1].Section {
 			if i > 0 {
@@ -54,8 +57,12 @@ func encode(settings []Setting) []byte {
 	if len(settings) > 0 {
 		b = append(b, '}')
 	}
-	return append(b, `}}`...)
+	*room = append(b, `}}`...)
+	return bytes.Clone(*room)
 }
+
+// bodies is room in which bodies grow: a request that has failed may still read its own.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 // appendText appends a JSON text. What is not UTF-8 becomes U+FFFD, as in encoding/json.
 func appendText(b []byte, text string) []byte {
@@ -189,7 +196,7 @@ const maxUntouched = 16 << 10
 func valueOf(text jsontext.Value) (any, error) {
 	switch text.Kind() {
 	case '[', '{':
-		return readValue(newDecoder(text))
+		return readValue(jsontext.NewDecoder(bytes.NewBuffer(text), lenient...))
 	case 't', 'f':
 		return text.Kind() == 't', nil
 	case '"':
@@ -326,14 +333,17 @@ func decodeChildren(body []byte, wanted func(name []byte) bool) (names []string,
 	return names, err
 }
 
-// newDecoder takes what encoding/json takes, too.
-func newDecoder(text []byte) *jsontext.Decoder {
-	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-}
+// lenient decoders take what encoding/json takes, too.
+var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
+// decoders are for whole answers, of which there may be thousands in a row.
+var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
 
 // decodeObject calls read with each member's name of the object that body is.
 func decodeObject(body []byte, read func(d *jsontext.Decoder, name []byte) error) error {
-	d := newDecoder(body)
+	d := decoders.Get().(*jsontext.Decoder)
+	defer decoders.Put(d)
+	d.Reset(bytes.NewBuffer(body), lenient...)
 	if err := eachMember(d, func(name []byte) error { return read(d, name) }); err != nil {
 		return err
 	}
