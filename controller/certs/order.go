@@ -500,7 +500,8 @@ func (m *Manager) shown(ctx context.Context, c translate.Certificate, challenges
 	}
 }
 
-// notShown says what a member lacks; elsewhere: another member has it.
+// notShown says what a member lacks, nil if none lacks anything; elsewhere: another
+// member has it.
 func (m *Manager) notShown(ctx context.Context, c translate.Certificate, challenges []translate.Challenge) (elsewhere bool, lacks error) {
 	has := 0
 	for _, member := range m.o.Members {
@@ -518,7 +519,7 @@ func (m *Manager) notShown(ctx context.Context, c translate.Certificate, challen
 	if has == 0 && lacks == nil {
 		lacks = errors.New("no traffic manager can be reached")
 	}
-	return has > 0, lacks
+	return has > 0 && lacks != nil, lacks
 }
 
 func lacking(ctx context.Context, member *vtm.Client, c translate.Certificate, challenges []translate.Challenge) error {
