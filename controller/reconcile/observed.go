@@ -81,7 +81,7 @@ func (o *Observed) put(r *vtm.Resource) {
 // twice. What was observed stays if it says more than want. A server key is never the
 // same: its private key is read as a hash.
 func (o *Observed) share(want *vtm.Resource) {
-	if have := o.Owned[want.ID]; have != nil {
+	if have := o.Owned[want.ID]; have != nil && have != want {
 		o.Owned[want.ID] = sameOf(want, have)
 	}
 }
