@@ -67,7 +67,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 	o.Log = log
 	if !o.Settings.EnableIngctrl {
 		log.Info("switched off by enable_ingctrl")
-		o.Status.off()
+		o.Status.nowReady()
 		<-ctx.Done()
 		return nil
 	}
@@ -135,7 +135,7 @@ func run(ctx context.Context, o Options, metrics *metrics) error {
 		Client: client, Lease: writer, Home: home.Endpoint, Relay: relayed, TooOld: watcher.TooOld,
 		Snapshot: watcher.Snapshot, Changed: watcher.Changed(), Confirm: watcher.List, Relist: watcher.Relist,
 		Report: reporter.Report, Warn: self.Warn, Over: self.Over, ACME: issuer.State, ACMEChanged: issuer.Changed(),
-		InLine: o.Status.inLine,
+		InLine: o.Status.nowReady,
 		Done: func(r reconcile.Round) {
 			metrics.round(r)
 			if r.Writing {

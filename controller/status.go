@@ -173,16 +173,10 @@ func (s *Status) end() {
 	s.loop, s.writer, s.home, s.busy, s.writing = nil, nil, nil, false, false
 }
 
-// inLine notes that the traffic manager is as Kubernetes says. Thousands of owners need
-// not be told before it counts.
-func (s *Status) inLine() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.isReady()
-}
-
-// off notes that there is nothing to do.
-func (s *Status) off() {
+// nowReady notes that there is nothing more to do before it counts as ready: thousands
+// of owners need not be told of what was sent, and one that is switched off has nothing
+// to send.
+func (s *Status) nowReady() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.isReady()

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/go-cmp/cmp"
@@ -144,8 +145,8 @@ func (s *scenario) olderNames(ctx context.Context, which string) error {
 		return err
 	}
 	type resource struct{ path, body string }
-	var all []resource
-	var renamed []string
+	var all []resource // with the paths that they get
+	var names []string // old and new, quoted as they are wherever one resource names another
 	for _, path := range paths {
 		status, body, err := s.env.REST(ctx, http.MethodGet, escaped(path), nil)
 		if err != nil || status != http.StatusOK {
@@ -157,29 +158,22 @@ func (s *scenario) olderNames(ctx context.Context, which string) error {
 				return err
 			}
 		}
-		all = append(all, resource{path, text})
-		at := strings.LastIndex(path, "/") + 1
 		listens := strings.HasPrefix(path, "virtual_servers/") || strings.HasPrefix(path, "traffic_ip_groups/")
 		if which == "everything of ours" || !listens {
-			renamed = append(renamed, path[at:], older(path[at:]))
+			at := strings.LastIndex(path, "/") + 1
+			name := path[at:]
+			names = append(names, strconv.Quote(name), strconv.Quote(older(name)))
+			path = path[:at] + older(name)
 		}
+		all = append(all, resource{path, text})
 	}
-	// Names are quoted wherever one resource names another.
-	var pairs []string
-	for i := 0; i < len(renamed); i += 2 {
-		pairs = append(pairs, fmt.Sprintf("%q", renamed[i]), fmt.Sprintf("%q", renamed[i+1]))
-	}
-	references := strings.NewReplacer(pairs...)
-	for _, r := range all {
-		if err := s.rest(ctx, http.MethodDelete, escaped(r.path), "", nil); err != nil {
+	for _, path := range paths {
+		if err := s.rest(ctx, http.MethodDelete, escaped(path), "", nil); err != nil {
 			return err
 		}
 	}
+	references := strings.NewReplacer(names...)
 	for _, r := range slices.Backward(all) {
-		at := strings.LastIndex(r.path, "/") + 1
-		if i := slices.Index(renamed, r.path[at:]); i >= 0 {
-			r.path = r.path[:at] + renamed[i+1]
-		}
 		if err := s.rest(ctx, http.MethodPut, escaped(r.path), references.Replace(r.body), nil); err != nil {
 			return err
 		}

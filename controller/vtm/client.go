@@ -211,7 +211,8 @@ func (c *Client) ListSome(ctx context.Context, t Type, wanted func(name []byte) 
 	return c.children(ctx, string(t), wanted)
 }
 
-// rooms are for answers of which nothing is kept as it came.
+// rooms are for answers of which nothing is kept as it came, and for bodies while they
+// grow.
 var rooms = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // inRoom sends a request, and has read take from the answer what is to be kept.

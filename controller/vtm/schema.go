@@ -29,8 +29,7 @@ type keySchema struct {
 	defaultText   []byte // Default as JSON
 }
 
-// sectionSchema is what the REST schema says of one section of a type. A nil one has no
-// keys.
+// sectionSchema is what the REST schema says of one section of a type.
 type sectionSchema struct {
 	keys map[string]*keySchema
 	// untouched is how an answer told the section when all of its keys were at their

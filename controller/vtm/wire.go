@@ -40,9 +40,10 @@ func folderPath(path string) string { return "config/active/" + path + "/" }
 // encode gives a JSON resource's body: sorted keys, and none of the \u0026-style
 // escapes that old versions did not decode (vtm/rest.md §2).
 func encode(settings []Setting) []byte {
-	room := bodies.Get().(*[]byte)
-	defer bodies.Put(room)
-	b := append((*room)[:0], `{"properties":{`...)
+	room := rooms.Get().(*bytes.Buffer)
+	defer rooms.Put(room)
+	room.Reset()
+	b := append(room.AvailableBuffer(), `{"properties":{`...)
 	for i, s := range settings {
 		if i == 0 || s.Section != settings[i-1].Section {
 			if i > 0 {
@@ -57,12 +58,10 @@ func encode(settings []Setting) []byte {
 	if len(settings) > 0 {
 		b = append(b, '}')
 	}
-	*room = append(b, `}}`...)
-	return bytes.Clone(*room)
+	b = append(b, `}}`...)
+	room.Write(b)         // so that it has room for the next one
+	return bytes.Clone(b) // a request that has failed may still read it
 }
-
-// bodies is room in which bodies grow: a request that has failed may still read its own.
-var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 // appendText appends a JSON text. What is not UTF-8 becomes U+FFFD, as in encoding/json.
 func appendText(b []byte, text string) []byte {
@@ -183,7 +182,7 @@ func (s *sectionSchema) isUntouched(d *jsontext.Decoder) bool {
 // noteUntouched remembers how an answer tells the section where all is at its default:
 // text, which begins at the end of the section's name.
 func (s *sectionSchema) noteUntouched(text []byte) {
-	if s.keys != nil && len(text) <= maxUntouched && s.untouched.Load() == nil {
+	if len(text) <= maxUntouched && s.untouched.Load() == nil {
 		text = bytes.Clone(text)
 		s.untouched.Store(&text)
 	}
