@@ -39,6 +39,17 @@ Feature: Nodes come and go
     Then a pool for Ingress "web" has 3 nodes
     And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
 
+  @needs-fake-time
+  Scenario: A node that Kubernetes misses goes on serving the only pod of a Service
+    When the node of Deployment "web" can't reach Kubernetes
+    Then Ingress "web" has a warning "NodesNotReady" that names "they stay in the pool"
+    And a pool for Ingress "web" has 3 nodes
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+    When the node of Deployment "web" reaches Kubernetes
+    And 30 resyncs go by
+    Then a pool for Ingress "web" has 3 nodes
+    And "http://web.example/" at 10.0.2.223 is answered by a pod of Deployment "web"
+
   Scenario: A node that is deleted leaves the pools, and its pods run elsewhere
     When I delete the node of Deployment "web"
     Then a pool for Ingress "web" has 2 nodes

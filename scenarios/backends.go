@@ -147,6 +147,19 @@ func (s *scenario) deleteNode(ctx context.Context, deployment string) error {
 	return s.kubernetes.CoreV1().Nodes().Delete(ctx, node, metav1.DeleteOptions{})
 }
 
+// nodeReaches cuts the node of the Deployment's pod off, or mends that for all nodes:
+// pods may have moved since.
+func (s *scenario) nodeReaches(ctx context.Context, deployment, how string) error {
+	if how == "reaches" {
+		return s.env.CutNode("node-", false)
+	}
+	node, err := s.nodeWithPod(ctx, deployment)
+	if err != nil {
+		return err
+	}
+	return s.env.CutNode(node, true)
+}
+
 // deleteAllIngresses ends them in one request, as kubectl delete ingress --all nearly
 // does.
 func (s *scenario) deleteAllIngresses(ctx context.Context) error {

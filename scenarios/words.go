@@ -35,6 +35,7 @@ func (s *scenario) addSteps(steps map[string]any) {
 		`^I delete the Namespace "([^"]*)"$`:                                                                                                          s.deleteNamespace,
 		`^I cordon the node of Deployment "([^"]*)"$`:                                                                                                 s.cordon,
 		`^I exclude the node of Deployment "([^"]*)" from external load balancers$`:                                                                   s.excludeNode,
+		`^the node of Deployment "([^"]*)" (reaches|can't reach) Kubernetes$`:                                                                         s.nodeReaches,
 		`^I delete the node of Deployment "([^"]*)"$`:                                                                                                 s.deleteNode,
 		`^"([^"]*)" at (\S+) is answered to each client that keeps its cookies by one pod$`:                                                           s.stickyClients,
 		`^"([^"]*)" at (\S+) is answered (from the cache|anew each time)$`:                                                                            s.answeredAgain,

@@ -199,6 +199,18 @@ func (s *system) Cut(name, party string, cut bool) {
 	}
 }
 
+func (s *system) CutNode(node string, cut bool) error {
+	change := s.around.Cut
+	if !cut {
+		change = s.around.Heal
+	}
+	if change == nil {
+		return errors.New("this lane can't cut nodes off: give the scenario the tag @needs-fake-time")
+	}
+	change(node, s.around.Addresses.APIServer.Addr().String())
+	return nil
+}
+
 func (s *system) TrafficManagers() []string { return s.sandbox.TrafficManagers.Names() }
 
 func (s *system) Raised(trafficManager string) []string {

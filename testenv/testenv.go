@@ -133,6 +133,9 @@ type Env interface {
 	// Cut keeps that controller from reaching "kubernetes", a traffic manager by its name,
 	// "vtm" (all of them) or "everything", or heals that. What is under way waits.
 	Cut(name, party string, cut bool)
+	// CutNode keeps a node of Kubernetes from reaching the API server, or heals that;
+	// only a lane with FakeTime can.
+	CutNode(node string, cut bool) error
 	// KubernetesFaults replaces what the API server does wrong by what text says, one rule
 	// a line, as docs/emulated-kubernetes.md lists them; "" heals.
 	KubernetesFaults(text string) error

@@ -66,6 +66,11 @@ func resolve(ref backendRef, what string, service *kube.Service, endpoints *kube
 	return r
 }
 
+// keptNotReady tells of nodes that stay in the pool although they are not ready.
+func (r *resolution) keptNotReady(what string) {
+	r.findings.add(degrading, "NodesNotReady", "%s: all nodes of its endpoints are not ready, or were not until lately: they stay in the pool", what)
+}
+
 // chooseNodes is for a Service that can be reached through node ports.
 func (r *resolution) chooseNodes(what string, service *kube.Service, port *corev1.ServicePort, eps *kube.Endpoints, nodes *nodeSet, there []string) {
 	var ready, unready []string
@@ -101,21 +106,29 @@ func (r *resolution) chooseNodes(what string, service *kube.Service, port *corev
 		}
 		switch {
 		case lost:
-			r.findings.add(degrading, "NodesNotReady", "%s: all nodes of its endpoints are not ready, or were not until lately: they stay in the pool", what)
+			r.keptNotReady(what)
 		case missing != "":
 			r.findings.add(degrading, "NodeAddressMissing", "%s: node %s is missing or has no address of the type of the setting node_address_type", what, show(missing))
 		case len(ready) == 0:
 			r.noEndpoints(what)
 		}
 	} else {
-		// The same set for all Services, whatever Pods do: any node forwards.
+		// The same set for all Services, whatever Pods do: any node forwards. Besides
+		// those that alone may still do so.
 		addrs = nodes.balanced
+		var cut []netip.Addr
+		if service.Selects && !mutation.On(mutation.UnreadyNodesDropped) {
+			cut = nodes.cutOff(ready, unready)
+			addrs = append(slices.Clip(addrs), cut...)
+		}
 		switch {
 		case len(addrs) == 0:
 			r.findings.add(degrading, "NoNodes", "%s: no node can be used: each is labelled %s or has no address of the type of the setting node_address_type",
 				what, corev1.LabelNodeExcludeBalancers)
 		case !nodes.anyReady:
 			r.findings.add(degrading, "NodesNotReady", "%s: no node is ready: all nodes stay in the pool", what)
+		case len(cut) > 0:
+			r.keptNotReady(what)
 		case len(ready) == 0 && service.Selects:
 			// Endpoints of a Service without selector may have no node's name.
 			r.noEndpoints(what)

@@ -32,6 +32,8 @@ type nodeSet struct {
 type node struct {
 	addr  netip.Addr // of the type of the setting node_address_type; invalid if it has none
 	ready bool
+	// excluded is whether it is labelled out of load balancing.
+	excluded bool
 }
 
 func newNodeSet(all *kube.Table[string, *corev1.Node], addressType string) *nodeSet {
@@ -46,6 +48,7 @@ func gatherNodes(all *kube.Table[string, *corev1.Node], addressType corev1.NodeA
 	for _, name := range slices.Sorted(all.Keys()) {
 		object := all.Get(name)
 		n := node{addr: nodeAddress(object, addressType, onlyV6), ready: kube.NodeReady(object)}
+		_, n.excluded = object.Labels[corev1.LabelNodeExcludeBalancers]
 		s.byName[name] = n
 		for _, address := range object.Status.Addresses {
 			if addr, err := netip.ParseAddr(address.Address); err == nil {
@@ -57,7 +60,7 @@ func gatherNodes(all *kube.Table[string, *corev1.Node], addressType corev1.NodeA
 				s.podRanges = append(s.podRanges, prefix)
 			}
 		}
-		if _, excluded := object.Labels[corev1.LabelNodeExcludeBalancers]; excluded || !n.addr.IsValid() {
+		if n.excluded || !n.addr.IsValid() {
 			continue
 		}
 		if n.ready {
@@ -75,6 +78,25 @@ func gatherNodes(all *kube.Table[string, *corev1.Node], addressType corev1.NodeA
 	s.balanced = slices.Compact(s.balanced)
 	slices.SortFunc(s.podRanges, func(a, b netip.Prefix) int { return a.Compare(b) })
 	return s
+}
+
+// cutOff are the hosts of the nodes that endpoints of a Service with
+// externalTrafficPolicy Cluster are on, given the nodes with ready and with other
+// endpoints, if none of them is ready: Kubernetes counts no endpoint ready then, soon
+// if not yet, so that the ready nodes refuse. Nodes that only their API server misses
+// still forward to their own Pods.
+func (s *nodeSet) cutOff(ready, unready []string) []netip.Addr {
+	var addrs []netip.Addr
+	for _, name := range slices.Concat(ready, unready) {
+		n, ok := s.byName[name]
+		switch {
+		case ok && !n.ready && !n.excluded && n.addr.IsValid():
+			addrs = append(addrs, n.addr)
+		case (!ok || n.ready) && slices.Contains(ready, name):
+			return nil
+		}
+	}
+	return addrs
 }
 
 func (s *nodeSet) equal(o *nodeSet) bool { return s == o || reflect.DeepEqual(s, o) }
