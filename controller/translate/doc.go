@@ -8,6 +8,7 @@
 // controller/vtm (for Resource) and internal/.
 //
 //	translator.go     what is remembered, and what a change makes anew
+//	parallel.go       work on all processors at once
 //	types.go          what goes in and comes out
 //	environment.go    what concerns all Ingresses; where one may listen
 //	class.go          which Ingresses are ours

@@ -98,11 +98,10 @@ type backend struct {
 	pool *vtm.Resource
 }
 
-// read takes over a new or changed object.
-func (e *entry) read(ingress *networkingv1.Ingress, env *environment, fresh bool, intern func(*vtm.Resource) *vtm.Resource) {
+// read takes over a new or changed object and what it asks for.
+func (e *entry) read(ingress *networkingv1.Ingress, w *wish, env *environment, fresh bool, intern func(*vtm.Resource) *vtm.Resource) {
 	last := e.ingress
 	e.ingress = ingress
-	w := readWish(ingress, env.settings)
 	if last != nil && !fresh && reflect.DeepEqual(w, e.wish) {
 		// Only something else changed, such as its status.
 		e.stale = e.stale || last.Generation != ingress.Generation

@@ -216,29 +216,21 @@ func (x *index) affected() map[model.Host]bool {
 	return affected
 }
 
-// build makes what the listener takes, where it changed, and lets tell be called
-// with each entry that others' changes concern.
-func (t *Translator) build(l *listener) {
-	if l.exclusive && l.kind.tls {
-		if c := l.shares[0].certificates; c != nil && c.standard == "" {
-			t.standard.users[l] = true
-		} else {
-			delete(t.standard.users, l)
-		}
-	}
+// build makes what the listener takes, where it changed, and calls tell with each
+// entry that others' changes concern.
+func (t *Translator) build(l *listener, tell func(*entry)) {
 	if l.exclusive {
 		clear(l.shadows)
 		for _, host := range l.shares[0].granted.Hosts() {
 			l.findShadows(host, l.shares, func(*entry) {})
 		}
 	} else {
-		tell := func(e *entry) { e.stale, t.due[e] = true, true }
 		for host := range l.index.affected() {
 			l.findShadows(host, l.index.around(host), tell)
 		}
 		t.tellDefaults(l, tell)
 	}
-	t.buildRules(l)
+	t.buildRules(l, tell)
 	if l.index != nil {
 		clear(l.index.changed)
 	}
@@ -317,13 +309,13 @@ func (l *listener) shadowsOf(e *entry) []model.Shadow {
 }
 
 // buildRules makes rules, libraries and virtual server.
-func (t *Translator) buildRules(l *listener) {
+func (t *Translator) buildRules(l *listener, tell func(*entry)) {
 	names := t.env.names
 	many := t.handful.exceeded(len(l.shares), l.routes(), t.libraries[names.libraries(l.place)])
 	if many != (l.libraries != nil) {
 		// What it takes has other names now.
 		for _, e := range l.shares {
-			e.stale, t.due[e] = true, true
+			tell(e)
 		}
 		l.libraries, l.rest, l.main = nil, nil, nil
 	}
@@ -386,8 +378,13 @@ func (t *Translator) buildLibraries(l *listener, mark string) {
 			}
 		}
 	}
-	for bucket := range due {
-		l.libraries[bucket] = t.intern(vtm.NewFile(vtm.Rules, names.library(l.place, bucket), emitLibrary(content[bucket], names, mark)))
+	of := slices.Collect(maps.Keys(due))
+	made := make([]*vtm.Resource, len(of))
+	t.each(len(of), func(i int) {
+		made[i] = t.intern(vtm.NewFile(vtm.Rules, names.library(l.place, of[i]), emitLibrary(content[of[i]], names, mark)))
+	})
+	for i, bucket := range of {
+		l.libraries[bucket] = made[i]
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 // It is for one goroutine at a time.
 type Translator struct {
 	handful handful
+	many    int // see each
 	env     *environment
 	entries map[types.NamespacedName]*entry
 	sites   map[model.Site]*site
@@ -76,7 +77,7 @@ type site struct {
 // New makes a Translator that remembers nothing.
 func New() *Translator {
 	t := &Translator{
-		handful: usualHandful,
+		handful: usualHandful, many: usuallyMany,
 		entries: map[types.NamespacedName]*entry{}, sites: map[model.Site]*site{},
 		keys: map[types.NamespacedName]*serverKey{}, shownKeys: map[types.NamespacedName]*vtm.Resource{},
 		users: entriesBy[types.NamespacedName]{}, secretUsers: entriesBy[types.NamespacedName]{}, idle: map[*entry]bool{},
@@ -114,8 +115,9 @@ func (t *Translator) Translate(in Input) *Result {
 	for e := range t.idle {
 		t.due[e] = true
 	}
-	for e := range t.due {
-		e.refresh(in, env, t.keys, t.intern)
+	due := slices.Collect(maps.Keys(t.due))
+	t.each(len(due), func(i int) { due[i].refresh(in, env, t.keys, t.intern) })
+	for _, e := range due {
 		if e.working() {
 			delete(t.idle, e)
 		} else {
@@ -126,6 +128,7 @@ func (t *Translator) Translate(in Input) *Result {
 	for where := range t.dirty {
 		t.allot(where)
 	}
+	t.furnish()
 	for where := range t.reanswered {
 		if s := t.sites[where]; s != nil && !t.dirty[where] {
 			t.answer(where, s)
@@ -175,26 +178,35 @@ func (t *Translator) readLibraries(libraries map[string]bool) {
 
 // readIngresses brings the entries up to date.
 func (t *Translator) readIngresses(ingresses *kube.Table[types.NamespacedName, *networkingv1.Ingress], fresh bool) {
+	var changed []types.NamespacedName
 	if fresh {
-		for key, ingress := range ingresses.All() {
-			t.readIngress(key, ingress, true)
-		}
+		changed = slices.Collect(ingresses.Keys())
 		for key := range t.entries {
 			if ingresses.Get(key) == nil {
 				t.remove(t.entries[key])
 			}
 		}
-		return
+	} else {
+		for key := range t.snapshot.Ingresses.Differing(ingresses) {
+			changed = append(changed, key)
+		}
 	}
-	for key := range t.snapshot.Ingresses.Differing(ingresses) {
-		t.readIngress(key, ingresses.Get(key), false)
+	wishes := make([]*wish, len(changed))
+	t.each(len(changed), func(i int) {
+		if ingress := ingresses.Get(changed[i]); ingress != nil && t.env.classes.own(ingress) {
+			wishes[i] = readWish(ingress, t.env.settings)
+		}
+	})
+	for i, key := range changed {
+		t.readIngress(key, ingresses.Get(key), wishes[i], fresh)
 	}
 }
 
-// readIngress takes over an object, nil if there is none any more.
-func (t *Translator) readIngress(key types.NamespacedName, ingress *networkingv1.Ingress, fresh bool) {
+// readIngress takes over an object and what it asks for; nil if it is none of ours, or
+// there is none any more.
+func (t *Translator) readIngress(key types.NamespacedName, ingress *networkingv1.Ingress, w *wish, fresh bool) {
 	e := t.entries[key]
-	ours := ingress != nil && t.env.classes.own(ingress)
+	ours := w != nil
 	if e != nil && (!ours || e.wish.share.Owner != ownerOf(ingress)) {
 		// Also when it was deleted and made again: another Ingress, of another rank.
 		t.remove(e)
@@ -209,7 +221,7 @@ func (t *Translator) readIngress(key types.NamespacedName, ingress *networkingv1
 	}
 	t.due[e] = true
 	t.forgetUses(e)
-	e.read(ingress, t.env, fresh, t.intern)
+	e.read(ingress, w, t.env, fresh, t.intern)
 	for i := range e.backends {
 		t.users.add(e.service(i), e)
 	}
@@ -303,7 +315,7 @@ func compareRank(a, b *entry) int {
 	return a.claim.Share.Owner.Compare(b.claim.Share.Owner)
 }
 
-// allot gives a site to those who claim it, and makes the listeners that changed.
+// allot gives a site to those who claim it.
 func (t *Translator) allot(where model.Site) {
 	s := t.sites[where]
 	allotment := &s.allotment
@@ -325,8 +337,6 @@ func (t *Translator) allot(where model.Site) {
 	if s.allotted == 0 {
 		t.withdrawn = append(t.withdrawn, s.shown...)
 		delete(t.sites, where)
-	} else if where.Group == "" {
-		s.group = t.intern(t.env.group(where, allotment.Holder))
 	}
 	s.redirectTo, s.redirecting = allotment.RedirectTo, allotment.Redirecting
 	if s.redirectTo == 0 {
@@ -335,14 +345,43 @@ func (t *Translator) allot(where model.Site) {
 	t.acme.stale = t.acme.stale || s.answers
 	s.answers = allotment.Answering.UID != ""
 	t.acme.stale = t.acme.stale || s.answers
-	t.answer(where, s)
 	for port, l := range s.listeners {
 		switch {
 		case len(l.shares) == 0:
 			delete(s.listeners, port)
 			delete(t.standard.users, l)
-		case l.changed:
-			t.build(l)
+		case l.changed && l.exclusive && l.kind.tls:
+			if c := l.shares[0].certificates; c != nil && c.standard == "" {
+				t.standard.users[l] = true
+			} else {
+				delete(t.standard.users, l)
+			}
+		}
+	}
+}
+
+// furnish makes what the sites take that were allotted, each by itself.
+func (t *Translator) furnish() {
+	sites := slices.Collect(maps.Keys(t.dirty))
+	concerned := make([][]*entry, len(sites))
+	t.each(len(sites), func(i int) {
+		where, s := sites[i], t.sites[sites[i]]
+		if s == nil {
+			return
+		}
+		if where.Group == "" {
+			s.group = t.intern(t.env.group(where, s.allotment.Holder))
+		}
+		t.answer(where, s)
+		for _, l := range s.listeners {
+			if l.changed {
+				t.build(l, func(e *entry) { concerned[i] = append(concerned[i], e) })
+			}
+		}
+	})
+	for _, entries := range concerned {
+		for _, e := range entries {
+			e.stale, t.due[e] = true, true
 		}
 	}
 }
@@ -460,15 +499,21 @@ func (t *Translator) assemble() {
 			show(s.shown)
 		}
 	}
-	for e := range t.due {
-		if !e.stale {
-			continue
-		}
+	stale := slices.Collect(maps.Keys(t.due))
+	stale = slices.DeleteFunc(stale, func(e *entry) bool { return !e.stale })
+	judgements := make([]*Verdict, len(stale)) // nil: as before
+	t.each(len(stale), func(i int) {
+		e := stale[i]
 		e.stale = false
 		e.shown = e.shows()
-		show(e.shown)
 		if verdict := e.judge(t.env, &t.standard); !reflect.DeepEqual(verdicts[e.key], verdict) {
-			verdicts[e.key] = verdict
+			judgements[i] = verdict
+		}
+	})
+	for i, e := range stale {
+		show(e.shown)
+		if judgements[i] != nil {
+			verdicts[e.key] = judgements[i]
 			judged = append(judged, e.key)
 		}
 	}
