@@ -116,9 +116,12 @@ func (r *run) podsAreReady() error {
 		return fmt.Errorf("the API server does not list Deployments: status %d, %v", status, err)
 	}
 	for _, d := range list.Items {
-		never := d.Spec.Template.Annotations[neverReady] != ""
-		if s := d.Status; s.ObservedGeneration < d.Generation || s.ReadyReplicas < *d.Spec.Replicas && !never {
-			return fmt.Errorf("the Deployment %s/%s has %d ready Pods of %d", d.Namespace, d.Name, s.ReadyReplicas, *d.Spec.Replicas)
+		want, never := *d.Spec.Replicas, d.Spec.Template.Annotations[neverReady] != ""
+		switch s := d.Status; {
+		case s.ObservedGeneration < d.Generation || s.ReadyReplicas < want && !never:
+			return fmt.Errorf("the Deployment %s/%s has %d ready Pods of %d", d.Namespace, d.Name, s.ReadyReplicas, want)
+		case s.UpdatedReplicas < min(want, 1) || (s.UpdatedReplicas < want || s.Replicas > want) && !never:
+			return fmt.Errorf("the Deployment %s/%s is being rolled out: it has %d Pods, %d of them new, and wants %d", d.Namespace, d.Name, s.Replicas, s.UpdatedReplicas, want)
 		}
 	}
 	return nil
