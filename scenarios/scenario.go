@@ -187,6 +187,10 @@ func (s *scenario) clusterOfIPv6(ctx context.Context, nodes int) error {
 	return s.start(ctx, testenv.Options{Nodes: nodes, IPv6: true, Lenient: s.lenient, Seed: 1})
 }
 
+func (s *scenario) dualStackCluster(ctx context.Context, nodes int) error {
+	return s.start(ctx, testenv.Options{Nodes: nodes, DualStack: true, Lenient: s.lenient, Seed: 1})
+}
+
 func (s *scenario) start(ctx context.Context, o testenv.Options) error {
 	env, err := s.lane.Start(ctx, o)
 	if err != nil {

@@ -183,6 +183,11 @@ func (s *scenario) resourceHas(ctx context.Context, kind, ingress, section, key,
 }
 
 func (s *scenario) poolHasNodes(ctx context.Context, ingress string, pods int) error {
+	return s.poolHas(ctx, ingress, fmt.Sprint(pods, " nodes"), func(nodes []string) bool { return len(nodes) == pods })
+}
+
+// poolHas waits until the nodes of a pool of an Ingress, sorted, are as wanted.
+func (s *scenario) poolHas(ctx context.Context, ingress, wanted string, good func(nodes []string) bool) error {
 	return s.env.Eventually(ctx, func(ctx context.Context) error {
 		found, err := s.ours(ctx)
 		if err != nil {
@@ -204,13 +209,17 @@ func (s *scenario) poolHasNodes(ctx context.Context, ingress string, pods int) e
 			if err := s.rest(ctx, http.MethodGet, "pools/"+url.PathEscape(name), "", &pool); err != nil {
 				return err
 			}
-			nodes := pool.Properties.Basic.Nodes
-			if len(nodes) == pods {
+			var nodes []string
+			for _, n := range pool.Properties.Basic.Nodes {
+				nodes = append(nodes, n.Node)
+			}
+			slices.Sort(nodes)
+			if good(nodes) {
 				return nil
 			}
-			seen = append(seen, fmt.Sprintf("%s has %d nodes", name, len(nodes)))
+			seen = append(seen, fmt.Sprintf("%s has %d nodes: %s", name, len(nodes), strings.Join(nodes, " ")))
 		}
-		return fmt.Errorf("no pool of Ingress %s has %d nodes: %s", ingress, pods, strings.Join(seen, ", "))
+		return fmt.Errorf("no pool of Ingress %s has %s: %s", ingress, wanted, strings.Join(seen, ", "))
 	})
 }
 

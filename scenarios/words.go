@@ -2,12 +2,16 @@ package scenarios
 
 import "maps"
 
-// addSteps adds the words about backends, nodes, sessions, changes by hand and failed
-// writes.
+// addSteps adds the words about backends, nodes, IP families, sessions, changes by hand
+// and failed writes.
 func (s *scenario) addSteps(steps map[string]any) {
 	maps.Copy(steps, map[string]any{
 		`^a Deployment "([^"]*)" with (\d+) pods? that speaks? TLS behind a NodePort Service$`:                                                        s.tlsDeployment,
 		`^a Deployment "([^"]*)" with (\d+) pods? that Kubernetes does not check behind a NodePort Service$`:                                          s.uncheckedDeployment,
+		`^a dual-stack cluster with (\d+) nodes and a traffic manager$`:                                                                               s.dualStackCluster,
+		`^a Deployment "([^"]*)" with (\d+) pods? behind a NodePort Service with ipFamilies (\S+)$`:                                                   s.serveFamilies,
+		`^I set the ipFamilyPolicy of Service "([^"]*)" to (\S+)$`:                                                                                    s.setFamilyPolicy,
+		`^a pool for Ingress "([^"]*)" has the (IPv4|IPv6) addresses of (\d+) nodes with the node port of Service "([^"]*)"$`:                         s.poolHasFamily,
 		`^the pod that answers "([^"]*)" at (\S+) fails its checks from now on$`:                                                                      s.podFailsChecks,
 		`^I apply an Ingress "([^"]*)" for host "([^"]*)" to Service "([^"]*)" at (shared address )?(\S+) with annotations$`:                          s.applyAnnotated,
 		`^I apply a TLS Ingress "([^"]*)" for host "([^"]*)" with Secret "([^"]*)" to Service "([^"]*)" at (shared address )?(\S+) with annotations$`: s.applyAnnotatedTLS,

@@ -81,7 +81,8 @@ func StartSystem(ctx context.Context, around Surroundings, o Options) (Env, erro
 	}
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: around.World, Log: slog.New(slog.DiscardHandler), Addresses: around.Addresses,
-		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes, IPv6: o.IPv6, TrafficManagers: o.TrafficManagers, ReplicateLate: o.ReplicateLate,
+		KubernetesVersion: o.KubernetesVersion, Nodes: o.Nodes, IPv6: o.IPv6, DualStack: o.DualStack,
+		TrafficManagers: o.TrafficManagers, ReplicateLate: o.ReplicateLate,
 		Strict: !o.Lenient, Simulated: around.Simulated, ACME: o.ACME,
 	})
 	if err != nil {

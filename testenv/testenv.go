@@ -50,6 +50,8 @@ type Options struct {
 	Nodes int
 	// IPv6 is the family of all addresses in the cluster.
 	IPv6 bool
+	// DualStack: it has both families; the first is IPv4, or with IPv6 the latter.
+	DualStack bool
 	// TrafficManagers of the cluster in front of it; 0 means 1.
 	TrafficManagers int
 	// ReplicateLate: they tell each other of changes seconds later, as real ones do.

@@ -35,6 +35,7 @@ type flags struct {
 	KubernetesVersion string `help:"Version that the emulated Kubernetes presents, 1.18 or newer; empty: the newest." placeholder:"1.20"`
 	Nodes             int    `help:"Number of nodes." default:"3"`
 	IPv6              bool   `name:"ipv6" help:"Give nodes, pods and Services IPv6 addresses."`
+	DualStack         bool   `help:"Give nodes and pods addresses of both families, IPv4 first, or IPv6 with --ipv6; Services have what their ipFamilyPolicy and ipFamilies say."`
 	TrafficManagers   int    `help:"Number of traffic managers. Each has a controller; one of these writes." default:"3"`
 	ReplicateLate     bool   `help:"Let traffic managers replicate as real ones do, 5 to 20 s after a change; otherwise a change is on all of them at once."`
 	Controller        bool   `help:"Run the controllers too." default:"true" negatable:""`
@@ -114,7 +115,8 @@ func run(ctx context.Context, f flags, out io.Writer) (err error) {
 	box, err := sandbox.Start(ctx, sandbox.Options{
 		World: outside.Real(), Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Addresses:         f.Addresses,
-		KubernetesVersion: f.KubernetesVersion, Nodes: f.Nodes, IPv6: f.IPv6, Strict: f.Strict, Images: images, Progress: progress,
+		KubernetesVersion: f.KubernetesVersion, Nodes: f.Nodes, IPv6: f.IPv6, DualStack: f.DualStack,
+		Strict: f.Strict, Images: images, Progress: progress,
 		TrafficManagers: f.TrafficManagers, ReplicateLate: f.ReplicateLate, ACME: authority,
 	})
 	if err != nil {

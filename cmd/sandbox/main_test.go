@@ -407,6 +407,7 @@ func TestWrongFlagsAreTold(t *testing.T) {
 		`--image="x="`:          {Nodes: 1, TrafficManagers: 1, Image: []string{"x="}},
 		`--image="[=y"`:         {Nodes: 1, TrafficManagers: 1, Image: []string{"[=y"}},
 		`version "1.17"`:        {Nodes: 1, TrafficManagers: 1, KubernetesVersion: "1.17", Addresses: addresses(t)},
+		"dual-stack Services":   {Nodes: 1, TrafficManagers: 1, KubernetesVersion: "1.20", DualStack: true, Addresses: addresses(t)},
 	} {
 		if err := run(t.Context(), f, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("not told: %s: %v", want, err)

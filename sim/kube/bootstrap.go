@@ -53,12 +53,12 @@ func (a *api) bootstrap(address string) error {
 }
 
 // publish stores where this server is as the endpoints of the Service
-// kubernetes, and the range of Services' addresses. They tell the truth, also on a loopback address, which no client
-// may give an endpoint: so they pass no validation.
+// kubernetes, and the ranges of Services' addresses. They tell the truth, also on a
+// loopback address, which no client may give an endpoint: so they pass no validation.
 func (a *api) publish(at netip.AddrPort) error {
 	return a.store.Write(func(tx *store.Tx) error {
 		if ranges := a.resources[networkingv1.SchemeGroupVersion.WithResource("servicecidrs")]; ranges != nil { // from 1.33
-			if err := a.putOwn(tx, ranges, kubernetesCIDR(a.services.serviceRange)); err != nil {
+			if err := a.putOwn(tx, ranges, kubernetesCIDR(a.services.ranges)); err != nil {
 				return err
 			}
 		}
@@ -78,7 +78,8 @@ func (a *api) publish(at netip.AddrPort) error {
 func (a *api) putOwn(tx *store.Tx, r *resource, obj metav1.Object) error {
 	obj.SetCreationTimestamp(a.now())
 	obj.SetUID(a.uid(tx.Next()))
-	return r.put(tx, obj.GetNamespace()+"/"+obj.GetName(), obj.(runtime.Object))
+	ctx := request.WithNamespace(context.Background(), obj.GetNamespace())
+	return r.put(tx, r.key(ctx, obj.GetName()), obj.(runtime.Object))
 }
 
 // kubernetesService is the Service by which Pods reach the API server.
@@ -96,11 +97,15 @@ func kubernetesService(address string) *corev1.Service {
 	}
 }
 
-// kubernetesCIDR is the range that the server was started with.
-func kubernetesCIDR(clusterIPs netip.Prefix) *networkingv1.ServiceCIDR {
+// kubernetesCIDR holds the ranges that the server was started with.
+func kubernetesCIDR(ranges []*serviceRange) *networkingv1.ServiceCIDR {
+	var cidrs []string
+	for _, r := range ranges {
+		cidrs = append(cidrs, r.String())
+	}
 	return &networkingv1.ServiceCIDR{
 		ObjectMeta: metav1.ObjectMeta{Name: kubernetesName},
-		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{clusterIPs.String()}},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: cidrs},
 		Status: networkingv1.ServiceCIDRStatus{Conditions: []metav1.Condition{{
 			Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Message: "Kubernetes Service CIDR is ready",
 		}}},

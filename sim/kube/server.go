@@ -55,6 +55,9 @@ type Options struct {
 	NodePorts utilnet.PortRange
 	// IPv6 gives Services cluster IPs of that family.
 	IPv6 bool
+	// DualStack lets Services have cluster IPs of both families, as they can from 1.21
+	// on; those that say nothing have one of the family that IPv6 says.
+	DualStack bool
 	// Logs serves pods/log. Nil: there are no logs (404).
 	Logs LogsFunc
 }
@@ -122,6 +125,9 @@ func newAPI(o Options) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.DualStack && !version.atLeast(21) {
+		return nil, fmt.Errorf("emulated API server: version %s has no dual-stack Services: they are there from 1.21 on", version)
+	}
 	limit := o.HistoryLimit
 	if limit <= 0 {
 		limit = defaultHistory
@@ -147,14 +153,14 @@ func newAPI(o Options) (*api, error) {
 		store:     store.New(limit),
 		logs:      o.Logs,
 		resources: map[schema.GroupVersionResource]*resource{},
-		services:  newAllocations(o.NodePorts, o.IPv6),
+		services:  newAllocations(o),
 		events:    &expirations{},
 	}
 	if a.seed, err = newSeed(o.World.Rand(o.Name + "/identifiers")); err != nil {
 		return nil, err
 	}
 	var served []kinds.Kind
-	for _, kind := range kinds.AllOf(a.services.family()) {
+	for _, kind := range kinds.AllOf(a.services.families()...) {
 		if !kind.ServedBy(version.String()) {
 			continue
 		}

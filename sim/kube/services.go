@@ -16,10 +16,10 @@ import (
 // usualNodePorts are those of an API server without --service-node-port-range.
 var usualNodePorts = net.PortRange{Base: 30000, Size: 2768}
 
-// Cluster IPs of an API server of either family; the first is never given, and of the
-// IPv4 ones the last neither. The second is that of the Service default/kubernetes.
+// Cluster IPs of each family; the first and the last of them are never given. The second
+// is that of the Service default/kubernetes.
 var (
-	serviceRange   = netip.MustParsePrefix("10.96.0.0/16")
+	serviceRangeV4 = netip.MustParsePrefix("10.96.0.0/16")
 	serviceRangeV6 = netip.MustParsePrefix("fd00:96::/112")
 )
 
@@ -28,14 +28,26 @@ var (
 //
 // Used by the holder of the store's write right alone; therefore no lock.
 type allocations struct {
-	serviceRange netip.Prefix
-	addresses    map[netip.Addr]string // -> the Service's key
-	ports        map[nodePort]string   // -> the Service's key
-	nodePorts    net.PortRange         // those that may be given
+	ranges    []*serviceRange       // one of each family; the first is that of Services which say nothing
+	addresses map[netip.Addr]string // -> the Service's key
+	ports     map[nodePort]string   // -> the Service's key
+	nodePorts net.PortRange         // those that may be given
+	lastPort  int32                 // as serviceRange.last
+}
+
+// serviceRange is where cluster IPs of one family are.
+type serviceRange struct {
+	netip.Prefix
 	// What was given last; the search goes on behind it, so that what was freed
 	// is not given again soon.
-	lastAddress netip.Addr
-	lastPort    int32
+	last netip.Addr
+}
+
+func (r *serviceRange) family() corev1.IPFamily {
+	if r.Addr().Is6() {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
 }
 
 type nodePort struct {
@@ -43,33 +55,39 @@ type nodePort struct {
 	port     int32
 }
 
-func newAllocations(nodePorts net.PortRange, ipv6 bool) *allocations {
-	clusterIPs := serviceRange
-	if ipv6 {
-		clusterIPs = serviceRangeV6
+func newAllocations(o Options) *allocations {
+	prefixes := []netip.Prefix{serviceRangeV4, serviceRangeV6}
+	if o.IPv6 {
+		slices.Reverse(prefixes)
 	}
-	if nodePorts.Size == 0 {
-		nodePorts = usualNodePorts
+	if !o.DualStack {
+		prefixes = prefixes[:1]
 	}
-	return &allocations{
-		nodePorts:    nodePorts,
-		serviceRange: clusterIPs,
-		addresses:    map[netip.Addr]string{},
-		ports:        map[nodePort]string{},
-		lastAddress:  clusterIPs.Addr().Next(),
-		lastPort:     int32(nodePorts.Base) - 1,
+	if o.NodePorts.Size == 0 {
+		o.NodePorts = usualNodePorts
 	}
+	a := &allocations{
+		nodePorts: o.NodePorts,
+		addresses: map[netip.Addr]string{},
+		ports:     map[nodePort]string{},
+		lastPort:  int32(o.NodePorts.Base) - 1,
+	}
+	for _, prefix := range prefixes {
+		a.ranges = append(a.ranges, &serviceRange{Prefix: prefix, last: prefix.Addr().Next()})
+	}
+	return a
 }
 
 // kubernetesAddress is the cluster IP of the Service default/kubernetes.
-func (a *allocations) kubernetesAddress() string { return a.serviceRange.Addr().Next().String() }
+func (a *allocations) kubernetesAddress() string { return a.ranges[0].Addr().Next().String() }
 
-// family is the only one that Services can have.
-func (a *allocations) family() corev1.IPFamily {
-	if a.serviceRange.Addr().Is6() {
-		return corev1.IPv6Protocol
+// families are those that Services can have.
+func (a *allocations) families() []corev1.IPFamily {
+	var all []corev1.IPFamily
+	for _, r := range a.ranges {
+		all = append(all, r.family())
 	}
-	return corev1.IPv4Protocol
+	return all
 }
 
 // held lists what a Service holds.
@@ -122,7 +140,7 @@ func (a *allocations) assign(service, old *corev1.Service) error {
 	}
 	var errs field.ErrorList
 	if needsClusterIP(service) {
-		errs = append(errs, a.assignAddress(service, ownAddresses)...)
+		errs = append(errs, a.assignAddresses(service, ownAddresses)...)
 	}
 	if needsNodePorts(service) {
 		errs = append(errs, a.assignPorts(service, ownPorts)...)
@@ -149,52 +167,56 @@ func needsHealthCheckPort(s *corev1.Service) bool {
 	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
-func (a *allocations) assignAddress(service *corev1.Service, own []netip.Addr) field.ErrorList {
+// assignAddresses gives a Service an address of each of its families, which
+// kinds.defaultFamilies has set.
+func (a *allocations) assignAddresses(service *corev1.Service, own []netip.Addr) field.ErrorList {
 	spec := &service.Spec
-	if spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
-		spec.ClusterIP = spec.ClusterIPs[0]
-	}
-	if len(spec.IPFamilies) == 0 {
-		spec.IPFamilies = []corev1.IPFamily{a.family()}
-	}
-	if spec.IPFamilyPolicy == nil {
-		single := corev1.IPFamilyPolicySingleStack
-		spec.IPFamilyPolicy = &single
-	}
-	if spec.ClusterIP == "" {
-		address, ok := a.freeAddress()
-		if !ok {
-			return field.ErrorList{field.InternalError(field.NewPath("spec", "clusterIPs"), fmt.Errorf("failed to allocate a serviceIP: range is full"))}
-		}
-		spec.ClusterIP = address.String()
-	}
-	spec.ClusterIPs = []string{spec.ClusterIP}
 	if spec.ClusterIP == corev1.ClusterIPNone {
+		spec.ClusterIPs = []string{corev1.ClusterIPNone}
 		return nil
 	}
 	at := field.NewPath("spec", "clusterIPs")
-	refuse := func(why string) field.ErrorList {
-		return field.ErrorList{field.Invalid(at, spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %s", spec.ClusterIP, why))}
+	all := make([]string, len(spec.IPFamilies))
+	copy(all, spec.ClusterIPs)
+	for i, family := range spec.IPFamilies {
+		r := a.ranges[slices.IndexFunc(a.ranges, func(r *serviceRange) bool { return r.family() == family })]
+		if all[i] != "" {
+			if why := a.refusal(r, all[i], own); why != "" {
+				return field.ErrorList{field.Invalid(at, spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %s", all[i], why))}
+			}
+			continue
+		}
+		address, ok := a.freeAddress(r)
+		if !ok {
+			return field.ErrorList{field.InternalError(at, fmt.Errorf("failed to allocate a serviceIP: range is full"))}
+		}
+		all[i] = address.String()
 	}
-	address, err := netip.ParseAddr(spec.ClusterIP)
-	switch {
-	case err != nil:
-		return refuse("must be a valid IP address")
-	case !a.serviceRange.Contains(address) || address == a.serviceRange.Addr():
-		return refuse(fmt.Sprintf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", address, a.serviceRange))
-	case a.addresses[address] != "" && !slices.Contains(own, address):
-		return refuse("provided IP is already allocated")
-	}
+	spec.ClusterIP, spec.ClusterIPs = all[0], all
 	return nil
 }
 
-func (a *allocations) freeAddress() (netip.Addr, bool) {
+// refusal says why a client can't have the address that it asks for; "" if it can.
+func (a *allocations) refusal(r *serviceRange, text string, own []netip.Addr) string {
+	address, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return "must be a valid IP address"
+	case !r.Contains(address) || address == r.Addr():
+		return fmt.Sprintf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", address, r.Prefix)
+	case a.addresses[address] != "" && !slices.Contains(own, address):
+		return "provided IP is already allocated"
+	}
+	return ""
+}
+
+func (a *allocations) freeAddress(r *serviceRange) (netip.Addr, bool) {
 	// Of either family the last four bytes are those that differ.
-	b := a.serviceRange.Addr().AsSlice()
+	b := r.Addr().AsSlice()
 	tail := b[len(b)-4:]
 	first := binary.BigEndian.Uint32(tail)
-	count := uint32(1) << (a.serviceRange.Addr().BitLen() - a.serviceRange.Bits())
-	given := a.lastAddress.AsSlice()
+	count := uint32(1) << (r.Addr().BitLen() - r.Bits())
+	given := r.last.AsSlice()
 	last := binary.BigEndian.Uint32(given[len(given)-4:]) - first
 	for i := uint32(1); i <= count; i++ {
 		offset := (last + i) % count
@@ -203,7 +225,7 @@ func (a *allocations) freeAddress() (netip.Addr, bool) {
 		}
 		binary.BigEndian.PutUint32(tail, first+offset)
 		if address, _ := netip.AddrFromSlice(b); a.addresses[address] == "" {
-			a.lastAddress = address
+			r.last = address
 			return address, true
 		}
 	}
@@ -273,26 +295,12 @@ func (a *allocations) assignPorts(service *corev1.Service, own []nodePort) field
 	return errs
 }
 
-// keepAssigned carries over what the server assigned and the client left out,
-// and drops what the new type has no use for and the client did not touch, so
-// that a client may change the type alone.
+// keepAssigned carries over the ports that the server assigned and the client left
+// out, and drops what the new type has no use for and the client did not touch, so
+// that a client may change the type alone. Addresses are carried over in package kinds.
 func keepAssigned(new, old *corev1.Service) {
 	spec, was := &new.Spec, &old.Spec
-	switch {
-	case needsClusterIP(new) && needsClusterIP(old):
-		if spec.ClusterIP == "" && len(spec.ClusterIPs) == 0 {
-			spec.ClusterIP = was.ClusterIP
-		}
-		if len(spec.ClusterIPs) == 0 && spec.ClusterIP == was.ClusterIP {
-			spec.ClusterIPs = slices.Clone(was.ClusterIPs)
-		}
-		if len(spec.IPFamilies) == 0 {
-			spec.IPFamilies = slices.Clone(was.IPFamilies)
-		}
-		if spec.IPFamilyPolicy == nil {
-			spec.IPFamilyPolicy = was.IPFamilyPolicy
-		}
-	case !needsClusterIP(new) && needsClusterIP(old) && spec.ClusterIP == was.ClusterIP:
+	if !needsClusterIP(new) && needsClusterIP(old) && spec.ClusterIP == was.ClusterIP {
 		spec.ClusterIP, spec.ClusterIPs, spec.IPFamilies, spec.IPFamilyPolicy = "", nil, nil, nil
 	}
 	switch {

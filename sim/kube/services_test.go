@@ -1,6 +1,8 @@
 package kube_test
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,6 +10,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"vtm-ingress/internal/outside"
+	"vtm-ingress/sim/kube"
 )
 
 func TestServicesGetAddressesAndPorts(t *testing.T) {
@@ -115,5 +120,93 @@ func TestServicesChangeTheirType(t *testing.T) {
 	}
 	if _, err := services.Patch(ctx, "a", types.MergePatchType, []byte(`{"spec":{"clusterIP":"10.96.9.9","clusterIPs":["10.96.9.9"]}}`), metav1.PatchOptions{}); !apierrors.IsInvalid(err) {
 		t.Errorf("another cluster IP: %v", err)
+	}
+}
+
+func TestDualStackServicesHaveAnAddressOfEachFamily(t *testing.T) {
+	s := start(t, func(o *kube.Options) { o.DualStack = true })
+	c, ctx := client(t, s, "a"), deadline(t)
+	services := c.CoreV1().Services(here)
+	create := func(name string, change func(*corev1.Service)) *corev1.Service {
+		t.Helper()
+		svc := service(name, corev1.ServiceTypeNodePort)
+		change(svc)
+		made, err := services.Create(ctx, svc, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	// The addresses are of the Service's families, in their order; nobody else's.
+	seen := map[string]bool{}
+	check := func(svc *corev1.Service, families ...corev1.IPFamily) {
+		t.Helper()
+		if !slices.Equal(svc.Spec.IPFamilies, families) || len(svc.Spec.ClusterIPs) != len(families) || svc.Spec.ClusterIP != svc.Spec.ClusterIPs[0] {
+			t.Fatalf("%s should have %v: %+v", svc.Name, families, svc.Spec)
+		}
+		for i, ip := range svc.Spec.ClusterIPs {
+			of := map[corev1.IPFamily]string{corev1.IPv4Protocol: "10.96.0.0/16", corev1.IPv6Protocol: "fd00:96::/112"}[families[i]]
+			if !netip.MustParsePrefix(of).Contains(netip.MustParseAddr(ip)) || seen[ip] {
+				t.Errorf("%s: address %d is %s", svc.Name, i, ip)
+			}
+			seen[ip] = true
+		}
+	}
+	v4, v6 := corev1.IPv4Protocol, corev1.IPv6Protocol
+	require, single := corev1.IPFamilyPolicyRequireDualStack, `{"spec":{"ipFamilyPolicy":"SingleStack"}}`
+	check(create("plain", func(*corev1.Service) {}), v4)
+	check(create("six", func(svc *corev1.Service) { svc.Spec.IPFamilies = []corev1.IPFamily{v6} }), v6)
+	both := create("both", func(svc *corev1.Service) {
+		svc.Spec.IPFamilyPolicy, svc.Spec.IPFamilies = &require, []corev1.IPFamily{v6}
+	})
+	check(both, v6, v4)
+
+	// The second address goes and comes with the policy; what was given up is free.
+	patched := func(name, patch string) *corev1.Service {
+		t.Helper()
+		svc, err := services.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return svc
+	}
+	given := both.Spec.ClusterIPs[1]
+	if svc := patched("both", single); !slices.Equal(svc.Spec.ClusterIPs, both.Spec.ClusterIPs[:1]) || len(svc.Spec.IPFamilies) != 1 {
+		t.Errorf("of one family again: %+v", svc.Spec)
+	}
+	delete(seen, given)
+	check(create("heir", func(svc *corev1.Service) { svc.Spec.ClusterIP = given }), v4)
+	if svc := patched("both", `{"spec":{"ipFamilyPolicy":"PreferDualStack"}}`); svc.Spec.ClusterIP != both.Spec.ClusterIP || len(svc.Spec.ClusterIPs) != 2 || seen[svc.Spec.ClusterIPs[1]] {
+		t.Errorf("of both families again: %+v", svc.Spec)
+	}
+
+	foreign := service("foreign", corev1.ServiceTypeClusterIP)
+	foreign.Spec.ClusterIP = "fd00:97::9"
+	if _, err := services.Create(ctx, foreign, metav1.CreateOptions{}); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "The range of valid IPs is fd00:96::/112") {
+		t.Errorf("an address of nobody's: %v", err)
+	}
+	cidr, err := c.NetworkingV1().ServiceCIDRs().Get(ctx, "kubernetes", metav1.GetOptions{})
+	if err != nil || !slices.Equal(cidr.Spec.CIDRs, []string{"10.96.0.0/16", "fd00:96::/112"}) {
+		t.Errorf("the ranges told are %v, %v", cidr.Spec.CIDRs, err)
+	}
+}
+
+func TestTheFirstFamilyOfADualStackClusterCanBeIPv6(t *testing.T) {
+	s := start(t, func(o *kube.Options) { o.IPv6, o.DualStack = true, true })
+	services, ctx := client(t, s, "a").CoreV1().Services(here), deadline(t)
+	prefer, svc := corev1.IPFamilyPolicyPreferDualStack, service("a", corev1.ServiceTypeNodePort)
+	svc.Spec.IPFamilyPolicy = &prefer
+	made, err := services.Create(ctx, svc, metav1.CreateOptions{})
+	if err != nil || !slices.Equal(made.Spec.IPFamilies, []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}) {
+		t.Errorf("%+v %v", made, err)
+	}
+}
+
+func TestOldVersionsHaveNoDualStackServices(t *testing.T) {
+	if s, err := kube.Start(kube.Options{World: outside.Real(), Address: "127.0.0.1:0", Version: "1.20", DualStack: true}); err == nil {
+		s.Close()
+		t.Error("1.20 has them")
+	} else if !strings.Contains(err.Error(), "from 1.21 on") {
+		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -27,6 +28,12 @@ type cluster struct {
 func inBubble(t *testing.T, version string, run func(c *cluster)) {
 	t.Helper()
 	kubetest.InBubble(t, kubetest.Options{Subnet: 21, Nodes: 2, Version: version, Seed: 3}, asking(run))
+}
+
+// dualInBubble is inBubble with both IP families.
+func dualInBubble(t *testing.T, run func(c *cluster)) {
+	t.Helper()
+	kubetest.InBubble(t, kubetest.Options{Subnet: 21, Nodes: 2, DualStack: true, Seed: 3}, asking(run))
 }
 
 func overSockets(t *testing.T, images *node.Images, run func(c *cluster)) {
@@ -120,7 +127,11 @@ type answer struct {
 
 // request goes to a node's port on a connection of its own.
 func (c *cluster) request(method string, n int, port int32, path string) (int, answer, error) {
-	r, err := http.NewRequestWithContext(c.Ctx, method, fmt.Sprintf("http://%s:%d%s", c.NodeAddress(n), port, path), nil)
+	return c.requestAt(c.NodeAddress(n), method, port, path)
+}
+
+func (c *cluster) requestAt(address netip.Addr, method string, port int32, path string) (int, answer, error) {
+	r, err := http.NewRequestWithContext(c.Ctx, method, fmt.Sprintf("http://%s:%d%s", address, port, path), nil)
 	if err != nil {
 		return 0, answer{}, err
 	}

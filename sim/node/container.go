@@ -26,10 +26,10 @@ type Container struct {
 	World           outside.World
 	Pod, Namespace  string
 	Node, Name      string
-	PodIP           netip.Addr
-	Args            []string // the image's command is not overridden: only args count
-	Env             []string // NAME=value
-	Ports           []int    // TCP containerPorts, in their order
+	PodIPs          []netip.Addr // one of each family of the node, its primary's first
+	Args            []string     // the image's command is not overridden: only args count
+	Env             []string     // NAME=value
+	Ports           []int        // TCP containerPorts, in their order
 	Output          io.Writer
 	Stop            <-chan struct{} // closed instead of SIGTERM
 	actor, hostAddr string
@@ -42,7 +42,9 @@ func (c *Container) Listen(port int) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.fabric.listens(netip.AddrPortFrom(c.PodIP, uint16(port)), l.Addr().String())
+	for _, ip := range c.PodIPs {
+		c.fabric.listens(netip.AddrPortFrom(ip, uint16(port)), l.Addr().String())
+	}
 	return l, nil
 }
 
@@ -147,9 +149,9 @@ func (c *container) runOnce(ctx context.Context, pod *corev1.Pod, environment []
 	r := &run{started: w.agent.now(), kill: kill, stop: sync.OnceFunc(func() { close(stop) })}
 	self := &Container{
 		World: w.agent.World, Pod: pod.Name, Namespace: pod.Namespace, Node: w.agent.Name, Name: c.spec.Name,
-		PodIP: w.ip, Args: c.arguments(environment), Env: environment, Stop: stop,
+		PodIPs: w.ips, Args: c.arguments(environment), Env: environment, Stop: stop,
 		Output: w.agent.Fabric.log(pod.Namespace, pod.Name, pod.UID, c.spec.Name),
-		actor:  w.actor(), hostAddr: w.agent.Listens.String(), fabric: w.agent.Fabric,
+		actor:  w.actor(), hostAddr: w.agent.Stacks[0].Listens.String(), fabric: w.agent.Fabric,
 	}
 	for _, p := range c.spec.Ports {
 		if p.Protocol == corev1.ProtocolTCP || p.Protocol == "" {
@@ -177,7 +179,9 @@ func (c *container) runOnce(ctx context.Context, pod *corev1.Pod, environment []
 	kill()
 	probes.Wait()
 	for _, port := range self.Ports {
-		w.agent.Fabric.gone(netip.AddrPortFrom(w.ip, uint16(port)))
+		for _, ip := range w.ips {
+			w.agent.Fabric.gone(netip.AddrPortFrom(ip, uint16(port)))
+		}
 	}
 	reason := "Completed"
 	if code != 0 {

@@ -215,7 +215,7 @@ func (s *echoServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
 	out.Encode(echoAnswer{
-		Pod: s.c.Pod, Namespace: s.c.Namespace, Node: s.c.Node, PodIP: s.c.PodIP.String(),
+		Pod: s.c.Pod, Namespace: s.c.Namespace, Node: s.c.Node, PodIP: s.c.PodIPs[0].String(),
 		Method: r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 		Headers: r.Header, RemoteAddress: r.RemoteAddr, TLS: r.TLS != nil,
 	})
@@ -237,7 +237,7 @@ func (s *echoServer) ready(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "ok\n")
 }
 
-// overTLS wraps a listener with a self-signed certificate for the pod's address.
+// overTLS wraps a listener with a self-signed certificate for the pod's addresses.
 func overTLS(c *Container, l net.Listener) (net.Listener, error) {
 	random := c.World.Rand("node/echo/" + c.Pod)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), random)
@@ -248,7 +248,10 @@ func overTLS(c *Container, l net.Listener) (net.Listener, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: c.Pod},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(10, 0, 0),
-		DNSNames: []string{c.Pod, "localhost"}, IPAddresses: []net.IP{c.PodIP.AsSlice()},
+		DNSNames: []string{c.Pod, "localhost"},
+	}
+	for _, ip := range c.PodIPs {
+		template.IPAddresses = append(template.IPAddresses, ip.AsSlice())
 	}
 	der, err := x509.CreateCertificate(random, template, template, key.Public(), key)
 	if err != nil {

@@ -164,9 +164,19 @@ func (w *podWorker) field(pod *corev1.Pod, path string) (string, error) {
 	case "spec.serviceAccountName":
 		return pod.Spec.ServiceAccountName, nil
 	case "status.podIP":
-		return w.ip.String(), nil
+		return w.ips[0].String(), nil
 	case "status.hostIP":
-		return w.agent.Address.String(), nil
+		return w.agent.Stacks[0].Address.String(), nil
+	case "status.podIPs", "status.hostIPs":
+		var all []string
+		for i, stack := range w.agent.Stacks {
+			ip := w.ips[i]
+			if path == "status.hostIPs" {
+				ip = stack.Address
+			}
+			all = append(all, ip.String())
+		}
+		return strings.Join(all, ","), nil
 	}
 	for prefix, values := range map[string]map[string]string{"metadata.labels['": pod.Labels, "metadata.annotations['": pod.Annotations} {
 		if rest, ok := strings.CutPrefix(path, prefix); ok {

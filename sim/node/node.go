@@ -39,15 +39,29 @@ type Options struct {
 	Actor string
 	// Name of the Node object.
 	Name string
+	// Stacks are what it has of one IP family, or of both: then the first is the primary.
+	Stacks []Stack
+	Images *Images
+	Fabric *Fabric
+}
+
+// Stack is what a node has of one IP family.
+type Stack struct {
 	// Address is the node's InternalIP.
 	Address netip.Addr
-	// Listens is the address of this machine that stands for it: node ports and pods
-	// listen there.
+	// Listens is the address of this machine that stands for it: node ports listen
+	// there, and on the primary's pods.
 	Listens netip.Addr
 	// PodCIDR is where the node's pods get addresses, at most 2^16, e.g. "10.244.1.0/24".
 	PodCIDR string
-	Images  *Images
-	Fabric  *Fabric
+}
+
+// family of the stack.
+func (s Stack) family() corev1.IPFamily {
+	if s.Address.Is6() {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
 }
 
 const (
@@ -60,25 +74,27 @@ const (
 // agent is one running node.
 type agent struct {
 	Options
-	client   *kubeclient.Client
-	version  string
-	podRange netip.Prefix
+	client  *kubeclient.Client
+	version string
 
 	lease *coordinationv1.Lease // as last written; of keepLease alone
 
 	mu      sync.Mutex
 	workers map[types.UID]*podWorker
-	nextIP  netip.Addr
-	usedIPs map[netip.Addr]bool
+	pods    []*podRange    // by stack
 	running sync.WaitGroup // pod workers
 }
 
 // Run is the node until ctx ends; then its pods are killed, its node ports closed,
 // and the Node object stays, as that of a machine whose power is cut.
 func Run(ctx context.Context, o Options) error {
-	podRange, err := netip.ParsePrefix(o.PodCIDR)
-	if err != nil || podRange.Addr().BitLen()-podRange.Bits() > 16 {
-		return fmt.Errorf("node %s: pod CIDR %q is not a range of at most 2^16 addresses: %v", o.Name, o.PodCIDR, err)
+	var ranges []*podRange
+	for _, stack := range o.Stacks {
+		r, err := newPodRange(stack.PodCIDR)
+		if err != nil {
+			return fmt.Errorf("node %s: %w", o.Name, err)
+		}
+		ranges = append(ranges, r)
 	}
 	client, err := kubeclient.New(o.World, o.Actor, o.Config)
 	if err != nil {
@@ -86,8 +102,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer client.Close()
 	a := &agent{
-		Options: o, client: client, podRange: podRange.Masked(), nextIP: podRange.Masked().Addr().Next(),
-		workers: map[types.UID]*podWorker{}, usedIPs: map[netip.Addr]bool{},
+		Options: o, client: client, workers: map[types.UID]*podWorker{}, pods: ranges,
 	}
 	if !a.register(ctx) {
 		return nil
@@ -169,7 +184,10 @@ func (a *agent) tryRegister(ctx context.Context) error {
 		ObjectMeta: metav1.ObjectMeta{Name: a.Name, Labels: map[string]string{
 			corev1.LabelHostname: a.Name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
 		}},
-		Spec: corev1.NodeSpec{PodCIDR: a.PodCIDR, PodCIDRs: []string{a.PodCIDR}},
+		Spec: corev1.NodeSpec{PodCIDR: a.Stacks[0].PodCIDR},
+	}
+	for _, stack := range a.Stacks {
+		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, stack.PodCIDR)
 	}
 	_, err = a.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -195,9 +213,11 @@ func (a *agent) writeStatus(ctx context.Context) error {
 		corev1.ResourceCPU: resource.MustParse("8"), corev1.ResourceMemory: resource.MustParse("32Gi"), corev1.ResourcePods: resource.MustParse("110"),
 	}
 	changed.Status.Capacity, changed.Status.Allocatable = capacity, capacity
-	changed.Status.Addresses = []corev1.NodeAddress{
-		{Type: corev1.NodeInternalIP, Address: a.Address.String()}, {Type: corev1.NodeHostName, Address: a.Name},
+	changed.Status.Addresses = nil
+	for _, stack := range a.Stacks {
+		changed.Status.Addresses = append(changed.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: stack.Address.String()})
 	}
+	changed.Status.Addresses = append(changed.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: a.Name})
 	changed.Status.NodeInfo.KubeletVersion = a.version
 	changed.Status.NodeInfo.OperatingSystem, changed.Status.NodeInfo.Architecture = "linux", "amd64"
 	changed.Status.NodeInfo.ContainerRuntimeVersion = "hollow://1"

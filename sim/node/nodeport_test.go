@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -344,4 +347,102 @@ func TestANodePortPassesHalfClosedConnections(t *testing.T) {
 			t.Errorf("%d bytes, %v", len(body), err)
 		}
 	})
+}
+
+func TestANodeOfBothFamiliesHasAnAddressOfEach(t *testing.T) {
+	dualInBubble(t, func(c *cluster) {
+		n := must[*corev1.Node](c)(c.CoreV1().Nodes().Get(c.Ctx, "node-2", metav1.GetOptions{}))
+		var addresses []string
+		for _, a := range n.Status.Addresses {
+			if a.Type == corev1.NodeInternalIP {
+				addresses = append(addresses, a.Address)
+			}
+		}
+		if !slices.Equal(addresses, []string{"127.21.1.2", "fd00:2::2"}) || !slices.Equal(n.Spec.PodCIDRs, []string{"10.244.2.0/24", "fd00:244:0:2::/120"}) {
+			t.Errorf("addresses %v, pods in %v", addresses, n.Spec.PodCIDRs)
+		}
+		c.pod("a", echo, onNode(2))
+		c.Eventually("it to be ready", c.ready("a"))
+		s := c.get("a").Status
+		if len(s.PodIPs) != 2 || s.PodIP != s.PodIPs[0].IP || len(s.HostIPs) != 2 || s.HostIP != "127.21.1.2" || s.HostIPs[1].IP != "fd00:2::2" {
+			t.Fatalf("%+v", s)
+		}
+		for i, ip := range s.PodIPs {
+			if !netip.MustParsePrefix(n.Spec.PodCIDRs[i]).Contains(netip.MustParseAddr(ip.IP)) {
+				t.Errorf("address %d of the pod is %s", i, ip.IP)
+			}
+		}
+	})
+}
+
+func TestANodePortIsOpenOnAddressesOfTheServicesFamilies(t *testing.T) {
+	dualInBubble(t, func(c *cluster) {
+		c.pod("a", echo, func(p *corev1.Pod) { onNode(1)(p); p.Labels["app"] = "web" })
+		c.Eventually("it to be ready", c.ready("a"))
+		v4, v6 := corev1.IPv4Protocol, corev1.IPv6Protocol
+		addresses := map[corev1.IPFamily]netip.Addr{v4: c.NodeAddress(2), v6: c.NodeListensV6(2)}
+		create := func(name string, selector map[string]string, families ...corev1.IPFamily) int32 {
+			t.Helper()
+			s := &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Spec: corev1.ServiceSpec{
+					Type: corev1.ServiceTypeNodePort, Selector: selector, Ports: []corev1.ServicePort{{Port: 8080}},
+					IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicyPreferDualStack), IPFamilies: families,
+				},
+			}
+			if len(families) == 1 {
+				s.Spec.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicySingleStack)
+			}
+			return must[*corev1.Service](c)(c.CoreV1().Services(kubetest.Namespace).Create(c.Ctx, s, metav1.CreateOptions{})).Spec.Ports[0].NodePort
+		}
+		open := func(port int32, families ...corev1.IPFamily) {
+			t.Helper()
+			for _, family := range families {
+				c.Eventually(fmt.Sprintf("port %d to be open on %s", port, family), func() (bool, any) {
+					status, a, err := c.requestAt(addresses[family], "GET", port, "/")
+					return status == 200 && a.Pod == "a", err
+				})
+			}
+			for family, address := range addresses {
+				if slices.Contains(families, family) {
+					continue
+				}
+				c.Eventually(fmt.Sprintf("port %d to be closed on %s", port, family), func() (bool, any) {
+					status, _, err := c.requestAt(address, "GET", port, "/")
+					return errors.Is(err, syscall.ECONNREFUSED), fmt.Sprint(status, err)
+				})
+			}
+		}
+		web := map[string]string{"app": "web"}
+		both := create("both", web, v4, v6)
+		open(both, v4, v6)
+		open(create("four", web, v4), v4)
+		open(create("six", web, v6), v6)
+		single := func(service string) {
+			t.Helper()
+			must[*corev1.Service](c)(c.CoreV1().Services(kubetest.Namespace).Patch(c.Ctx, service, types.MergePatchType,
+				[]byte(`{"spec":{"ipFamilyPolicy":"SingleStack"}}`), metav1.PatchOptions{}))
+		}
+		single("both")
+		open(both, v4)
+
+		// Pods are reached by addresses of the same family: one of the other is no help.
+		own := create("own", nil, v4, v6)
+		c.slice("own", discoveryv1.AddressTypeIPv6, c.get("a").Status.PodIPs[1].IP)
+		open(own, v6)
+		c.slice("own", discoveryv1.AddressTypeIPv4, c.get("a").Status.PodIPs[0].IP)
+		open(own, v4, v6)
+		single("own")
+		open(own, v4)
+	})
+}
+
+// slice makes one by hand for the port 8080 of one pod.
+func (c *cluster) slice(service string, kind discoveryv1.AddressType, address string) {
+	c.T.Helper()
+	must[*discoveryv1.EndpointSlice](c)(c.DiscoveryV1().EndpointSlices(kubetest.Namespace).Create(c.Ctx, &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{GenerateName: service + "-", Labels: map[string]string{discoveryv1.LabelServiceName: service}},
+		AddressType: kind, Ports: []discoveryv1.EndpointPort{{Name: ptr.To(""), Port: ptr.To[int32](8080)}},
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{address}}},
+	}, metav1.CreateOptions{}))
 }

@@ -17,7 +17,7 @@ import (
 // goroutines are owned by run.
 type podWorker struct {
 	agent      *agent
-	ip         netip.Addr
+	ips        []netip.Addr // by the node's stacks
 	started    time.Time
 	containers []*container
 	wake       chan struct{} // capacity 1: something changed
@@ -99,10 +99,10 @@ func (w *podWorker) pause(ctx context.Context, d time.Duration) bool {
 func (w *podWorker) run(ctx context.Context) {
 	// Pods of one list are handed over in no order: each begins at an instant of its
 	// own, and takes its address then.
-	if !w.agent.sleep(ctx, w.agent.World.Jitter(w.actor(), 0, time.Millisecond)) || !w.takeAddress(ctx) {
+	if !w.agent.sleep(ctx, w.agent.World.Jitter(w.actor(), 0, time.Millisecond)) || !w.takeAddresses(ctx) {
 		return
 	}
-	defer w.agent.freeAddress(w.ip)
+	defer w.agent.freeAddresses(w.ips)
 	w.started = w.agent.now()
 	pod := w.latest()
 	podContext, kill := context.WithCancel(ctx)
@@ -131,12 +131,12 @@ func (w *podWorker) run(ctx context.Context) {
 	w.end(ctx, kill, &supervisors)
 }
 
-// takeAddress waits for an address of the node's range; false if ctx ended or the pod
-// is gone first.
-func (w *podWorker) takeAddress(ctx context.Context) bool {
+// takeAddresses waits for an address of each of the node's ranges; false if ctx ended or
+// the pod is gone first.
+func (w *podWorker) takeAddresses(ctx context.Context) bool {
 	for {
 		var err error
-		if w.ip, err = w.agent.addressFor(); err == nil {
+		if w.ips, err = w.agent.takeAddresses(); err == nil {
 			return true
 		}
 		if w.stopping() {
@@ -293,26 +293,58 @@ func (w *podWorker) keep(before, answer *corev1.Pod) {
 	}
 }
 
-// addressFor gives the next free address of the node's range.
-func (a *agent) addressFor() (netip.Addr, error) {
+// takeAddresses gives the next free address of each of the node's ranges.
+func (a *agent) takeAddresses() ([]netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for range 1 << (a.podRange.Addr().BitLen() - a.podRange.Bits()) {
-		a.nextIP = a.nextIP.Next()
-		if !a.podRange.Contains(a.nextIP.Next()) { // the last one is the broadcast address
-			a.nextIP = a.podRange.Addr().Next() // .1 is the node's own end
-			continue
+	var ips []netip.Addr
+	for _, r := range a.pods {
+		if !r.findFree() {
+			return nil, fmt.Errorf("no free address in %s", r.Prefix)
 		}
-		if !a.usedIPs[a.nextIP] {
-			a.usedIPs[a.nextIP] = true
-			return a.nextIP, nil
-		}
+		ips = append(ips, r.next)
 	}
-	return netip.Addr{}, fmt.Errorf("no free address in %s", a.podRange)
+	for i, r := range a.pods {
+		r.used[ips[i]] = true
+	}
+	return ips, nil
 }
 
-func (a *agent) freeAddress(ip netip.Addr) {
+func (a *agent) freeAddresses(ips []netip.Addr) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.usedIPs, ip)
+	for i, r := range a.pods {
+		delete(r.used, ips[i])
+	}
+}
+
+// podRange is where the pods' addresses of one family are; agent.mu guards it.
+type podRange struct {
+	netip.Prefix
+	next netip.Addr // the last one that was found free
+	used map[netip.Addr]bool
+}
+
+func newPodRange(cidr string) (*podRange, error) {
+	prefix, err := netip.ParsePrefix(cidr)
+	if err != nil || prefix.Addr().BitLen()-prefix.Bits() > 16 {
+		return nil, fmt.Errorf("pod CIDR %q is not a range of at most 2^16 addresses: %v", cidr, err)
+	}
+	prefix = prefix.Masked()
+	return &podRange{Prefix: prefix, next: prefix.Addr().Next(), used: map[netip.Addr]bool{}}, nil
+}
+
+// findFree goes on to the next free address; false if there is none.
+func (r *podRange) findFree() bool {
+	for range 1 << (r.Addr().BitLen() - r.Bits()) {
+		r.next = r.next.Next()
+		if !r.Contains(r.next.Next()) { // the last one is the broadcast address
+			r.next = r.Addr().Next() // .1 is the node's own end
+			continue
+		}
+		if !r.used[r.next] {
+			return true
+		}
+	}
+	return false
 }

@@ -312,6 +312,8 @@ env:
 - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
 - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
 - {name: HOST, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
+- {name: IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}
+- {name: HOSTS, valueFrom: {fieldRef: {fieldPath: status.hostIPs}}}
 - {name: SIZE, valueFrom: {configMapKeyRef: {name: settings, key: SIZE}}}
 - {name: TOKEN, valueFrom: {secretKeyRef: {name: token, key: value}}}
 `, onNode(2))
@@ -331,7 +333,7 @@ env:
 		})
 		for _, want := range []string{
 			"CM_COLOUR=green", "CM_SIZE=7", "WHO=shop", "GREETING=hello shop", "POD=a", "NS=default", "APP=a", "NODE=node-2",
-			"IP=" + ip, "HOST=127.21.1.2", "SIZE=7", "TOKEN=s3cret", "args: --for=shop $(WHO) $(NOBODY)",
+			"IP=" + ip, "HOST=127.21.1.2", "IPS=" + ip, "HOSTS=127.21.1.2", "SIZE=7", "TOKEN=s3cret", "args: --for=shop $(WHO) $(NOBODY)",
 		} {
 			if !slices.Contains(lines, want) {
 				t.Errorf("no line %q in %q", want, lines)

@@ -179,7 +179,7 @@ func (c *container) address(port intstr.IntOrString) (string, error) {
 			}
 		}
 	}
-	at, ok := c.worker.agent.Fabric.find(netip.AddrPortFrom(c.worker.ip, uint16(number)))
+	at, ok := c.worker.agent.Fabric.find(netip.AddrPortFrom(c.worker.ips[0], uint16(number)))
 	if !ok {
 		return "", fmt.Errorf("nothing listens on port %s of the container", port.String())
 	}

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,8 @@ import (
 )
 
 // proxy opens the node ports of Services where the node listens and forwards TCP
-// connections to ready pods, as kube-proxy does: with externalTrafficPolicy Local
+// connections to ready pods, as kube-proxy does: on addresses of the Service's families
+// alone, to pods' addresses of the same family; with externalTrafficPolicy Local
 // to pods of this node only; to pods that are ending but still serve where no other
 // is left; without any, connections are refused. Established connections go on
 // when endpoints change.
@@ -37,7 +37,7 @@ type proxy struct {
 	queue    workqueue.TypedRateLimitingInterface[string]
 
 	// Of run's goroutine alone.
-	ports map[string]map[int32]*nodePort // by Service key, by node port
+	ports map[string]map[netip.AddrPort]*nodePort // by Service key, by where they listen
 
 	conns sync.WaitGroup
 	ctx   context.Context // ends connections
@@ -52,7 +52,7 @@ type nodePort struct {
 
 func newProxy(a *agent) *proxy {
 	return &proxy{
-		agent: a, ports: map[string]map[int32]*nodePort{},
+		agent: a, ports: map[string]map[netip.AddrPort]*nodePort{},
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](100*time.Millisecond, 10*time.Second),
 			workqueue.TypedRateLimitingQueueConfig[string]{Name: "proxy", Clock: a.World.Clock()},
@@ -143,32 +143,37 @@ func (p *proxy) run(ctx context.Context, factory informers.SharedInformerFactory
 func (p *proxy) sync(key string) bool {
 	namespace, name, _ := cache.SplitMetaNamespaceKey(key)
 	service, err := p.services.Services(namespace).Get(name)
-	wanted := map[int32][]netip.AddrPort{}
+	wanted := map[netip.AddrPort][]netip.AddrPort{}
 	if err == nil && (service.Spec.Type == corev1.ServiceTypeNodePort || service.Spec.Type == corev1.ServiceTypeLoadBalancer) {
 		for _, port := range service.Spec.Ports {
-			if port.NodePort != 0 && (port.Protocol == corev1.ProtocolTCP || port.Protocol == "") {
-				if targets := p.targets(service, port.Name); len(targets) > 0 {
-					wanted[port.NodePort] = targets
+			if port.NodePort == 0 || port.Protocol != corev1.ProtocolTCP && port.Protocol != "" {
+				continue
+			}
+			for _, stack := range p.agent.Stacks {
+				if !hasFamily(service, stack.family()) {
+					continue
+				}
+				if targets := p.targets(service, port.Name, stack.family()); len(targets) > 0 {
+					wanted[netip.AddrPortFrom(stack.Listens, uint16(port.NodePort))] = targets
 				}
 			}
 		}
 	}
 	if p.ports[key] == nil {
-		p.ports[key] = map[int32]*nodePort{}
+		p.ports[key] = map[netip.AddrPort]*nodePort{}
 	}
 	ports := p.ports[key]
-	for _, number := range slices.Sorted(maps.Keys(ports)) {
-		if wanted[number] == nil {
-			ports[number].listener.Close()
-			delete(ports, number)
+	for _, at := range slices.SortedFunc(maps.Keys(ports), netip.AddrPort.Compare) {
+		if wanted[at] == nil {
+			ports[at].listener.Close()
+			delete(ports, at)
 		}
 	}
 	good := true
-	for _, number := range slices.Sorted(maps.Keys(wanted)) {
-		targets := wanted[number]
-		if ports[number] == nil {
-			at := net.JoinHostPort(p.agent.Listens.String(), strconv.Itoa(int(number)))
-			l, err := p.agent.World.Listen(p.agent.Actor, "tcp", at)
+	for _, at := range slices.SortedFunc(maps.Keys(wanted), netip.AddrPort.Compare) {
+		targets := wanted[at]
+		if ports[at] == nil {
+			l, err := p.agent.World.Listen(p.agent.Actor, "tcp", at.String())
 			if err != nil {
 				p.agent.Log.Warn("node: a node port can't be opened", "node", p.agent.Name, "service", key, "address", at, "error", err)
 				good = false
@@ -176,15 +181,21 @@ func (p *proxy) sync(key string) bool {
 			}
 			open := &nodePort{listener: l}
 			open.targets.Store(&targets)
-			ports[number] = open
+			ports[at] = open
 			p.conns.Go(func() { p.accept(open) })
 		}
-		ports[number].targets.Store(&targets)
+		ports[at].targets.Store(&targets)
 	}
 	if len(ports) == 0 {
 		delete(p.ports, key)
 	}
 	return good
+}
+
+// hasFamily says whether a Service is reached by addresses of a family; API servers
+// before 1.20 don't say.
+func hasFamily(service *corev1.Service, family corev1.IPFamily) bool {
+	return len(service.Spec.IPFamilies) == 0 || slices.Contains(service.Spec.IPFamilies, family)
 }
 
 // target is one pod's port behind a Service, as far as this node cares.
@@ -194,13 +205,14 @@ type target struct {
 	ready, serving, terminating bool
 }
 
-// targets are the pods that get this Service port's connections now, sorted.
-func (p *proxy) targets(service *corev1.Service, port string) []netip.AddrPort {
+// targets are the pods, by their addresses of a family, that get this Service port's
+// connections now, sorted.
+func (p *proxy) targets(service *corev1.Service, port string, family corev1.IPFamily) []netip.AddrPort {
 	all := p.endpoints(service, port)
 	local := service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 	choose := func(good func(target) bool) (chosen []netip.AddrPort) {
 		for _, t := range all {
-			if good(t) && (t.local || !local) {
+			if good(t) && (t.local || !local) && t.at.Addr().Is6() == (family == corev1.IPv6Protocol) {
 				chosen = append(chosen, t.at)
 			}
 		}

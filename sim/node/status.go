@@ -12,8 +12,12 @@ import (
 // status is what the pod's containers amount to now.
 func (w *podWorker) status(pod *corev1.Pod) corev1.PodStatus {
 	s := *pod.Status.DeepCopy()
-	s.HostIP, s.PodIP = w.agent.Address.String(), w.ip.String()
-	s.HostIPs, s.PodIPs = []corev1.HostIP{{IP: s.HostIP}}, []corev1.PodIP{{IP: s.PodIP}}
+	s.HostIPs, s.PodIPs = nil, nil
+	for i, stack := range w.agent.Stacks {
+		s.HostIPs = append(s.HostIPs, corev1.HostIP{IP: stack.Address.String()})
+		s.PodIPs = append(s.PodIPs, corev1.PodIP{IP: w.ips[i].String()})
+	}
+	s.HostIP, s.PodIP = s.HostIPs[0].IP, s.PodIPs[0].IP
 	if s.StartTime == nil {
 		s.StartTime = ptr.To(metav1.NewTime(w.started))
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -95,6 +96,9 @@ type Options struct {
 	// IPv6: nodes, pods and Services have addresses of that family alone. Nodes' stand
 	// for addresses of this machine, by the AddressMap.
 	IPv6 bool
+	// DualStack: nodes and pods have addresses of both families, and Services may. The
+	// first is IPv4, or with IPv6 the latter.
+	DualStack bool
 	// NodePorts of Services; none are those of an API server that is not told otherwise.
 	NodePorts utilnet.PortRange
 	// TrafficManagers of the one cluster, up to 16; 0: there is no such cluster.
@@ -155,7 +159,7 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	s.Kubernetes, err = kube.Start(kube.Options{
 		World: o.World, Log: o.Log, Name: "kube-apiserver",
 		Address: o.Addresses.APIServer.String(), Version: o.KubernetesVersion,
-		PlainHTTP: o.Simulated, Logs: fabric.Logs, NodePorts: o.NodePorts, IPv6: o.IPv6,
+		PlainHTTP: o.Simulated, Logs: fabric.Logs, NodePorts: o.NodePorts, IPv6: o.IPv6, DualStack: o.DualStack,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("emulated Kubernetes API at %s: %w", o.Addresses.APIServer, err)
@@ -179,17 +183,12 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 		})
 	})
 	for n := 1; n <= o.Nodes; n++ {
-		name := "node-" + strconv.Itoa(n)
-		address, pods := nth(o.Addresses.Nodes, n), fmt.Sprintf("10.244.%d.0/24", n)
-		if o.IPv6 {
-			address, pods = nth(nodesV6, n), fmt.Sprintf("fd00:244:0:%x::/120", n)
-		}
+		name, stacks := "node-"+strconv.Itoa(n), s.stacks(n)
 		s.run(name, func() error {
 			return node.Run(partsContext, node.Options{
 				World: o.World, Log: o.Log, Actor: name, Name: name,
-				Config:  s.config("system:node:"+name, "kubelet"),
-				Address: address, Listens: s.AddressMap.Map(address), PodCIDR: pods,
-				Images: o.Images, Fabric: fabric,
+				Config: s.config("system:node:"+name, "kubelet"),
+				Stacks: stacks, Images: o.Images, Fabric: fabric,
 			})
 		})
 	}
@@ -203,6 +202,25 @@ func Start(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	}
 	s.progress(fmt.Sprintf("%d nodes ready", o.Nodes))
 	return s, nil
+}
+
+// stacks are those of the n-th node.
+func (s *Sandbox) stacks(n int) []node.Stack {
+	v4, v6 := nth(s.options.Addresses.Nodes, n), nth(nodesV6, n)
+	stacks := []node.Stack{
+		{Address: v4, PodCIDR: fmt.Sprintf("10.244.%d.0/24", n)},
+		{Address: v6, PodCIDR: fmt.Sprintf("fd00:244:0:%x::/120", n)},
+	}
+	if s.options.IPv6 {
+		slices.Reverse(stacks)
+	}
+	if !s.options.DualStack {
+		stacks = stacks[:1]
+	}
+	for i := range stacks {
+		stacks[i].Listens = s.AddressMap.Map(stacks[i].Address)
+	}
+	return stacks
 }
 
 func (s *Sandbox) startTrafficManagers() (err error) {

@@ -41,6 +41,8 @@ type Options struct {
 	Nodes int
 	// Version of Kubernetes; "" is the newest.
 	Version string
+	// DualStack: Services may have both families, and nodes and pods have.
+	DualStack bool
 	// Images that pods run; nil: node.DefaultImages.
 	Images *node.Images
 	// Seed and Trace are of the network in memory.
@@ -91,7 +93,7 @@ func (c *Cluster) run(port uint16, plain bool, run func(*Cluster)) {
 	c.log = slog.New(slog.NewTextHandler(c.T.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, c.o.Subnet, 0, 1}), port).String()
 	var err error
-	c.Server, err = kube.Start(kube.Options{World: c.World, Log: c.log, Address: address, Version: c.o.Version, PlainHTTP: plain, Logs: c.Fabric.Logs})
+	c.Server, err = kube.Start(kube.Options{World: c.World, Log: c.log, Address: address, Version: c.o.Version, DualStack: c.o.DualStack, PlainHTTP: plain, Logs: c.Fabric.Logs})
 	if err != nil {
 		c.T.Fatal(err)
 	}
@@ -118,6 +120,22 @@ func (c *Cluster) run(port uint16, plain bool, run func(*Cluster)) {
 	run(c)
 }
 
+// stacks of node-n. Its IPv6 address is fd00:2::n, where 127.N.2.n listens.
+func (c *Cluster) stacks(n int) []node.Stack {
+	stacks := []node.Stack{{Address: c.NodeAddress(n), Listens: c.NodeAddress(n), PodCIDR: fmt.Sprintf("10.244.%d.0/24", n)}}
+	if c.o.DualStack {
+		stacks = append(stacks, node.Stack{
+			Address: netip.MustParseAddr(fmt.Sprintf("fd00:2::%x", n)), Listens: c.NodeListensV6(n), PodCIDR: fmt.Sprintf("fd00:244:0:%x::/120", n),
+		})
+	}
+	return stacks
+}
+
+// NodeListensV6 stands for the IPv6 address of node-n.
+func (c *Cluster) NodeListensV6(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, c.o.Subnet, 2, byte(n)})
+}
+
 // NodeAddress is that of node-n.
 func (c *Cluster) NodeAddress(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, c.o.Subnet, 1, byte(n)})
@@ -130,7 +148,7 @@ func (c *Cluster) StartNode(ctx context.Context, n int) {
 	c.Parts.Go(func() {
 		err := node.Run(ctx, node.Options{
 			World: c.World, Log: slog.New(slog.DiscardHandler), Config: c.Server.Config("system:node:" + name), Actor: name, Name: name,
-			Address: c.NodeAddress(n), Listens: c.NodeAddress(n), PodCIDR: fmt.Sprintf("10.244.%d.0/24", n), Images: c.o.Images, Fabric: c.Fabric,
+			Stacks: c.stacks(n), Images: c.o.Images, Fabric: c.Fabric,
 		})
 		if err != nil {
 			c.T.Error(err)

@@ -23,14 +23,15 @@ type cluster struct{ *kubetest.Cluster }
 
 // setup of a cluster.
 type setup struct {
-	nodes   int
-	version string
-	seed    uint64
-	trace   *network.Trace
+	nodes     int
+	version   string
+	dualStack bool
+	seed      uint64
+	trace     *network.Trace
 }
 
 func (o setup) options() kubetest.Options {
-	return kubetest.Options{Subnet: 20, Nodes: o.nodes, Version: o.version, Seed: o.seed, Trace: o.trace}
+	return kubetest.Options{Subnet: 20, Nodes: o.nodes, Version: o.version, DualStack: o.dualStack, Seed: o.seed, Trace: o.trace}
 }
 
 func inBubble(t *testing.T, o setup, run func(c *cluster)) {

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+	netutils "k8s.io/utils/net"
 	"k8s.io/utils/ptr"
 )
 
@@ -33,7 +34,8 @@ const (
 )
 
 // endpoints keeps the Endpoints and the EndpointSlices of each Service that has a
-// selector. Left out: zones and hints, dual stack, mirroring of hand-made Endpoints.
+// selector: slices of each family of the Service, Endpoints of its first. Left out: zones
+// and hints, mirroring of hand-made Endpoints.
 type endpoints struct {
 	*manager
 	client   kubernetes.Interface
@@ -124,9 +126,10 @@ type madeSlice struct {
 	at  time.Time
 }
 
-// endpoint is one pod behind a Service.
+// endpoint is one pod behind a Service, by its address of one family.
 type endpoint struct {
 	pod                         *corev1.Pod
+	address                     string
 	ready, serving, terminating bool
 }
 
@@ -153,28 +156,42 @@ func (c *endpoints) sync(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	groups := group(service, pods)
-	if err := c.syncEndpoints(ctx, service, groups); err != nil {
+	families := service.Spec.IPFamilies
+	if len(families) == 0 { // as API servers had it before 1.20
+		families = []corev1.IPFamily{corev1.IPv4Protocol}
+	}
+	if err := c.syncEndpoints(ctx, service, group(service, pods, families[0])); err != nil {
 		return err
 	}
 	if c.slices == nil {
 		return nil
 	}
-	return c.syncSlices(ctx, service, groups)
+	return c.syncSlices(ctx, service, pods, families)
 }
 
-// group sorts a Service's pods by how its ports resolve on them; groups by their
-// ports, pods by address.
-func group(service *corev1.Service, pods []*corev1.Pod) []portGroup {
+// addressOf is a pod's address of a family; "" if it has none.
+func addressOf(p *corev1.Pod, family corev1.IPFamily) string {
+	for _, ip := range p.Status.PodIPs {
+		if netutils.IsIPv6String(ip.IP) == (family == corev1.IPv6Protocol) {
+			return ip.IP
+		}
+	}
+	return ""
+}
+
+// group sorts a Service's pods that have an address of a family by how its ports
+// resolve on them; groups by their ports, pods by address.
+func group(service *corev1.Service, pods []*corev1.Pod, family corev1.IPFamily) []portGroup {
 	pods = slices.Clone(pods)
 	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
-		x, _ := netip.ParseAddr(a.Status.PodIP)
-		y, _ := netip.ParseAddr(b.Status.PodIP)
+		x, _ := netip.ParseAddr(addressOf(a, family))
+		y, _ := netip.ParseAddr(addressOf(b, family))
 		return cmp.Or(x.Compare(y), cmp.Compare(a.Name, b.Name))
 	})
 	groups := map[string]*portGroup{}
 	for _, p := range pods {
-		if p.Status.PodIP == "" || p.Spec.NodeName == "" || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		address := addressOf(p, family)
+		if address == "" || p.Spec.NodeName == "" || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 			continue
 		}
 		ports := resolve(service, p)
@@ -188,7 +205,7 @@ func group(service *corev1.Service, pods []*corev1.Pod) []portGroup {
 		serving := podReady(p)
 		terminating := p.DeletionTimestamp != nil
 		groups[key].endpoints = append(groups[key].endpoints, endpoint{
-			pod: p, serving: serving, terminating: terminating,
+			pod: p, address: address, serving: serving, terminating: terminating,
 			ready: service.Spec.PublishNotReadyAddresses || serving && !terminating,
 		})
 	}
@@ -240,7 +257,7 @@ func (c *endpoints) syncEndpoints(ctx context.Context, service *corev1.Service, 
 		}
 		subset := corev1.EndpointSubset{Ports: g.ports}
 		for _, e := range g.endpoints {
-			address := corev1.EndpointAddress{IP: e.pod.Status.PodIP, NodeName: ptr.To(e.pod.Spec.NodeName), TargetRef: targetRef(e.pod)}
+			address := corev1.EndpointAddress{IP: e.address, NodeName: ptr.To(e.pod.Spec.NodeName), TargetRef: targetRef(e.pod)}
 			switch {
 			case e.ready:
 				subset.Addresses = append(subset.Addresses, address)
@@ -277,9 +294,9 @@ func (c *endpoints) syncEndpoints(ctx context.Context, service *corev1.Service, 
 // byService is the index of the slices that are ours.
 const byService = "service"
 
-// syncSlices gives each group of endpoints slices of its own, and reuses those that
-// exist, so that one pod's change is one slice's.
-func (c *endpoints) syncSlices(ctx context.Context, service *corev1.Service, groups []portGroup) error {
+// syncSlices gives each family slices of its own, and deletes those of families that
+// the Service no longer has.
+func (c *endpoints) syncSlices(ctx context.Context, service *corev1.Service, pods []*corev1.Pod, families []corev1.IPFamily) error {
 	key := keyOf(service.Namespace, service.Name)
 	found, err := c.slices.ByIndex(byService, key)
 	if err != nil {
@@ -299,6 +316,30 @@ func (c *endpoints) syncSlices(ctx context.Context, service *corev1.Service, gro
 	}
 	existing := slices.DeleteFunc(all, func(s *discoveryv1.EndpointSlice) bool { return s.DeletionTimestamp != nil })
 	slices.SortFunc(existing, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
+	byType := map[discoveryv1.AddressType][]*discoveryv1.EndpointSlice{}
+	for _, s := range existing {
+		byType[s.AddressType] = append(byType[s.AddressType], s)
+	}
+	for _, family := range families {
+		addresses := discoveryv1.AddressType(family) // of the same names
+		if err := c.syncFamily(ctx, service, addresses, group(service, pods, family), byType[addresses]); err != nil {
+			return err
+		}
+		delete(byType, addresses)
+	}
+	for _, addresses := range slices.Sorted(maps.Keys(byType)) {
+		for _, s := range byType[addresses] {
+			if err := c.deleteSlice(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// syncFamily gives each group of endpoints slices of its own, and reuses those of the
+// family that exist, so that one pod's change is one slice's.
+func (c *endpoints) syncFamily(ctx context.Context, service *corev1.Service, addresses discoveryv1.AddressType, groups []portGroup, existing []*discoveryv1.EndpointSlice) error {
 	if len(groups) == 0 {
 		groups = []portGroup{{}} // the real one keeps an empty slice, too
 	}
@@ -316,7 +357,7 @@ func (c *endpoints) syncSlices(ctx context.Context, service *corev1.Service, gro
 			mine, existing = existing, nil // ports changed: change the slices in place
 		}
 		for _, part := range distribute(g.endpoints, mine) {
-			if err := c.writeSlice(ctx, service, part, ports); err != nil {
+			if err := c.writeSlice(ctx, service, addresses, part, ports); err != nil {
 				return err
 			}
 		}
@@ -343,11 +384,11 @@ func distribute(wanted []endpoint, slicesThere []*discoveryv1.EndpointSlice) []p
 	byAddress := map[string]discoveryv1.Endpoint{}
 	var order []string
 	for _, e := range wanted {
-		byAddress[e.pod.Status.PodIP] = discoveryv1.Endpoint{
-			Addresses: []string{e.pod.Status.PodIP}, NodeName: ptr.To(e.pod.Spec.NodeName), TargetRef: targetRef(e.pod),
+		byAddress[e.address] = discoveryv1.Endpoint{
+			Addresses: []string{e.address}, NodeName: ptr.To(e.pod.Spec.NodeName), TargetRef: targetRef(e.pod),
 			Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(e.ready), Serving: ptr.To(e.serving), Terminating: ptr.To(e.terminating)},
 		}
-		order = append(order, e.pod.Status.PodIP)
+		order = append(order, e.address)
 	}
 	// More slices than are needed, as after groups became one: the last ones are
 	// emptied into the others.
@@ -391,22 +432,18 @@ func distribute(wanted []endpoint, slicesThere []*discoveryv1.EndpointSlice) []p
 	return parts
 }
 
-func (c *endpoints) writeSlice(ctx context.Context, service *corev1.Service, p part, ports []discoveryv1.EndpointPort) error {
+func (c *endpoints) writeSlice(ctx context.Context, service *corev1.Service, addresses discoveryv1.AddressType, p part, ports []discoveryv1.EndpointPort) error {
 	if p.remove {
 		return c.deleteSlice(ctx, p.slice)
 	}
 	if p.slice == nil {
-		family := discoveryv1.AddressTypeIPv4
-		if len(service.Spec.IPFamilies) > 0 && service.Spec.IPFamilies[0] == corev1.IPv6Protocol {
-			family = discoveryv1.AddressTypeIPv6
-		}
 		created, err := c.client.DiscoveryV1().EndpointSlices(service.Namespace).Create(ctx, &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{
 				GenerateName: strings.TrimSuffix(service.Name[:min(len(service.Name), 200)], ".") + "-", Namespace: service.Namespace,
 				Labels:          sliceLabels(service),
 				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(service, corev1.SchemeGroupVersion.WithKind("Service"))},
 			},
-			AddressType: family, Endpoints: p.endpoints, Ports: ports,
+			AddressType: addresses, Endpoints: p.endpoints, Ports: ports,
 		}, metav1.CreateOptions{})
 		if err == nil {
 			c.made[keyOf(service.Namespace, service.Name)] = madeSlice{created.UID, c.now()}

@@ -4,6 +4,7 @@ package controllers_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	netutils "k8s.io/utils/net"
 	"k8s.io/utils/ptr"
 )
 
@@ -241,5 +243,59 @@ func TestAnOldClusterHasEndpointsOnly(t *testing.T) {
 			ready, _ := c.addresses("app")
 			return len(ready) == 3, ready
 		})
+	})
+}
+
+func TestEachFamilyOfAServiceHasSlicesOfItsOwn(t *testing.T) {
+	inBubble(t, setup{nodes: 2, dualStack: true}, func(c *cluster) {
+		v4, v6 := corev1.IPv4Protocol, corev1.IPv6Protocol
+		c.service(func(s *corev1.Service) {
+			s.Spec.IPFamilyPolicy, s.Spec.IPFamilies = ptr.To(corev1.IPFamilyPolicyRequireDualStack), []corev1.IPFamily{v6, v4}
+		})
+		c.service(func(s *corev1.Service) { s.Name, s.Spec.IPFamilies = "six", []corev1.IPFamily{v6} })
+		c.app(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
+		c.Eventually("the rollout", c.rolledOut)
+		has := func(service string, families ...corev1.IPFamily) {
+			t.Helper()
+			// By address type, the pods' addresses of that family.
+			wanted := map[discoveryv1.AddressType][]string{}
+			for _, family := range families {
+				for _, p := range c.pods() {
+					i := slices.IndexFunc(p.Status.PodIPs, func(ip corev1.PodIP) bool { return netutils.IsIPv6String(ip.IP) == (family == v6) })
+					wanted[discoveryv1.AddressType(family)] = append(wanted[discoveryv1.AddressType(family)], p.Status.PodIPs[i].IP)
+				}
+				slices.Sort(wanted[discoveryv1.AddressType(family)])
+			}
+			c.Eventually(fmt.Sprintf("slices of %s", families), func() (bool, any) {
+				found := map[discoveryv1.AddressType][]string{}
+				for _, s := range c.slices(service) {
+					if _, twice := found[s.AddressType]; twice {
+						return false, c.slices(service)
+					}
+					found[s.AddressType] = []string{}
+					for _, e := range s.Endpoints {
+						found[s.AddressType] = append(found[s.AddressType], e.Addresses...)
+					}
+					slices.Sort(found[s.AddressType])
+				}
+				return maps.EqualFunc(found, wanted, slices.Equal), found
+			})
+			// Endpoints have the first family's.
+			ready, _ := c.addresses(service)
+			if slices.Sort(ready); !slices.Equal(ready, wanted[discoveryv1.AddressType(families[0])]) {
+				t.Errorf("the Endpoints of %s have %v", service, ready)
+			}
+		}
+		has("app", v6, v4)
+		has("six", v6)
+		policy := func(p corev1.IPFamilyPolicy) {
+			t.Helper()
+			must[*corev1.Service](c)(c.CoreV1().Services(kubetest.Namespace).Patch(c.Ctx, "app", types.MergePatchType,
+				[]byte(`{"spec":{"ipFamilyPolicy":"`+p+`"}}`), metav1.PatchOptions{}))
+		}
+		policy(corev1.IPFamilyPolicySingleStack)
+		has("app", v6)
+		policy(corev1.IPFamilyPolicyPreferDualStack)
+		has("app", v6, v4)
 	})
 }

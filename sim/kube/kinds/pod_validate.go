@@ -503,6 +503,9 @@ func validatePodStatus(new, old *corev1.Pod) field.ErrorList {
 	for i, ip := range new.Status.PodIPs {
 		errs = append(errs, validIP(status.Child("podIPs").Index(i).Child("ip"), ip.IP)...)
 	}
+	if ips := new.Status.PodIPs; len(errs) == 0 && (len(ips) > 2 || len(ips) == 2 && familyOf(ips[0].IP) == familyOf(ips[1].IP)) {
+		errs = append(errs, field.Invalid(status.Child("podIPs"), ips, "may specify no more than one IP for each IP family"))
+	}
 	if len(new.Status.PodIPs) > 0 && new.Status.PodIP != "" && new.Status.PodIP != new.Status.PodIPs[0].IP {
 		errs = append(errs, field.Invalid(status.Child("podIPs").Index(0), new.Status.PodIPs[0].IP, "must match `podIP`"))
 	}

@@ -13,13 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 )
 
 // defaultAffinitySeconds is how long session affinity by client address lasts
 // where the client does not say.
 const defaultAffinitySeconds = 10800
 
-func serviceRow(family corev1.IPFamily) Kind {
+func serviceRow(families []corev1.IPFamily) Kind {
 	return Kind{
 		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Service"),
 		Resource:         "services",
@@ -35,20 +36,20 @@ func serviceRow(family corev1.IPFamily) Kind {
 		PrepareForCreate: on(func(s *corev1.Service) {
 			s.Status = corev1.ServiceStatus{}
 			alignClusterIPs(s, nil)
-			defaultFamilies(s, family)
+			defaultFamilies(s, nil, families)
 		}),
 		PrepareForUpdate: onBoth(func(new, old *corev1.Service) {
 			new.Status = *old.Status.DeepCopy()
 			alignClusterIPs(new, old)
 			keepAllocated(new, old)
 			dropUnneeded(new, old)
-			defaultFamilies(new, family)
+			defaultFamilies(new, old, families)
 		}),
 		PrepareForStatusUpdate: onBoth(func(new, old *corev1.Service) {
 			new.Spec = *old.Spec.DeepCopy()
 		}),
 
-		Validate:       check(func(s *corev1.Service) field.ErrorList { return validateService(s, family) }),
+		Validate:       check(func(s *corev1.Service) field.ErrorList { return validateService(s, families) }),
 		ValidateUpdate: checkBoth(validateServiceUpdate),
 		ValidateStatusUpdate: checkBoth(func(new, _ *corev1.Service) field.ErrorList {
 			var errs field.ErrorList
@@ -235,31 +236,72 @@ func dropUnneeded(new, old *corev1.Service) {
 	}
 }
 
-// defaultFamilies fills the address families as a cluster of one family alone does.
-func defaultFamilies(s *corev1.Service, family corev1.IPFamily) {
+// defaultFamilies fills in what the client leaves open of the policy and the families,
+// by the families of the cluster; old is nil on create. What is wrong is left as it is,
+// for validation to tell.
+func defaultFamilies(s, old *corev1.Service, cluster []corev1.IPFamily) {
 	if !NeedsClusterIP(s) {
 		return
 	}
-	// A headless Service without a selector has endpoints of its owner's making,
-	// of either family.
-	if headless(s) && len(s.Spec.Selector) == 0 {
-		defaultPtr(&s.Spec.IPFamilyPolicy, corev1.IPFamilyPolicyRequireDualStack)
-		if len(s.Spec.IPFamilies) == 0 {
-			s.Spec.IPFamilies = []corev1.IPFamily{family}
+	spec := &s.Spec
+	if old == nil {
+		old = &corev1.Service{}
+	}
+	switch {
+	case old.Spec.IPFamilyPolicy != nil:
+		defaultPtr(&spec.IPFamilyPolicy, *old.Spec.IPFamilyPolicy)
+	case ownEndpoints(s):
+		defaultPtr(&spec.IPFamilyPolicy, corev1.IPFamilyPolicyRequireDualStack)
+	default:
+		defaultPtr(&spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack)
+	}
+	single := *spec.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack
+	if single {
+		// The policy alone is enough to give up the second family.
+		if slices.Equal(spec.ClusterIPs, old.Spec.ClusterIPs) {
+			spec.ClusterIPs = spec.ClusterIPs[:min(1, len(spec.ClusterIPs))]
 		}
-		if *s.Spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack && len(s.Spec.IPFamilies) == 1 {
-			other := corev1.IPv6Protocol
-			if s.Spec.IPFamilies[0] == corev1.IPv6Protocol {
-				other = corev1.IPv4Protocol
-			}
-			s.Spec.IPFamilies = append(s.Spec.IPFamilies, other)
+		if slices.Equal(spec.IPFamilies, old.Spec.IPFamilies) {
+			spec.IPFamilies = spec.IPFamilies[:min(1, len(spec.IPFamilies))]
 		}
+	} else if reduced(spec.ClusterIPs, old.Spec.ClusterIPs) || reduced(spec.IPFamilies, old.Spec.IPFamilies) {
 		return
 	}
-	defaultPtr(&s.Spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack)
-	if len(s.Spec.IPFamilies) == 0 {
-		s.Spec.IPFamilies = []corev1.IPFamily{family}
+	if !headless(s) {
+		for _, ip := range spec.ClusterIPs[min(len(spec.IPFamilies), len(spec.ClusterIPs)):] {
+			family := familyOf(ip)
+			if !slices.Contains(cluster, family) {
+				return
+			}
+			spec.IPFamilies = append(spec.IPFamilies, family)
+		}
 	}
+	if len(spec.IPFamilies) == 0 {
+		spec.IPFamilies = []corev1.IPFamily{cluster[0]}
+	}
+	if !single && len(spec.IPFamilies) == 1 && (len(cluster) == 2 || ownEndpoints(s)) {
+		other := corev1.IPv6Protocol
+		if spec.IPFamilies[0] == other {
+			other = corev1.IPv4Protocol
+		}
+		spec.IPFamilies = append(spec.IPFamilies, other)
+	}
+}
+
+// ownEndpoints says that a Service is headless and has no selector: somebody makes
+// endpoints for it, of whatever families.
+func ownEndpoints(s *corev1.Service) bool { return headless(s) && len(s.Spec.Selector) == 0 }
+
+// reduced says whether new is the beginning of old, and not nothing.
+func reduced[T comparable](new, old []T) bool {
+	return len(new) > 0 && len(new) < len(old) && slices.Equal(new, old[:len(new)])
+}
+
+func familyOf(ip string) corev1.IPFamily {
+	if netutils.IsIPv6String(ip) {
+		return corev1.IPv6Protocol
+	}
+	return corev1.IPv4Protocol
 }
 
 func serviceColumns() []metav1.TableColumnDefinition {

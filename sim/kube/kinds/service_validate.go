@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	netutils "k8s.io/utils/net"
 )
 
 const (
@@ -21,7 +20,7 @@ const (
 	kubeletPort = 10250
 )
 
-func validateService(s *corev1.Service, family corev1.IPFamily) field.ErrorList {
+func validateService(s *corev1.Service, cluster []corev1.IPFamily) field.ErrorList {
 	errs := validateNamespaced(&s.ObjectMeta, apivalidation.NameIsDNS1035Label)
 	spec := field.NewPath("spec")
 	if s.Spec.Type != corev1.ServiceTypeExternalName && !headless(s) && len(s.Spec.Ports) == 0 {
@@ -33,7 +32,7 @@ func validateService(s *corev1.Service, family corev1.IPFamily) field.ErrorList 
 		errs = append(errs, metav1validation.ValidateLabels(s.Spec.Selector, spec.Child("selector"))...)
 	}
 	errs = append(errs, validateSessionAffinity(s, spec)...)
-	errs = append(errs, validateClusterIPs(s, spec, family)...)
+	errs = append(errs, validateClusterIPs(s, spec, cluster)...)
 	for i, ip := range s.Spec.ExternalIPs {
 		at := spec.Child("externalIPs").Index(i)
 		if e := validIP(at, ip); len(e) > 0 {
@@ -148,13 +147,13 @@ func validateSessionAffinity(s *corev1.Service, spec *field.Path) field.ErrorLis
 }
 
 // validateClusterIPs holds clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy
-// together, for a cluster whose Services have addresses of one family alone.
-func validateClusterIPs(s *corev1.Service, spec *field.Path, family corev1.IPFamily) field.ErrorList {
+// together, by the families of the cluster.
+func validateClusterIPs(s *corev1.Service, spec *field.Path, cluster []corev1.IPFamily) field.ErrorList {
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil // refused by type
 	}
 	var errs field.ErrorList
-	ips, families := spec.Child("clusterIPs"), spec.Child("ipFamilies")
+	ips, families, policies := spec.Child("clusterIPs"), spec.Child("ipFamilies"), spec.Child("ipFamilyPolicy")
 	switch all := s.Spec.ClusterIPs; {
 	case s.Spec.ClusterIP == "" && len(all) > 0:
 		errs = append(errs, field.Forbidden(ips, "must be empty when `clusterIP` is not specified"))
@@ -164,14 +163,18 @@ func validateClusterIPs(s *corev1.Service, spec *field.Path, family corev1.IPFam
 		errs = append(errs, field.Invalid(ips, all, "may only hold up to 2 values"))
 	default:
 		for i, ip := range all {
-			if ip != corev1.ClusterIPNone {
-				errs = append(errs, validIP(ips.Index(i), ip)...)
-			} else if len(all) > 1 {
-				errs = append(errs, field.Invalid(ips, all, "'None' must be the first and only value"))
+			if ip == corev1.ClusterIPNone {
+				if len(all) > 1 {
+					errs = append(errs, field.Invalid(ips, all, "'None' must be the first and only value"))
+				}
+			} else if bad := validIP(ips.Index(i), ip); len(bad) > 0 {
+				errs = append(errs, bad...)
+			} else if i < len(s.Spec.IPFamilies) && familyOf(ip) != s.Spec.IPFamilies[i] {
+				errs = append(errs, field.Invalid(ips.Index(i), ip, fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", s.Spec.IPFamilies[i], i)))
 			}
-			if i > 0 && ip == all[0] {
-				errs = append(errs, field.Duplicate(ips.Index(i), ip))
-			}
+		}
+		if len(all) == 2 && len(errs) == 0 && familyOf(all[0]) == familyOf(all[1]) {
+			errs = append(errs, field.Invalid(ips, all, "may specify no more than one IP for each IP family"))
 		}
 	}
 	seen := sets.New[corev1.IPFamily]()
@@ -183,24 +186,31 @@ func validateClusterIPs(s *corev1.Service, spec *field.Path, family corev1.IPFam
 		seen.Insert(f)
 	}
 	policy := deref(s.Spec.IPFamilyPolicy)
-	errs = append(errs, emptyOrOneOf(spec.Child("ipFamilyPolicy"), policy, corev1.IPFamilyPolicySingleStack,
+	errs = append(errs, emptyOrOneOf(policies, policy, corev1.IPFamilyPolicySingleStack,
 		corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack)...)
-	if len(errs) > 0 || headless(s) && len(s.Spec.Selector) == 0 {
+	if policy == corev1.IPFamilyPolicySingleStack {
+		const two = "must be 'RequireDualStack' or 'PreferDualStack' when multiple %s are specified"
+		if len(s.Spec.ClusterIPs) == 2 {
+			errs = append(errs, field.Invalid(policies, policy, fmt.Sprintf(two, "cluster IPs")))
+		}
+		if len(s.Spec.IPFamilies) == 2 {
+			errs = append(errs, field.Invalid(policies, policy, fmt.Sprintf(two, "IP families")))
+		}
+	}
+	if len(errs) > 0 || ownEndpoints(s) {
 		return errs
 	}
-	other := corev1.IPv6Protocol
-	if family == other {
-		other = corev1.IPv4Protocol
+	if policy == corev1.IPFamilyPolicyRequireDualStack && len(cluster) < 2 {
+		errs = append(errs, field.Invalid(policies, policy, "this cluster is not configured for dual-stack services"))
 	}
-	if i := slices.Index(s.Spec.IPFamilies, other); i >= 0 {
-		errs = append(errs, field.Invalid(families.Index(i), other, "not configured on this cluster"))
-	}
-	if policy == corev1.IPFamilyPolicyRequireDualStack {
-		errs = append(errs, field.Invalid(spec.Child("ipFamilyPolicy"), policy, "this cluster is not configured for dual-stack services"))
+	for i, f := range s.Spec.IPFamilies {
+		if !slices.Contains(cluster, f) {
+			errs = append(errs, field.Invalid(families.Index(i), f, "not configured on this cluster"))
+		}
 	}
 	for i, ip := range s.Spec.ClusterIPs {
-		if netutils.IsIPv6String(ip) == (other == corev1.IPv6Protocol) && ip != corev1.ClusterIPNone {
-			errs = append(errs, field.Invalid(ips.Index(i), ip, string(other)+" is not configured on this cluster"))
+		if i >= len(s.Spec.IPFamilies) && !headless(s) && !slices.Contains(cluster, familyOf(ip)) {
+			errs = append(errs, field.Invalid(ips.Index(i), s.Spec.ClusterIPs, fmt.Sprintf("%s is not configured on this cluster", familyOf(ip))))
 		}
 	}
 	return errs
@@ -255,12 +265,8 @@ func validateTrafficPolicies(s *corev1.Service, spec *field.Path) field.ErrorLis
 func validateServiceUpdate(new, old *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
 	spec := field.NewPath("spec")
-	if NeedsClusterIP(new) && NeedsClusterIP(old) && old.Spec.ClusterIP != "" && new.Spec.ClusterIP != old.Spec.ClusterIP {
-		errs = append(errs, field.Invalid(spec.Child("clusterIPs").Index(0), new.Spec.ClusterIPs, "may not change once set"))
-	}
-	if NeedsClusterIP(new) && NeedsClusterIP(old) && len(old.Spec.IPFamilies) > 0 &&
-		(len(new.Spec.IPFamilies) == 0 || new.Spec.IPFamilies[0] != old.Spec.IPFamilies[0]) {
-		errs = append(errs, field.Invalid(spec.Child("ipFamilies").Index(0), new.Spec.IPFamilies, "may not change once set"))
+	if NeedsClusterIP(new) && NeedsClusterIP(old) {
+		errs = append(errs, validateFamiliesUpdate(&new.Spec, &old.Spec, headless(new) || headless(old))...)
 	}
 	if NeedsHealthCheckNodePort(new) && NeedsHealthCheckNodePort(old) && new.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 		errs = append(errs, field.Forbidden(spec.Child("healthCheckNodePort"), "field is immutable"))
@@ -268,6 +274,30 @@ func validateServiceUpdate(new, old *corev1.Service) field.ErrorList {
 	if old.Spec.Type == corev1.ServiceTypeLoadBalancer && new.Spec.Type == corev1.ServiceTypeLoadBalancer &&
 		!same(new.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
 		errs = append(errs, field.Invalid(spec.Child("loadBalancerClass"), new.Spec.LoadBalancerClass, "may not change once set"))
+	}
+	return errs
+}
+
+// validateFamiliesUpdate: the first address and its family stay, the second ones come
+// and go with the policy. Of a headless Service families may change.
+func validateFamiliesUpdate(new, old *corev1.ServiceSpec, headless bool) field.ErrorList {
+	var errs field.ErrorList
+	ips, families, policy := field.NewPath("spec", "clusterIPs"), field.NewPath("spec", "ipFamilies"), field.NewPath("spec", "ipFamilyPolicy")
+	for i := range min(len(new.ClusterIPs), len(old.ClusterIPs)) {
+		if new.ClusterIPs[i] != old.ClusterIPs[i] {
+			errs = append(errs, field.Invalid(ips.Index(i), new.ClusterIPs, "may not change once set"))
+		}
+	}
+	if both := min(len(new.IPFamilies), len(old.IPFamilies)); !headless && !slices.Equal(new.IPFamilies[:both], old.IPFamilies[:both]) {
+		errs = append(errs, field.Invalid(families.Index(0), new.IPFamilies, "may not change once set"))
+	}
+	if deref(new.IPFamilyPolicy) != corev1.IPFamilyPolicySingleStack {
+		if reduced(new.ClusterIPs, old.ClusterIPs) {
+			errs = append(errs, field.Invalid(policy, deref(new.IPFamilyPolicy), "must be 'SingleStack' to release the secondary cluster IP"))
+		}
+		if reduced(new.IPFamilies, old.IPFamilies) {
+			errs = append(errs, field.Invalid(policy, deref(new.IPFamilyPolicy), "must be 'SingleStack' to release the secondary IP family"))
+		}
 	}
 	return errs
 }

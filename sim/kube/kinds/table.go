@@ -22,8 +22,9 @@ import (
 // order is that of groups in discovery; within a group, that of names.
 func All() []Kind { return AllOf(corev1.IPv4Protocol) }
 
-// AllOf is All of a cluster whose Services have addresses of that family.
-func AllOf(family corev1.IPFamily) []Kind {
+// AllOf is All of a cluster whose Services have addresses of that family, or of two
+// families: then the first is that of Services which say nothing.
+func AllOf(families ...corev1.IPFamily) []Kind {
 	return []Kind{
 		configMapRow(),
 		endpointsRow(),
@@ -33,7 +34,7 @@ func AllOf(family corev1.IPFamily) []Kind {
 		podRow(),
 		secretRow(),
 		serviceAccountRow(),
-		serviceRow(family),
+		serviceRow(families),
 		deploymentRow(),
 		replicaSetRow(),
 		eventsEventRow(),

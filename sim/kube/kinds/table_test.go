@@ -110,7 +110,7 @@ func TestFieldSelectorsFindWhatKubectlAsksFor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		set := byKind(t, kinds[0]).SelectableFields(c.obj)
+		set := byKind(t, All(), kinds[0]).SelectableFields(c.obj)
 		if got := fields.ParseSelectorOrDie(c.selector).Matches(set); got != c.want {
 			t.Errorf("%s on %v: %v", c.selector, set, got)
 		}
@@ -142,7 +142,7 @@ func TestOlderVersionsLackNewerKinds(t *testing.T) {
 
 // An Event is the same through both of its groups, whatever it holds.
 func TestEventsOfBothGroupsAreOne(t *testing.T) {
-	row := byKind(t, eventsv1.SchemeGroupVersion.WithKind("Event"))
+	row := byKind(t, All(), eventsv1.SchemeGroupVersion.WithKind("Event"))
 	text := rapid.StringMatching(`[a-z]{0,5}`)
 	stamp := rapid.Custom(func(t *rapid.T) metav1.Time {
 		return metav1.Unix(rapid.Int64Range(0, 1<<32).Draw(t, "seconds"), 0)
@@ -184,7 +184,7 @@ func TestEventsOfBothGroupsAreOne(t *testing.T) {
 
 func TestScaleShowsAndSetsReplicas(t *testing.T) {
 	for _, kind := range []string{"Deployment", "ReplicaSet"} {
-		row := byKind(t, appsv1.SchemeGroupVersion.WithKind(kind))
+		row := byKind(t, All(), appsv1.SchemeGroupVersion.WithKind(kind))
 		obj := row.New()
 		row.Default(obj)
 		m, err := meta.Accessor(obj)
@@ -238,7 +238,7 @@ func TestSizesAreLimited(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := byKind(t, gvks[0])
+		row := byKind(t, All(), gvks[0])
 		row.defaultObject(c.obj)
 		errs := row.Validate(c.obj)
 		if c.want == "" && len(errs) > 0 || c.want != "" && (len(errs) != 1 || errs[0].Error() != c.want) {
