@@ -174,7 +174,7 @@ func (s *setup) startController(ctx context.Context) (err error) {
 		select {
 		case <-s.controller.ended:
 			return fmt.Errorf("the controller ended: %w", s.controller.err)
-		case <-time.After(10 * time.Millisecond): // asking takes work of what is measured
+		case <-time.After(50 * time.Millisecond): // asking takes work of what is measured: each 10 ms, a tenth of a core
 		}
 	}
 }
