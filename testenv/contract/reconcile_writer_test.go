@@ -21,6 +21,11 @@ type candidate struct {
 }
 
 func (c *cluster) candidate(actor string) *candidate {
+	return c.candidateThat(actor, func(*reconcile.Writer) {})
+}
+
+// candidateThat is a candidate that was prepared before it runs.
+func (c *cluster) candidateThat(actor string, prepare func(*reconcile.Writer)) *candidate {
 	c.t.Helper()
 	client, err := kubeclient.New(c.world, actor+"/lease", c.server.Config("controller"))
 	if err != nil {
@@ -39,6 +44,7 @@ func (c *cluster) candidate(actor string) *candidate {
 	}
 	ctx, cancel := context.WithCancel(c.t.Context())
 	var running sync.WaitGroup
+	prepare(w)
 	running.Go(func() { w.Run(ctx) })
 	return &candidate{w, func() { cancel(); running.Wait(); client.Close(); watch.Close() }}
 }
@@ -253,8 +259,8 @@ func TestTheLeaseIsNotGivenUpWhileAWriteIsUnderWay(t *testing.T) {
 
 func TestAnInstanceWhoseTrafficManagerIsAwayWritesOnlyIfNobodyElseWould(t *testing.T) {
 	inBubble(t, "", func(t *testing.T, c *cluster) {
-		a := c.candidate("controller/a")
-		a.Judge(false)
+		unfit := func(w *reconcile.Writer) { w.Judge(false) }
+		a := c.candidateThat("controller/a", unfit)
 		settle(9 * time.Second)
 		if a.writes() {
 			t.Error("did not wait for others")
@@ -263,8 +269,7 @@ func TestAnInstanceWhoseTrafficManagerIsAwayWritesOnlyIfNobodyElseWould(t *testi
 		if !a.writes() {
 			t.Error("nobody else is there, and it does not write")
 		}
-		b := c.candidate("controller/b")
-		b.Judge(false)
+		b := c.candidateThat("controller/b", unfit)
 		if ceased, began := watchTwo(t, a, b, 9*time.Minute); ceased >= 0 || began >= 0 {
 			t.Errorf("both are unfit: a ceased after %v, b began after %v", ceased, began)
 		}
