@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"vtm-ingress/internal/outside"
@@ -95,5 +96,86 @@ func BenchmarkReplicatedPUT(b *testing.B) {
 	for b.Loop() {
 		n++
 		put("pool-10000", fmt.Sprintf(`{"properties":{"basic":{"note":"%d"}}}`, n))
+	}
+}
+
+// BenchmarkChangeOfALibrary changes one of 128 rule libraries of a virtual server with
+// 5,000 pools, on three strict members, which all have the change when it is answered.
+func BenchmarkChangeOfALibrary(b *testing.B) {
+	const libraries, hosts = 128, 40
+	o := realCluster("", 3)
+	o.Strict = true
+	cluster, err := vtm.StartCluster(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cluster.Close()
+	url := "http://" + cluster.Info()[0].REST + "/api/tm/8.3/config/active/"
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+	defer client.CloseIdleConnections()
+	put := func(path, kind, body string) {
+		req, _ := http.NewRequest("PUT", url+path, strings.NewReader(body))
+		req.SetBasicAuth("admin", "secret")
+		req.Header.Set("Content-Type", kind)
+		resp, err := client.Do(req)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		answer, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode >= 300 {
+			b.Errorf("PUT %s: %d %s", path, resp.StatusCode, answer)
+		}
+	}
+	// library names its first host anew with each change, and with it a pool.
+	library := func(i, change int) string {
+		var text strings.Builder
+		text.WriteString("sub find( $name, $path, $go ) {\n")
+		for k := range hosts {
+			pool := i*hosts + k
+			if k == 0 {
+				pool += change / libraries % 2
+			}
+			fmt.Fprintf(&text, "    if( $name == \"host-%d-%d-%d.example\" ) {\n        # Ingress number %d of them\n", i, k, change*(1-min(k, 1)), k)
+			fmt.Fprintf(&text, "        $rank = \"80000000%08d!namespace!ingress-%d\";\n", k, k)
+			fmt.Fprintf(&text, "        if( string.startsWith( $path, \"/shop/\" ) ) { if( $go ) pool.use( \"pool-%d\" ); return $rank; }\n    }\n", pool)
+		}
+		text.WriteString("    return \"\";\n}\n")
+		return text.String()
+	}
+	for i := range libraries*hosts + 1 {
+		put(fmt.Sprint("pools/pool-", i), "application/json", `{"properties":{"basic":{"monitors":[]}}}`)
+	}
+	var imports, search strings.Builder
+	for i := range libraries {
+		put(fmt.Sprint("rules/lib-", i), "text/plain", library(i, 0))
+		fmt.Fprintf(&imports, "import \"lib-%d\" as lib%d;\n", i, i)
+		fmt.Fprintf(&search, "    if( $key == %d ) return lib%d.find( $name, $path, $go );\n", i, i)
+	}
+	put("rules/main", "text/plain", imports.String()+"sub find( $name, $key, $path, $go ) {\n"+search.String()+"}\n"+
+		"$host = http.getHostHeader();\nif( find( $host, string.len( $host ), http.getPath(), 0 ) != \"\" ) find( $host, string.len( $host ), http.getPath(), 1 );\n")
+	put("virtual_servers/web", "application/json", `{"properties":{"basic":{"enabled":false,"port":80,"pool":"discard","request_rules":["main"]}}}`)
+	put("virtual_servers/web", "application/json", `{"properties":{"basic":{"enabled":true}}}`)
+	n := 0 // of all runs: no text comes twice
+	for _, clients := range []int{1, 8} {
+		b.Run(fmt.Sprint("clients=", clients), func(b *testing.B) {
+			b.ReportAllocs()
+			changes := make(chan int)
+			var writing sync.WaitGroup
+			for range clients {
+				writing.Go(func() {
+					for i := range changes {
+						put(fmt.Sprint("rules/lib-", i%libraries), "text/plain", library(i%libraries, i))
+					}
+				})
+			}
+			for b.Loop() {
+				n++
+				changes <- n
+			}
+			close(changes)
+			writing.Wait()
+		})
 	}
 }
