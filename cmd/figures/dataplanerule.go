@@ -38,7 +38,7 @@ func routingRule(n int) string {
 // ruleFigures measures the compiler and the interpreter, in this process.
 func ruleFigures(ctx context.Context, report func(figure)) error {
 	const hosts = 5000
-	rule, found := trafficscript.Compile("route", []byte(routingRule(hosts)), nil)
+	rule, found := trafficscript.Compile("route", routingRule(hosts), nil)
 	if rule == nil {
 		return fmt.Errorf("the routing rule: %v", found)
 	}
@@ -60,7 +60,7 @@ func ruleFigures(ctx context.Context, report func(figure)) error {
 	}
 	report(atMost("routing_among_5000_hosts", round(float64(p50.Nanoseconds())/decisions/1000, 2), "µs", 10))
 
-	source := []byte(longRule(100 << 10))
+	source := longRule(100 << 10)
 	if p50, _, err = timed(21, func(int) error {
 		if rule, found := trafficscript.Compile("long", source, nil); rule == nil {
 			return fmt.Errorf("the long rule: %v", found)

@@ -14,6 +14,8 @@ import (
 	"testing/iotest"
 
 	"pgregory.net/rapid"
+
+	"vtm-ingress/sim/trafficscript"
 )
 
 func TestLocationRewriting(t *testing.T) {
@@ -139,7 +141,8 @@ func TestUseIsWhatFollowsFromTheConfiguration(t *testing.T) {
 			rules []string
 		}
 		servers := map[string]server{}
-		rules := map[string][]string{}
+		rules := map[string][]*trafficscript.Part{}
+		libraries := map[string]*trafficscript.Part{} // as rules have them that import them anew
 		next := map[string]string{}
 		some := rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, 3, rapid.ID[string])
 		one := rapid.SampledFrom(names)
@@ -161,7 +164,13 @@ func TestUseIsWhatFollowsFromTheConfiguration(t *testing.T) {
 				count(servers[name], 1)
 			case 1:
 				name := one.Draw(t, "rule")
-				rules[name] = some.Draw(t, "literals")
+				rules[name] = nil
+				for _, library := range some.Draw(t, "libraries") {
+					if libraries[library] == nil || rapid.Bool().Draw(t, "changed") {
+						libraries[library] = &trafficscript.Part{Name: library, Pools: slices.Sorted(slices.Values(some.Draw(t, "literals")))}
+					}
+					rules[name] = append(rules[name], libraries[library])
+				}
 				u.compiled(name, rules[name])
 			case 2:
 				name := one.Draw(t, "from")
@@ -175,8 +184,10 @@ func TestUseIsWhatFollowsFromTheConfiguration(t *testing.T) {
 			for _, s := range servers {
 				want[s.pool] = true
 				for _, r := range s.rules {
-					for _, p := range rules[r] {
-						want[p] = true
+					for _, part := range rules[r] {
+						for _, p := range part.Pools {
+							want[p] = true
+						}
 					}
 				}
 			}

@@ -86,14 +86,12 @@ func (d *DataPlane) compileSource(r *rule) (compiled *trafficscript.Rule, found 
 	if d.global.Load().VariablePoolUse {
 		options = append(options, trafficscript.VariablePoolUse())
 	}
-	compiled, found = trafficscript.Compile(r.name, []byte(r.conf.Source), func(lib string) ([]byte, bool) {
-		if !slices.Contains(asked, lib) {
-			asked = append(asked, lib)
-		}
+	compiled, found = trafficscript.Compile(r.name, r.conf.Source, func(lib string) (string, bool) {
+		asked = append(asked, lib)
 		if l := d.rule(lib); l != nil {
-			return []byte(l.conf.Source), true
+			return l.conf.Source, true
 		}
-		return nil, false
+		return "", false
 	}, options...)
 	return compiled, found, asked
 }
@@ -103,11 +101,11 @@ func (d *DataPlane) compile(r *rule) {
 	d.asks(r, asked)
 	r.problems = found.Errors()
 	r.compiled.Store(compiled)
-	var pools []string
+	var parts []*trafficscript.Part
 	if compiled != nil {
-		pools = compiled.Pools()
+		parts = compiled.Parts()
 	}
-	d.uses.compiled(r.name, pools)
+	d.uses.compiled(r.name, parts)
 	for _, f := range found {
 		e := Event{Level: "WARN", Section: "rules/" + r.name, Tag: "confmod", Text: "Rule " + f.Rule + ": " + f.String()}
 		if f.Severity == trafficscript.Error {
@@ -119,6 +117,9 @@ func (d *DataPlane) compile(r *rule) {
 
 // asks keeps the index from libraries to the rules that import them.
 func (d *DataPlane) asks(r *rule, libraries []string) {
+	if slices.Equal(r.asked, libraries) {
+		return
+	}
 	for _, lib := range r.asked {
 		delete(d.importers[lib], r.name)
 		if len(d.importers[lib]) == 0 {

@@ -170,7 +170,11 @@ func (d *DataPlane) serverState(v *vserver, s *State, fail func(string, ...any))
 			fail("Virtual server '%s': rule '%s' does not exist", v.name, name)
 			continue
 		}
-		for _, p := range d.uses.literal[name] {
+		compiled := r.compiled.Load()
+		if compiled == nil {
+			continue
+		}
+		for _, p := range compiled.Pools() {
 			vs.RulePools = append(vs.RulePools, p)
 			if d.pool(p) == nil {
 				fail("Rule '%s': pool '%s' does not exist", name, p)

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"vtm-ingress/internal/changes"
+	"vtm-ingress/sim/trafficscript"
 )
 
 // usage knows which pools are in use: only those are monitored. A pool is used
@@ -11,10 +12,10 @@ import (
 // names it literally, and as the failure pool of a pool in use. All of it belongs
 // to DataPlane.mu.
 type usage struct {
-	rules   map[string]int      // uses by enabled virtual servers, by rule
-	pools   map[string]int      // uses by servers and rules, by pool
-	literal map[string][]string // pools that each compiled rule names
-	next    map[string]string   // failure pools
+	rules   map[string]int                   // uses by enabled virtual servers, by rule
+	pools   map[string]int                   // uses by servers and parts of rules, by pool
+	literal map[string][]*trafficscript.Part // what names pools, by compiled rule
+	next    map[string]string                // failure pools
 
 	behind map[string]bool // in use as a failure pool
 	dirty  map[string]bool // pools whose use may have changed since settle
@@ -24,7 +25,7 @@ type usage struct {
 func newUsage() usage {
 	return usage{
 		rules: make(map[string]int), pools: make(map[string]int),
-		literal: make(map[string][]string), next: make(map[string]string),
+		literal: make(map[string][]*trafficscript.Part), next: make(map[string]string),
 		behind: make(map[string]bool), dirty: make(map[string]bool),
 	}
 }
@@ -50,22 +51,46 @@ func (u *usage) rule(name string, by int) {
 }
 
 func (u *usage) literals(rule string, by int) {
-	for _, p := range u.literal[rule] {
-		u.pool(p, by)
+	for _, part := range u.literal[rule] {
+		u.part(part, by)
 	}
 }
 
-// compiled says which pools a rule names from now on, sorted.
-func (u *usage) compiled(rule string, pools []string) {
-	if u.rules[rule] > 0 {
-		changes.Between(u.literal[rule], pools, strings.Compare,
-			func(gone string) { u.pool(gone, -1) }, func(came string) { u.pool(came, 1) })
+func (u *usage) part(p *trafficscript.Part, by int) {
+	for _, name := range p.Pools {
+		u.pool(name, by)
 	}
-	if len(pools) == 0 {
+}
+
+// compiled says what a rule is made of from now on. Its work grows with what of it is
+// new.
+func (u *usage) compiled(rule string, parts []*trafficscript.Part) {
+	if u.rules[rule] > 0 {
+		before := make(map[string]*trafficscript.Part, len(parts))
+		for _, part := range u.literal[rule] {
+			before[part.Name] = part
+		}
+		for _, part := range parts {
+			was := before[part.Name]
+			delete(before, part.Name)
+			switch was {
+			case part:
+			case nil:
+				u.part(part, 1)
+			default:
+				changes.Between(was.Pools, part.Pools, strings.Compare,
+					func(gone string) { u.pool(gone, -1) }, func(came string) { u.pool(came, 1) })
+			}
+		}
+		for _, gone := range before {
+			u.part(gone, -1)
+		}
+	}
+	if len(parts) == 0 {
 		delete(u.literal, rule)
 		return
 	}
-	u.literal[rule] = pools
+	u.literal[rule] = parts
 }
 
 // failover says which failure pool a pool has from now on; "" for none.

@@ -69,7 +69,7 @@ func BenchmarkRouting(b *testing.B) {
 }
 
 func BenchmarkCompile100KB(b *testing.B) {
-	source := []byte(switchRule(2000))
+	source := switchRule(2000)
 	b.SetBytes(int64(len(source)))
 	for b.Loop() {
 		if rule, diags := ts.Compile("r", source, nil); rule == nil {

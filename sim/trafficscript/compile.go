@@ -20,9 +20,18 @@ type Rule struct {
 	main    *unit
 	slots   int // locals of the rule itself
 	body    exec
-	imports []string
-	pools   []string
+	parts   []*Part             // its own first
 	regexes map[regexKey]*regex // of literal patterns
+}
+
+// Part is one of the sources that a rule is made of: its own, or that of a rule library.
+// It is immutable.
+type Part struct {
+	Name      string
+	Libraries []string // that it imports itself, sorted
+	// Pools that it names itself in pool.use and pool.select, sorted: these count as
+	// used. "discard" is not among them.
+	Pools []string
 }
 
 // unit is what code remembers of the source it came from.
@@ -46,18 +55,17 @@ type source struct {
 	file    *file
 	subs    map[string]*sub    // by lower-case name
 	aliases map[string]*source // by lower-case alias
+	pools   map[string]bool    // that it names
 }
 
 // compiler turns sources into a Rule.
 type compiler struct {
-	load          func(string) ([]byte, bool)
-	variablePools bool           // VariablePoolUse
-	remembered    *Libraries     // RememberLibraries; may be nil
-	took          []namedLibrary // of remembered
+	load          *loader
+	variablePools bool       // VariablePoolUse
+	remembered    *Libraries // RememberLibraries; may be nil
 	diags         Diagnostics
 	libs          map[string]*source // nil value: being loaded, or failed
-	imports       map[string]bool
-	pools         map[string]bool
+	parts         []*Part            // of libs
 	regexes       map[regexKey]*regex
 	regexSize     int // instructions of all regexes, see maxRuleRegexes
 
@@ -81,28 +89,28 @@ func VariablePoolUse() Option { return func(c *compiler) { c.variablePools = tru
 
 // Compile turns a rule's source into a Rule. load gives the source of an
 // imported rule library, and false if there is none of this name; a nil load
-// knows none. The Rule is nil if and only if there is an error among the
-// Diagnostics, each of which has its position; those of a library name the
-// library. A rule that passes may still be wrong about things that only the
-// traffic manager knows, such as the names in Pools.
-func Compile(name string, text []byte, load func(name string) ([]byte, bool), options ...Option) (*Rule, Diagnostics) {
-	c := newCompiler(load)
+// knows none. It is asked once for each library. The Rule is nil if and only if
+// there is an error among the Diagnostics, each of which has its position; those of
+// a library name the library. A rule that passes may still be wrong about things
+// that only the traffic manager knows, such as the names in Pools.
+func Compile(name, text string, load func(name string) (string, bool), options ...Option) (*Rule, Diagnostics) {
+	c := newCompiler(&loader{load: load})
 	for _, o := range options {
 		o(c)
 	}
 	if c.remembered != nil {
-		if known := c.remembered.rule(name, text, c.variablePools, load); known != nil {
+		if known := c.remembered.rule(name, text, c.variablePools, c.load); known != nil {
 			return known.rule, known.diags
 		}
 	}
 	rule := &Rule{name: name, regexes: c.regexes}
-	if src := c.parse(name, text); src != nil {
+	src := c.parse(name, text)
+	if src != nil {
 		c.compileSubs(src)
 		rule.main = src.unit
 		rule.body, rule.slots = c.compileBody(src, nil, func() exec { return c.block(src.file.stmts) })
+		rule.parts = append([]*Part{src.part()}, c.parts...)
 	}
-	rule.imports = sortedKeys(c.imports)
-	rule.pools = sortedKeys(c.pools)
 	slices.SortStableFunc(c.diags, func(a, b Diagnostic) int {
 		if a.Rule != b.Rule { // the rule's own first, then library by library
 			if a.Rule == name || b.Rule == name {
@@ -118,20 +126,47 @@ func Compile(name string, text []byte, load func(name string) ([]byte, bool), op
 	if len(c.diags.Errors()) > 0 {
 		return nil, c.diags
 	}
-	if c.remembered != nil && len(c.took) == len(c.libs) { // no library that imports others
-		c.remembered.remember(name, &compiledRule{string(text), c.variablePools, c.took, rule, c.diags})
+	if c.remembered != nil {
+		c.remembered.remember(&compiledRule{text, c.variablePools, c.load.asked, rule, c.diags})
+		if len(src.file.imports) == 0 && len(src.file.stmts) == 0 {
+			c.remembered.keep(c.asLibrary(src, text, rule.parts[0]))
+		}
 	}
 	return rule, c.diags
 }
 
-func newCompiler(load func(string) ([]byte, bool)) *compiler {
+func newCompiler(load *loader) *compiler {
 	return &compiler{
 		load:    load,
 		libs:    make(map[string]*source),
-		imports: make(map[string]bool),
-		pools:   make(map[string]bool),
 		regexes: make(map[regexKey]*regex),
 	}
+}
+
+// loader asks for the sources of rule libraries. Which library is the next follows from
+// the rule and the libraries before: whoever goes through them again finds what was
+// answered.
+type loader struct {
+	load  func(string) (string, bool) // nil: there are none
+	asked []loaded
+}
+
+// loaded is what is known of a library's source.
+type loaded struct {
+	name, text string
+	found      bool
+}
+
+// text returns the source of a library, after so many others.
+func (l *loader) text(others int, name string) (text string, found bool) {
+	if others < len(l.asked) && l.asked[others].name == name {
+		return l.asked[others].text, l.asked[others].found
+	}
+	if l.load != nil {
+		text, found = l.load(name)
+	}
+	l.asked = append(l.asked[:others], loaded{name, text, found})
+	return text, found
 }
 
 // Name returns the rule's name.
@@ -139,11 +174,41 @@ func (r *Rule) Name() string { return r.name }
 
 // Imports returns the rule libraries that the rule imports, those imported by
 // libraries too, sorted.
-func (r *Rule) Imports() []string { return slices.Clone(r.imports) }
+func (r *Rule) Imports() []string {
+	names := make([]string, 0, len(r.parts)-1)
+	for _, p := range r.parts[1:] {
+		names = append(names, p.Name)
+	}
+	slices.Sort(names)
+	return names
+}
 
 // Pools returns the pools that the rule and its libraries name in pool.use and
 // pool.select, sorted: these count as used. "discard" is not among them.
-func (r *Rule) Pools() []string { return slices.Clone(r.pools) }
+func (r *Rule) Pools() []string {
+	names := []string{}
+	for _, p := range r.parts {
+		names = append(names, p.Pools...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Parts returns the sources that the rule is made of, its own first, each once. A
+// library that is remembered (RememberLibraries) is the same Part in all rules. The
+// caller must not change the slice.
+func (r *Rule) Parts() []*Part { return r.parts }
+
+// part says what a source names, when all of it is compiled.
+func (s *source) part() *Part {
+	p := &Part{Name: s.unit.name, Pools: sortedKeys(s.pools)}
+	for _, d := range s.file.imports {
+		p.Libraries = append(p.Libraries, d.lib)
+	}
+	slices.Sort(p.Libraries)
+	p.Libraries = slices.Compact(p.Libraries)
+	return p
+}
 
 func sortedKeys(set map[string]bool) []string {
 	keys := make([]string, 0, len(set))
@@ -171,19 +236,19 @@ func (c *compiler) warnf(p pos, format string, args ...any) {
 
 // parse reads a source and what it imports, and declares its subs. It returns
 // nil after a syntax error.
-func (c *compiler) parse(name string, text []byte) *source {
+func (c *compiler) parse(name, text string) *source {
 	u := &unit{name: name}
 	if len(text) > maxSource {
 		c.report(Error, u, pos{1, 1}, "the rule is longer than %d bytes", maxSource)
 		return nil
 	}
-	f, err := parse(string(text), func(p pos, msg string) { c.report(Warning, u, p, "%s", msg) })
+	f, err := parse(text, func(p pos, msg string) { c.report(Warning, u, p, "%s", msg) })
 	if err != nil {
 		c.report(Error, u, err.pos, "%s", err.msg)
 		return nil
 	}
 	u.strict = f.strict
-	src := &source{unit: u, file: f, subs: make(map[string]*sub), aliases: make(map[string]*source)}
+	src := &source{unit: u, file: f, subs: make(map[string]*sub), aliases: make(map[string]*source), pools: make(map[string]bool)}
 	for _, d := range f.subs {
 		key := strings.ToLower(d.name)
 		switch {
@@ -211,13 +276,8 @@ func (c *compiler) library(importer *unit, d importDecl) *source {
 		}
 		return lib
 	}
-	c.imports[d.lib] = true
+	text, found := c.load.text(len(c.libs), d.lib)
 	c.libs[d.lib] = nil
-	var text []byte
-	found := false
-	if c.load != nil {
-		text, found = c.load(d.lib)
-	}
 	if !found {
 		c.report(Error, importer, d.pos, "rule library '%s' is missing: upload a rule of this name first", d.lib)
 		return nil
@@ -229,7 +289,6 @@ func (c *compiler) library(importer *unit, d importDecl) *source {
 	if c.remembered != nil {
 		if lib := c.remembered.take(d.lib, text, c.variablePools); lib != nil {
 			c.libs[d.lib] = c.adopt(lib)
-			c.took = append(c.took, namedLibrary{d.lib, lib})
 			return lib.source
 		}
 	}
@@ -248,6 +307,7 @@ func (c *compiler) finishLibrary(src *source) {
 		c.report(Warning, src.unit, src.file.stmts[0].where(), "statements outside of subs do not run in a rule library")
 	}
 	c.compileSubs(src)
+	c.parts = append(c.parts, src.part())
 }
 
 func (c *compiler) compileSubs(src *source) {

@@ -83,13 +83,13 @@ func mutilate(random *rand.Rand, s, other string) string {
 
 // checkRule is what holds for any source.
 func checkRule(t *testing.T, source string) {
-	load := func(name string) ([]byte, bool) {
+	load := func(name string) (string, bool) {
 		if name == "test" {
-			return []byte(testLibrary), true
+			return testLibrary, true
 		}
-		return []byte(source), name == "self"
+		return source, name == "self"
 	}
-	rule, diags := ts.Compile("fuzz", []byte(source), load)
+	rule, diags := ts.Compile("fuzz", source, load)
 	if (rule == nil) != (len(diags.Errors()) > 0) {
 		t.Fatalf("rule %v with %v", rule, diags)
 	}

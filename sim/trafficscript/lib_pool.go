@@ -39,7 +39,7 @@ func checkPool(c *compiler, x *callExpr) {
 		return
 	}
 	if l.val.str != discardPool {
-		c.pools[l.val.str] = true
+		c.src.pools[l.val.str] = true
 	}
 }
 

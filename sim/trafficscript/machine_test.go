@@ -207,10 +207,10 @@ func TestWaitingEndsWithTheTransaction(t *testing.T) {
 
 func TestVariablePoolUseLetsAnyExpressionNameAPool(t *testing.T) {
 	source := `$p = "a" . "pi"; if (http.getPath() != "x") pool.use($p); pool.select("web");`
-	if rule, _ := ts.Compile("r", []byte(source), nil); rule != nil {
+	if rule, _ := ts.Compile("r", source, nil); rule != nil {
 		t.Error("a variable named a pool without the option")
 	}
-	rule, diags := ts.Compile("r", []byte(source), nil, ts.VariablePoolUse())
+	rule, diags := ts.Compile("r", source, nil, ts.VariablePoolUse())
 	if rule == nil {
 		t.Fatal(diags)
 	}
@@ -218,7 +218,7 @@ func TestVariablePoolUseLetsAnyExpressionNameAPool(t *testing.T) {
 	if result := rule.Run(context.Background(), h, ts.Limits{}); result.End != ts.Decided || h.tx.Pool != "api" || strings.Join(rule.Pools(), " ") != "web" {
 		t.Errorf("%+v, pool %q, pools %v", result, h.tx.Pool, rule.Pools())
 	}
-	rule, _ = ts.Compile("r", []byte(`pool.use(lang.toString("discard"));`), nil, ts.VariablePoolUse())
+	rule, _ = ts.Compile("r", `pool.use(lang.toString("discard"));`, nil, ts.VariablePoolUse())
 	h = newHost()
 	if rule.Run(context.Background(), h, ts.Limits{}); !h.tx.Discard {
 		t.Error("discard did not discard")

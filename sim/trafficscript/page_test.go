@@ -150,7 +150,7 @@ func TestTheExamplesOfTheLanguagePageHold(t *testing.T) {
 		source, _, _ := strings.Cut(b, "```")
 		title, _, _ := strings.Cut(source, "\n")
 		h := newHost()
-		rule, diags := ts.Compile("page", []byte(source), nil)
+		rule, diags := ts.Compile("page", source, nil)
 		if rule == nil || len(diags) > 0 {
 			t.Errorf("%s: %v", title, diags)
 			continue

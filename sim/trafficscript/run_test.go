@@ -19,7 +19,7 @@ import (
 
 func compile(t testing.TB, source string) *ts.Rule {
 	t.Helper()
-	rule, diags := ts.Compile("r", []byte(source), nil)
+	rule, diags := ts.Compile("r", source, nil)
 	if rule == nil {
 		t.Fatalf("%q: %v", source, diags)
 	}
@@ -186,8 +186,8 @@ func TestPoolsAndImports(t *testing.T) {
 		"a":   `import "b c" as b; sub f() { pool.use("from a"); b.f(); }`,
 		"b c": `sub f() { pool.select("from b"); }`,
 	}
-	rule, diags := ts.Compile("r", []byte(`import strict; import a; if (0) { pool.use("x"); pool.use("discard"); pool.use("x", "1.2.3.4", 5); } a.f();`),
-		func(name string) ([]byte, bool) { s, ok := libs[name]; return []byte(s), ok })
+	rule, diags := ts.Compile("r", `import strict; import a; if (0) { pool.use("x"); pool.use("discard"); pool.use("x", "1.2.3.4", 5); } a.f();`,
+		func(name string) (string, bool) { s, ok := libs[name]; return s, ok })
 	if rule == nil {
 		t.Fatal(diags)
 	}
@@ -200,7 +200,7 @@ func TestPoolsAndImports(t *testing.T) {
 }
 
 func TestDiagnosticsHavePositions(t *testing.T) {
-	_, diags := ts.Compile("r", []byte("$a = 1;\n  nosuch($a, \"\\q\");\n$b = nosuch();"), nil)
+	_, diags := ts.Compile("r", "$a = 1;\n  nosuch($a, \"\\q\");\n$b = nosuch();", nil)
 	var got []string
 	for _, d := range diags {
 		got = append(got, fmt.Sprintf("%d:%d:%d %s", d.Severity, d.Line, d.Column, d))
@@ -225,7 +225,7 @@ func TestSizesAreBounded(t *testing.T) {
 		"operators":   {"$a = 1" + strings.Repeat(" + 1", 100000) + ";", "more than 1000 operators nested"},
 		"source":      {strings.Repeat(" ", 5<<20), "longer than 4194304 bytes"},
 	} {
-		rule, diags := ts.Compile("r", []byte(test.source), nil)
+		rule, diags := ts.Compile("r", test.source, nil)
 		if rule != nil || !strings.Contains(diags[0].Message, test.want) {
 			t.Errorf("%s: %v", name, diags)
 		}

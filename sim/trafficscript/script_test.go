@@ -109,16 +109,16 @@ func TestScripts(t *testing.T) {
 	}
 	for _, path := range files {
 		all := chunks(t, path)
-		load := func(name string) ([]byte, bool) {
+		load := func(name string) (string, bool) {
 			if name == "test" {
-				return []byte(testLibrary), true
+				return testLibrary, true
 			}
 			for _, c := range all {
 				if c.library == name {
-					return []byte(c.source), true
+					return c.source, true
 				}
 			}
-			return nil, false
+			return "", false
 		}
 		for _, c := range all {
 			if c.library == "" {
@@ -128,9 +128,9 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-func runChunk(t *testing.T, c chunk, all []chunk, load func(string) ([]byte, bool)) {
+func runChunk(t *testing.T, c chunk, all []chunk, load func(string) (string, bool)) {
 	want := expectations(t, c.source)
-	rule, diags := ts.Compile("r", []byte(c.source), load)
+	rule, diags := ts.Compile("r", c.source, load)
 	told := make(map[string]bool)
 	for _, d := range diags {
 		for _, lib := range all {

@@ -64,7 +64,7 @@ func put(u *dataplane.Update, path, name string, r *resource) bool {
 	case "monitors":
 		set(&u.Monitors, name, r, monitor)
 	case "rules":
-		set(&u.Rules, name, r, func(r *resource) *dataplane.Rule { return &dataplane.Rule{Source: string(r.content)} })
+		set(&u.Rules, name, r, rule)
 	case "ssl/server_keys":
 		set(&u.ServerKeys, name, r, storedKey)
 	case "ssl/client_keys":
@@ -103,11 +103,17 @@ func set[T any](m *map[string]*T, name string, r *resource, typed func(*resource
 		(*m)[name] = nil
 		return
 	}
+	(*m)[name] = effect(r, typed)
+}
+
+func effect[T any](r *resource, typed func(*resource) *T) *T {
 	if r.effect.Load() == nil {
 		r.effect.CompareAndSwap(nil, typed(r)) // another member may have been faster
 	}
-	(*m)[name] = r.effect.Load().(*T)
+	return r.effect.Load().(*T)
 }
+
+func rule(r *resource) *dataplane.Rule { return &dataplane.Rule{Source: string(r.content)} }
 
 func storedKey(r *resource) *dataplane.ServerKey {
 	return &dataplane.ServerKey{Public: r.text("basic", "public"), Private: r.text("basic", "private")}

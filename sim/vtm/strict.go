@@ -154,8 +154,8 @@ func (p *property) uses(all []use, at use, v any) []use {
 type strict struct {
 	store  *store
 	schema *schema
-	usedBy map[target]map[target]struct{} // target -> its users; whoever writes may touch it
-	uses   map[target][]target            // user -> its targets, sorted, each once
+	usedBy map[target]map[target]struct{} // target -> who names it; whoever writes may touch it
+	uses   map[target][]target            // user -> what it names itself, sorted, each once
 
 	libraries *trafficscript.Libraries
 }
@@ -166,8 +166,42 @@ func newStrict(st *store, sch *schema, libraries *trafficscript.Libraries) *stri
 
 func (s *strict) exists(t target) bool { return s.store.get(s.schema.types[t.path], t.name) != nil }
 
-// changed keeps the index. What a rule refers to includes what its libraries do,
-// so the rules that import a changed one are looked at again.
+// users are those who refer to a resource, itself too if it does. What a rule refers to
+// includes what its libraries do.
+func (s *strict) users(t target) []target {
+	var all []target
+	seen := make(map[target]bool)
+	for user := range s.usedBy[t] {
+		all = append(all, user)
+		seen[user] = true
+	}
+	for i := 0; i < len(all); i++ {
+		if all[i].path != "rules" {
+			continue
+		}
+		for importer := range s.usedBy[all[i]] {
+			if importer.path == "rules" && !seen[importer] {
+				all = append(all, importer)
+				seen[importer] = true
+			}
+		}
+	}
+	return all
+}
+
+// importers are the names of the rules that import one, be it through others.
+func (s *strict) importers(rule string) []string {
+	var names []string
+	for _, user := range s.users(target{"rules", rule}) {
+		if user.path == "rules" {
+			names = append(names, user.name)
+		}
+	}
+	return names
+}
+
+// changed keeps the index. What a name in a rule stands for may depend on its
+// libraries, so the rules that import a changed one are looked at again.
 func (s *strict) changed(old, next *resource) {
 	r := next
 	if next == nil {
@@ -180,29 +214,24 @@ func (s *strict) changed(old, next *resource) {
 		return
 	}
 	if r.kind.path != "rules" {
-		s.record(self, uses(next))
+		all := uses(next)
+		names := make([]target, len(all))
+		for i := range all {
+			names[i] = all[i].target
+		}
+		s.record(self, names)
 		return
 	}
-	rules := []target{self}
-	for user := range s.usedBy[self] {
-		if user.path == "rules" {
-			rules = append(rules, user)
-		}
-	}
-	for _, rule := range rules {
+	for _, name := range append(s.importers(r.name), r.name) {
 		// It compiles: a change after which one does not is refused.
-		if compiled, _ := s.compile(s.store.get(r.kind, rule.name), nil); compiled != nil {
-			s.record(rule, ruleUses(compiled))
+		if compiled, _ := s.compile(s.store.get(r.kind, name), nil); compiled != nil {
+			s.record(target{r.kind.path, name}, ruleNames(compiled))
 		}
 	}
 }
 
-// record replaces what the index knows of one user.
-func (s *strict) record(user target, all []use) {
-	next := make([]target, len(all))
-	for i := range all {
-		next[i] = all[i].target
-	}
+// record replaces what the index knows of one user, which keeps next.
+func (s *strict) record(user target, next []target) {
 	slices.SortFunc(next, target.compare)
 	next = slices.Compact(next)
 	changes.Between(s.uses[user], next, target.compare, func(gone target) {
@@ -244,7 +273,7 @@ func (s *strict) refuse(bad problems, old, next *resource) {
 	if next == nil {
 		self := target{old.kind.path, old.name}
 		var users []string
-		for user := range s.usedBy[self] {
+		for _, user := range s.users(self) {
 			if user != self {
 				users = append(users, user.String())
 			}
@@ -275,7 +304,7 @@ func (s *strict) refuse(bad problems, old, next *resource) {
 // refuseRule wants a rule that compiles, whose pools exist, and with which the
 // rules that import it compile too.
 func (s *strict) refuseRule(bad problems, next *resource) {
-	rule, diagnostics := s.compile(next, nil)
+	rule, diagnostics := s.compile(next, next)
 	if rule == nil {
 		lines := make([]string, 0, len(diagnostics))
 		for _, d := range diagnostics.Errors() {
@@ -284,17 +313,14 @@ func (s *strict) refuseRule(bad problems, next *resource) {
 		bad.section("content", "strict.rule_syntax", clip(strings.Join(lines, "\n")))
 		return
 	}
-	for _, u := range ruleUses(rule) {
-		if !s.exists(u.target) {
-			bad.section("content", "strict.dangling_reference", fmt.Sprintf("%s does not exist: create it first", u.target))
+	for _, name := range rule.Pools() {
+		if pool := (target{"pools", name}); !slices.Contains(builtinPools, name) && !s.exists(pool) {
+			bad.section("content", "strict.dangling_reference", fmt.Sprintf("%s does not exist: create it first", pool))
 		}
 	}
-	for user := range s.usedBy[target{"rules", next.name}] {
-		if user.path != "rules" || user.name == next.name {
-			continue
-		}
-		if importer, diagnostics := s.compile(s.store.get(next.kind, user.name), next); importer == nil {
-			bad.section("importer "+user.name, "strict.rule_syntax", fmt.Sprintf("%s imports this rule and would no longer compile: %s", user, clip(diagnostics.Errors()[0].String())))
+	for _, name := range s.importers(next.name) {
+		if importer, diagnostics := s.compile(s.store.get(next.kind, name), next); importer == nil {
+			bad.section("importer "+name, "strict.rule_syntax", fmt.Sprintf("rules/%s imports this rule and would no longer compile: %s", name, clip(diagnostics.Errors()[0].String())))
 		}
 	}
 }
@@ -302,28 +328,29 @@ func (s *strict) refuseRule(bad problems, next *resource) {
 // compile compiles a rule against the stored ones; instead, if not nil, replaces
 // the stored one of its name.
 func (s *strict) compile(r, instead *resource) (*trafficscript.Rule, trafficscript.Diagnostics) {
-	return trafficscript.Compile(r.name, r.content, func(name string) ([]byte, bool) {
+	return trafficscript.Compile(r.name, effect(r, rule).Source, func(name string) (string, bool) {
 		found := instead
 		if found == nil || found.name != name {
 			found = s.store.get(r.kind, name)
 		}
 		if found == nil {
-			return nil, false
+			return "", false
 		}
-		return found.content, true
+		return effect(found, rule).Source, true
 	}, trafficscript.RememberLibraries(s.libraries))
 }
 
-// ruleUses lists what a rule refers to: literal pools and imported libraries.
-func ruleUses(rule *trafficscript.Rule) []use {
-	var all []use
-	for _, name := range rule.Pools() {
+// ruleNames lists what a rule names itself: literal pools and rule libraries.
+func ruleNames(rule *trafficscript.Rule) []target {
+	own := rule.Parts()[0]
+	all := make([]target, 0, len(own.Pools)+len(own.Libraries))
+	for _, name := range own.Pools {
 		if !slices.Contains(builtinPools, name) {
-			all = append(all, use{target: target{"pools", name}})
+			all = append(all, target{"pools", name})
 		}
 	}
-	for _, name := range rule.Imports() {
-		all = append(all, use{target: target{"rules", name}})
+	for _, name := range own.Libraries {
+		all = append(all, target{"rules", name})
 	}
 	return all
 }

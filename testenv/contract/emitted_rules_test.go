@@ -254,12 +254,12 @@ func serverOf(r *translate.Result) (*server, error) {
 		if source == nil {
 			return nil, fmt.Errorf("rule %q does not exist", name)
 		}
-		rule, diagnostics := trafficscript.Compile(source.Name, source.Content, func(library string) ([]byte, bool) {
+		rule, diagnostics := trafficscript.Compile(source.Name, string(source.Content), func(library string) (string, bool) {
 			imported := r.Desired[vtm.ID{Type: vtm.Rules, Name: library}]
 			if imported == nil {
-				return nil, false
+				return "", false
 			}
-			return imported.Content, true
+			return string(imported.Content), true
 		})
 		if len(diagnostics) > 0 {
 			return nil, fmt.Errorf("%v in:\n%s", diagnostics, source.Content)

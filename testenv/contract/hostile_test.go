@@ -39,12 +39,12 @@ var vocabulary = func() map[string]bool {
 // and comments alone: the rest are words of ours.
 func onlyOurs(t *testing.T, r *translate.Result, rule *vtm.Resource) {
 	t.Helper()
-	_, diagnostics := trafficscript.Compile(rule.Name, rule.Content, func(library string) ([]byte, bool) {
+	_, diagnostics := trafficscript.Compile(rule.Name, string(rule.Content), func(library string) (string, bool) {
 		imported := r.Desired[vtm.ID{Type: vtm.Rules, Name: library}]
 		if imported == nil {
-			return nil, false
+			return "", false
 		}
-		return imported.Content, true
+		return string(imported.Content), true
 	})
 	if len(diagnostics) > 0 {
 		t.Errorf("%s: %v in\n%s", rule.Name, diagnostics, rule.Content)

@@ -57,24 +57,24 @@ func (c *Check) Execute(out io.Writer) int {
 // compile compiles a file; the rule has the file's name without .ts.
 func (s *Sources) compile(path string, text []byte) (*trafficscript.Rule, trafficscript.Diagnostics) {
 	folders := append([]string{filepath.Dir(path)}, s.Libraries...)
-	load := func(name string) ([]byte, bool) {
+	load := func(name string) (string, bool) {
 		if name != filepath.Base(name) { // a library is a name, no path
-			return nil, false
+			return "", false
 		}
 		for _, folder := range folders {
 			for _, file := range []string{name, name + ".ts"} {
 				if text, err := os.ReadFile(filepath.Join(folder, file)); err == nil {
-					return text, true
+					return string(text), true
 				}
 			}
 		}
-		return nil, false
+		return "", false
 	}
 	var options []trafficscript.Option
 	if s.VariablePoolUse {
 		options = append(options, trafficscript.VariablePoolUse())
 	}
-	return trafficscript.Compile(ruleName(path), text, load, options...)
+	return trafficscript.Compile(ruleName(path), string(text), load, options...)
 }
 
 func ruleName(path string) string { return strings.TrimSuffix(filepath.Base(path), ".ts") }
