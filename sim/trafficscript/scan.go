@@ -52,14 +52,19 @@ var keywords = map[string]bool{
 	"sub": true, "import": true, "as": true, "true": true, "false": true,
 }
 
-// puncts are the operators, longest first among those with a common beginning.
-var puncts = []string{
-	"<<=", ">>=",
-	"++", "--", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "=>",
-	"+=", "-=", "*=", "/=", "%=", ".=", "&=", "|=", "^=",
-	"(", ")", "[", "]", "{", "}", ",", ";", ":", "?", "=", "+", "-", "*", "/", "%", ".",
-	"<", ">", "!", "~", "&", "^", "|",
-}
+// puncts are the operators by their first byte, longest first.
+var puncts = func() (by [256][]string) {
+	for _, op := range []string{
+		"<<=", ">>=",
+		"++", "--", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "=>",
+		"+=", "-=", "*=", "/=", "%=", ".=", "&=", "|=", "^=",
+		"(", ")", "[", "]", "{", "}", ",", ";", ":", "?", "=", "+", "-", "*", "/", "%", ".",
+		"<", ">", "!", "~", "&", "^", "|",
+	} {
+		by[op[0]] = append(by[op[0]], op)
+	}
+	return by
+}()
 
 // syntaxError is the one error that ends scanning or parsing.
 type syntaxError struct {
@@ -157,7 +162,7 @@ func (s *scanner) next() token {
 	case c == '\'':
 		return s.singleQuoted(p)
 	}
-	for _, op := range puncts {
+	for _, op := range puncts[s.src[s.off]] {
 		if strings.HasPrefix(s.src[s.off:], op) {
 			s.off += len(op)
 			return token{kind: tokPunct, pos: p, text: op}
