@@ -90,7 +90,9 @@ func command(ctx context.Context, args, environment []string, stdout, stderr io.
 		fmt.Fprintf(stderr, "vtm-ingress-controller: %v\nSee vtm-ingress-controller --help.\n", err)
 		return wrongCommand
 	}
-	err = parsed.Run(&surroundings{ctx, environment, stdout, stderr, libraries})
+	// Not parsed.Run: nothing of the parser, which is megabytes, stays while it runs.
+	chosen := parsed.Selected().Target.Addr().Interface().(interface{ Run(*surroundings) error })
+	err = chosen.Run(&surroundings{ctx, environment, stdout, stderr, libraries})
 	var wrong *wrongSettings
 	var special *statusError
 	if errors.As(err, &special) {

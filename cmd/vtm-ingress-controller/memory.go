@@ -11,7 +11,7 @@ const (
 	// usualRoom is how much garbage the collector lets lie, in percent of what is live:
 	// the controller remembers much and makes little garbage, so that less than half of
 	// what Go leaves by default saves a quarter of the memory and more.
-	usualRoom = 45
+	usualRoom = 40
 	// startingHeap, in bytes, is how large the heap gets before it is collected while the
 	// controller starts. A heap that grows from nothing is collected at each step of the
 	// way else, two dozen times until thousands of Ingresses are programmed.

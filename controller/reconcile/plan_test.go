@@ -165,7 +165,7 @@ pool.use("k8s_\"c`))
 func FuzzScanRule(f *testing.F) {
 	f.Add([]byte("import a; pool.use(\"b\"); # c\n'd\\"))
 	f.Fuzz(func(t *testing.T, source []byte) {
-		_, literals := scanRule(string(source))
+		_, literals := scanRule(source)
 		for _, text := range literals {
 			if len(text) > len(source) {
 				t.Errorf("a literal longer than its source")
@@ -174,7 +174,7 @@ func FuzzScanRule(f *testing.F) {
 		// What is quoted by the simplest means is found, whatever came before on
 		// other lines in no open quote.
 		if !bytes.ContainsAny(source, `"'#`) {
-			_, found := scanRule(string(source) + fmt.Sprintf("\n(%q)", "pool"))
+			_, found := scanRule(fmt.Appendf(bytes.Clone(source), "\n(%q)", "pool"))
 			if len(found) != 1 || found[0] != "pool" {
 				if !strings.HasSuffix(strings.TrimSpace(string(source)), "import") {
 					t.Errorf("literal after %q not found: %q", source, found)

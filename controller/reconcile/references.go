@@ -41,7 +41,7 @@ func eachReference(r *vtm.Resource, visit func(vtm.ID)) {
 		return
 	}
 	if r.Type == vtm.Rules {
-		imports, literals := scanRule(string(r.Content))
+		imports, literals := scanRule(r.Content)
 		for _, name := range imports {
 			visit(vtm.ID{Type: vtm.Rules, Name: name})
 		}
@@ -80,8 +80,8 @@ func columnOf(table any, column string) []any {
 // source: "#" begins a comment to the line's end, texts stand between double
 // quotes, with backslash escapes, or single quotes (vtm/trafficscript.md). It
 // understands no more than that, and accepts everything.
-func scanRule(source string) (imports, literals []string) {
-	word := "" // the word read last
+func scanRule(source []byte) (imports, literals []string) {
+	var word []byte // the word read last
 	for i := 0; i < len(source); {
 		switch c := source[i]; {
 		case c == '#':
@@ -90,27 +90,27 @@ func scanRule(source string) (imports, literals []string) {
 			}
 		case c == '"' || c == '\'':
 			text, length := quoted(source[i:])
-			if word == "import" {
+			if string(word) == "import" {
 				imports = append(imports, text)
 			} else {
 				literals = append(literals, text)
 			}
-			word = ""
+			word = nil
 			i += length
 		case isNameByte(c):
 			start := i
 			for i < len(source) && isNameByte(source[i]) {
 				i++
 			}
-			if word == "import" {
-				imports = append(imports, source[start:i])
-				word = ""
+			if string(word) == "import" {
+				imports = append(imports, string(source[start:i]))
+				word = nil
 			} else {
 				word = source[start:i]
 			}
 		default:
 			if c != ' ' && c != '\t' && c != '\n' && c != '\r' {
-				word = ""
+				word = nil
 			}
 			i++
 		}
@@ -127,9 +127,17 @@ func isNameByte(c byte) bool {
 // quoted reads the text that s begins with, and its length in s with its quotes.
 // An escaped character stands for itself: names of ours hold none that would
 // have to be escaped otherwise.
-func quoted(s string) (text string, length int) {
+func quoted(s []byte) (text string, length int) {
+	end := 1
+	for end < len(s) && s[end] != s[0] && s[end] != '\\' {
+		end++
+	}
+	if end < len(s) && s[end] == s[0] {
+		return string(s[1:end]), end + 1 // as nearly all are
+	}
 	var b strings.Builder
-	for i := 1; i < len(s); i++ {
+	b.Write(s[1:end])
+	for i := end; i < len(s); i++ {
 		switch {
 		case s[i] == s[0]:
 			return b.String(), i + 1

@@ -73,7 +73,7 @@ type Client struct {
 // lane is one connection's worth of requests, sent one after another.
 type lane struct {
 	token chan struct{} // holds one token: who has it may send
-	http  *http.Client
+	http  *http.Client  // of which only the Transport sends: no redirect, no cookie
 }
 
 // NewClient makes a Client; it connects when it is first used. The errors are
@@ -101,10 +101,7 @@ func NewClient(o Options) (*Client, error) {
 		return nil, fmt.Errorf("traffic manager: %w", err)
 	}
 	for i := range o.Parallel {
-		client := o.World.HTTPClient(o.Actor+"/"+strconv.Itoa(i), tlsConfig.Clone())
-		// A redirected PUT loses its body, and the password must not follow anywhere.
-		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-		l := &lane{token: make(chan struct{}, 1), http: client}
+		l := &lane{token: make(chan struct{}, 1), http: o.World.HTTPClient(o.Actor+"/"+strconv.Itoa(i), tlsConfig.Clone())}
 		l.token <- struct{}{}
 		c.lanes = append(c.lanes, l)
 	}
@@ -327,7 +324,7 @@ func (c *Client) InformationOf(ctx context.Context, member string) (Information,
 	if answer.Information == nil {
 		return Information{}, a.garbage(`no "information" in it`)
 	}
-	answer.Information.Date = a.date
+	answer.Information.Date, _ = http.ParseTime(a.date) // zero if there is none
 	return *answer.Information, nil
 }
 
@@ -403,7 +400,7 @@ func (c *Client) Replication(ctx context.Context) (Replication, error) {
 type answer struct {
 	request, endpoint string
 	status            int
-	date              time.Time // of the answer; zero if it has none
+	date              string // when it was answered, as it came
 	body              []byte
 	secret            bool // the body must not be quoted
 }
@@ -540,7 +537,9 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent string, 
 	// sent, the transport repeats a request that met a connection which the traffic
 	// manager just closed for being idle.
 	request.Header["X-Idempotency-Key"] = []string{}
-	response, err := l.http.Do(request)
+	// Not by the Client, which follows redirects: a redirected PUT loses its body, and
+	// the password must not follow anywhere.
+	response, err := l.http.Transport.RoundTrip(request)
 	var body []byte
 	if err == nil {
 		defer response.Body.Close()
@@ -561,12 +560,7 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent string, 
 		if !connected {
 			e.Kind = Unreachable
 		}
-		// The outermost error repeats method and URL.
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
-		// So does an error of the connection: with our own port, other each time.
+		// An error of the connection tells our own port, other each time.
 		var op *net.OpError
 		if errors.As(err, &op) && op.Op != "dial" {
 			err = op.Err
@@ -580,9 +574,8 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent string, 
 	}
 	a := &answer{
 		request: e.Request, endpoint: e.Endpoint, status: e.Status, body: body,
-		secret: strings.HasPrefix(r.resource, string(ServerKeys)),
+		secret: strings.HasPrefix(r.resource, string(ServerKeys)), date: response.Header.Get("Date"),
 	}
-	a.date, _ = http.ParseTime(response.Header.Get("Date")) // zero if there is none
 	if a.status >= 200 && a.status < 300 {
 		return a, nil
 	}

@@ -1,7 +1,6 @@
 package vtm
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -50,7 +49,10 @@ type Setting struct {
 }
 
 func compareSettings(a, b Setting) int {
-	return cmp.Or(strings.Compare(a.Section, b.Section), strings.Compare(a.Key, b.Key))
+	if c := strings.Compare(a.Section, b.Section); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Key, b.Key)
 }
 
 // Resource is one resource as it is or should be. It is immutable once made.

@@ -195,7 +195,9 @@ const maxUntouched = 16 << 10
 func valueOf(text jsontext.Value) (any, error) {
 	switch text.Kind() {
 	case '[', '{':
-		return readValue(jsontext.NewDecoder(bytes.NewBuffer(text), lenient...))
+		d := decoderOf(text)
+		defer decoders.Put(d)
+		return readValue(d)
 	case 't', 'f':
 		return text.Kind() == 't', nil
 	case '"':
@@ -335,14 +337,21 @@ func decodeChildren(body []byte, wanted func(name []byte) bool) (names []string,
 // lenient decoders take what encoding/json takes, too.
 var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
-// decoders are for whole answers, of which there may be thousands in a row.
+// decoders are for answers and the tables in them, of which there may be thousands in a
+// row.
 var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
+
+// decoderOf takes one of decoders, which whoever has read text gives back.
+func decoderOf(text []byte) *jsontext.Decoder {
+	d := decoders.Get().(*jsontext.Decoder)
+	d.Reset(bytes.NewBuffer(text), lenient...)
+	return d
+}
 
 // decodeObject calls read with each member's name of the object that body is.
 func decodeObject(body []byte, read func(d *jsontext.Decoder, name []byte) error) error {
-	d := decoders.Get().(*jsontext.Decoder)
+	d := decoderOf(body)
 	defer decoders.Put(d)
-	d.Reset(bytes.NewBuffer(body), lenient...)
 	if err := eachMember(d, func(name []byte) error { return read(d, name) }); err != nil {
 		return err
 	}
