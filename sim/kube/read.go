@@ -62,7 +62,7 @@ const expiredContinue = "The provided continue parameter is too old to display a
 
 // page is one answer to a list request.
 type page struct {
-	objects   []runtime.Object // copies, in the order of keys
+	objects   []runtime.Object // as show gives them, in the order of keys
 	revision  uint64
 	next      string // continue token, "" at the end
 	remaining *int64 // nil where not known
@@ -116,7 +116,7 @@ func (r *resource) page(ctx context.Context, options *internalversion.ListOption
 			}
 			break
 		}
-		if obj := r.present(item.Object); wanted.matches(obj) {
+		if obj := r.show(item.Object); wanted.matches(obj) {
 			p.objects = append(p.objects, obj)
 		}
 	}

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -75,6 +76,19 @@ func (r *resource) present(stored runtime.Object) runtime.Object {
 		return r.kind.Presents.FromStored(stored)
 	}
 	return stored.DeepCopyObject()
+}
+
+// show is present for a caller that changes no more than the object's own fields, nothing
+// that they point to: lists and watches, which would copy thousands of objects whole to
+// have them written as they are.
+func (r *resource) show(stored runtime.Object) runtime.Object {
+	if r.kind.Presents != nil {
+		return r.kind.Presents.FromStored(stored)
+	}
+	from := reflect.ValueOf(stored).Elem()
+	to := reflect.New(from.Type())
+	to.Elem().Set(from)
+	return to.Interface().(runtime.Object)
 }
 
 // stored makes a copy of obj in the form in which it is stored.

@@ -136,7 +136,7 @@ func (w *watching) wait(ctx context.Context) bool {
 
 func (w *watching) sendInitial(ctx context.Context, items []store.Item) bool {
 	for _, item := range items {
-		obj := w.resource.present(item.Object)
+		obj := w.resource.show(item.Object)
 		if w.selection.matches(obj) && !w.send(ctx, watch.Event{Type: watch.Added, Object: obj}) {
 			return false
 		}
@@ -203,14 +203,14 @@ func (w *watching) event(e store.Event) (watch.Event, bool) {
 	var now, before runtime.Object
 	var is, was bool
 	if !e.Deleted {
-		now = w.resource.present(e.Object)
+		now = w.resource.show(e.Object)
 		is = w.selection.matches(now)
 	}
 	if e.Previous != nil {
 		if w.selection.all() {
 			was = true
 		} else {
-			before = w.resource.present(e.Previous)
+			before = w.resource.show(e.Previous)
 			was = w.selection.matches(before)
 		}
 	}
@@ -221,7 +221,7 @@ func (w *watching) event(e store.Event) (watch.Event, bool) {
 		return watch.Event{Type: watch.Added, Object: now}, true
 	case was:
 		if e.Deleted {
-			before = w.resource.present(e.Object)
+			before = w.resource.show(e.Object)
 		}
 		accessor, err := meta.Accessor(before)
 		if err != nil {
