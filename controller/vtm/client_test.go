@@ -386,6 +386,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"error_id":"a.b","error_info":{"basic":{"k":{"error_text":1}}}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, kind := range Types {
+			checkReadLikeBefore(t, kind, body)
 			if r, err := decode(ID{kind, "x"}, body); err == nil {
 				if again := New(kind, "x", r.Properties()); !kind.IsFile() && !Equal(r, again) {
 					t.Errorf("normal form is not stable: %v and %v", r.Properties(), again.Properties())

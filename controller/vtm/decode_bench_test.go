@@ -11,7 +11,7 @@ func BenchmarkDecode(b *testing.B) {
 	all := Properties{}
 	for section, of := range schema()[VirtualServers] {
 		all[section] = map[string]any{}
-		for name, key := range of.keys {
+		for name, key := range of {
 			all[section][name] = key.Default
 		}
 	}

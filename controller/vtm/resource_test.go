@@ -19,7 +19,7 @@ func TestWhatIsReadOfAnAnswerMeansTheSame(t *testing.T) {
 		for _, section := range slices.Sorted(maps.Keys(schema()[kind])) {
 			whole[section] = map[string]any{}
 			touched := rapid.Bool().Draw(t, section)
-			keys := schema()[kind][section].keys
+			keys := schema()[kind][section]
 			for _, name := range slices.Sorted(maps.Keys(keys)) {
 				switch key := keys[name]; {
 				case touched && rapid.IntRange(0, 9).Draw(t, section+"/"+name) == 0:

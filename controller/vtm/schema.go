@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"vtm-ingress/internal/facts"
 )
@@ -29,25 +28,14 @@ type keySchema struct {
 	defaultText   []byte // Default as JSON
 }
 
-// sectionSchema is what the REST schema says of one section of a type.
-type sectionSchema struct {
-	keys map[string]*keySchema
-	// untouched is how an answer told the section when all of its keys were at their
-	// defaults: most sections of most resources, which need not be read key by key.
-	untouched atomic.Pointer[[]byte]
-}
-
 // keySchemaOf is what the REST schema says of a key, nil if it doesn't know it.
 func keySchemaOf(t Type, section, key string) *keySchema {
-	if s := schema()[t][section]; s != nil {
-		return s.keys[key]
-	}
-	return nil
+	return schema()[t][section][key]
 }
 
 // schema gives type -> section for the types that the controller uses. What it says of
 // keys is made once from embedded data and never changed after.
-var schema = sync.OnceValue(func() map[Type]map[string]*sectionSchema {
+var schema = sync.OnceValue(func() map[Type]map[string]map[string]*keySchema {
 	var document struct {
 		Config map[Type]struct {
 			Sections map[string]map[string]*keySchema `json:"sections"`
@@ -57,14 +45,14 @@ var schema = sync.OnceValue(func() map[Type]map[string]*sectionSchema {
 		// Embedded data: only a broken build can get here.
 		panic(fmt.Sprintf("REST schema: %v", err))
 	}
-	all := make(map[Type]map[string]*sectionSchema, len(Types))
+	all := make(map[Type]map[string]map[string]*keySchema, len(Types))
 	// The schema knows no default of this one; the traffic manager has one
 	// (vtm/rest.md §7).
 	document.Config[VirtualServers].Sections["gzip"]["include_mime"].Default = []any{"text/html", "text/plain"}
 	for _, t := range Types {
-		all[t] = make(map[string]*sectionSchema)
+		all[t] = make(map[string]map[string]*keySchema)
 		for section, keys := range document.Config[t].Sections {
-			all[t][section] = &sectionSchema{keys: keys}
+			all[t][section] = keys
 			for name, key := range keys {
 				key.section, key.name = section, name
 				for _, column := range key.Columns {

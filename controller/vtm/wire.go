@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"net/url"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -107,56 +106,50 @@ func appendValue(b []byte, value any) []byte {
 }
 
 // decode reads an answer with a resource, in normal form, without the keys at their
-// default: of the hundred that an answer has, nearly all are passed over as they
-// stand.
+// default.
 func decode(id ID, body []byte) (*Resource, error) {
 	if id.Type.IsFile() {
 		return NewFile(id.Type, id.Name, body), nil
 	}
+	settings, ok := readLikeBefore(id.Type, body)
+	if !ok {
+		var err error
+		if settings, err = readKeys(id.Type, body); err != nil {
+			return nil, err
+		}
+	}
+	return Of(id, settings), nil
+}
+
+// readKeys reads an answer key by key, and remembers how it tells those that are not
+// at their default.
+func readKeys(t Type, body []byte) (settings []Setting, err error) {
 	found := false
-	var out []Setting
-	err := decodeObject(body, func(d *jsontext.Decoder, name []byte) error {
+	var places []place
+	err = decodeObject(body, func(d *jsontext.Decoder, name []byte) error {
 		if string(name) != "properties" {
 			return d.SkipValue()
 		}
 		found = true
 		return eachMember(d, func(section []byte) error {
-			known := schema()[id.Type][string(section)]
-			if known == nil {
-				known = &sectionSchema{}
-			}
-			if known.isUntouched(d) {
-				_, err := d.ReadValue()
-				return err
-			}
-			sectionName, begin, before := string(section), d.InputOffset(), len(out)
-			err := eachMember(d, func(key []byte) error {
-				k := known.keys[string(key)]
-				if k == nil {
-					name := string(key) // reading on ends what key shows
-					value, err := readValue(d)
-					if err == nil {
-						out = append(out, Setting{sectionName, name, value})
-					}
-					return err
+			known, sectionName := schema()[t][string(section)], string(section)
+			return eachMember(d, func(key []byte) error {
+				at := place{key: known[string(key)], section: sectionName}
+				if at.key != nil {
+					at.name = at.key.name
+				} else {
+					at.name = string(key) // reading on ends what key shows
 				}
 				text, err := d.ReadValue()
-				if err != nil || !k.Required && bytes.Equal(text, k.defaultText) {
+				if err != nil || at.isDefault(text) {
 					return err
 				}
-				value, err := valueOf(text)
-				if err != nil {
-					return err
-				}
-				if value = k.settle(value); k.Required || !reflect.DeepEqual(value, k.Default) {
-					out = append(out, Setting{k.section, k.name, value})
-				}
-				return nil
+				at.end = d.InputOffset()
+				at.begin = at.end - int64(len(text))
+				places = append(places, at)
+				settings, err = at.take(settings, text)
+				return err
 			})
-			if err == nil && len(out) == before {
-				known.noteUntouched(body[begin:d.InputOffset()])
-			}
-			return err
 		})
 	})
 	if err != nil {
@@ -166,30 +159,15 @@ func decode(id ID, body []byte) (*Resource, error) {
 		return nil, errors.New(`no "properties" in it`)
 	}
 	// Of a key that comes twice the last one counts.
-	slices.Reverse(out)
-	slices.SortStableFunc(out, compareSettings)
-	out = slices.CompactFunc(out, func(a, b Setting) bool { return compareSettings(a, b) == 0 })
-	return Of(id, slices.Clip(out)), nil
-}
-
-// isUntouched reports whether what d reads next is the section with nothing but
-// defaults in it, as an answer told it before.
-func (s *sectionSchema) isUntouched(d *jsontext.Decoder) bool {
-	text := s.untouched.Load()
-	return text != nil && bytes.HasPrefix(d.UnreadBuffer(), *text)
-}
-
-// noteUntouched remembers how an answer tells the section where all is at its default:
-// text, which begins at the end of the section's name.
-func (s *sectionSchema) noteUntouched(text []byte) {
-	if len(text) <= maxUntouched && s.untouched.Load() == nil {
-		text = bytes.Clone(text)
-		s.untouched.Store(&text)
+	slices.Reverse(settings)
+	slices.SortStableFunc(settings, compareSettings)
+	n := len(settings)
+	settings = slices.CompactFunc(settings, func(a, b Setting) bool { return compareSettings(a, b) == 0 })
+	if len(settings) == n {
+		remember(t, body, places)
 	}
+	return slices.Clip(settings), nil
 }
-
-// maxUntouched bounds what is remembered of an answer for each section, in bytes.
-const maxUntouched = 16 << 10
 
 // valueOf is the value that text is, as plain has it.
 func valueOf(text jsontext.Value) (any, error) {
