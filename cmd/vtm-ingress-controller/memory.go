@@ -15,7 +15,7 @@ const (
 	// startingHeap, in bytes, is how large the heap gets before it is collected while the
 	// controller starts. A heap that grows from nothing is collected at each step of the
 	// way else, two dozen times until thousands of Ingresses are programmed.
-	startingHeap = 100 << 20
+	startingHeap = 128 << 20
 )
 
 // collector sets how often the heap is collected.
