@@ -87,19 +87,23 @@ func compare(want, have *vtm.Resource) *vtm.Resource {
 		return want
 	}
 	var send []vtm.Setting
-	for _, s := range want.Settings() {
-		if got := have.Value(s.Section, s.Key); got == nil || !vtm.SameValue(want.Type, s.Section, s.Key, s.Value, got) {
-			send = append(send, s)
+	vtm.EachKey(want, have, func(section, key string, value, had any) {
+		if value == nil {
+			normal, ok := vtm.Default(want.Type, section, key)
+			if !ok || reflect.DeepEqual(had, normal) {
+				return
+			}
+			value = normal
+		} else {
+			if had == nil {
+				had = have.Value(section, key)
+			}
+			if had != nil && vtm.SameValue(want.Type, section, key, value, had) {
+				return
+			}
 		}
-	}
-	for _, s := range have.Settings() {
-		if want.Get(s.Section, s.Key) != nil {
-			continue
-		}
-		if normal, ok := vtm.Default(want.Type, s.Section, s.Key); ok && !reflect.DeepEqual(s.Value, normal) {
-			send = append(send, vtm.Setting{Section: s.Section, Key: s.Key, Value: normal})
-		}
-	}
+		send = append(send, vtm.Setting{Section: section, Key: key, Value: value})
+	})
 	if len(send) == 0 && mutation.On(mutation.RewritesAll) {
 		return want
 	}

@@ -91,12 +91,13 @@ func sameOf(want, have *vtm.Resource) *vtm.Resource {
 	if want.Type == vtm.ServerKeys {
 		return have
 	}
-	for _, s := range have.Settings() {
-		if want.Get(s.Section, s.Key) == nil {
-			return have
+	same := want
+	vtm.EachKey(want, have, func(_, _ string, wanted, _ any) {
+		if wanted == nil {
+			same = have
 		}
-	}
-	return want
+	})
+	return same
 }
 
 // remove notes that the traffic manager does not hold id any more.

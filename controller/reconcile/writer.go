@@ -66,6 +66,8 @@ type Writer struct {
 	mu        sync.Mutex
 	gate      gate
 	inherited Inheritance // of gate.term
+	agent     string      // attribution of agentTerm
+	agentTerm int
 	candidate candidacy
 	failing   bool // the last request for the Lease failed: told once
 }
@@ -138,7 +140,10 @@ func (w *Writer) Permit() (Permit, bool) {
 
 // permitted makes the Permit of now. mu is held.
 func (w *Writer) permitted(until time.Time) Permit {
-	return Permit{Term: w.gate.term, Until: until, Agent: attribution(w.identity, w.gate.term), Inherited: w.inherited}
+	if w.agent == "" || w.agentTerm != w.gate.term {
+		w.agent, w.agentTerm = attribution(w.identity, w.gate.term), w.gate.term
+	}
+	return Permit{Term: w.gate.term, Until: until, Agent: w.agent, Inherited: w.inherited}
 }
 
 // Begin starts a write of a term through the member of that REST URL, if it may start:

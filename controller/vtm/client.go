@@ -3,6 +3,7 @@ package vtm
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -64,6 +65,8 @@ type Client struct {
 	options   Options
 	endpoints []string
 	lanes     []*lane
+	// authorization is the value of the header of that name.
+	authorization []string
 
 	mu         sync.Mutex
 	current    int // index of the endpoint in use
@@ -88,7 +91,7 @@ func NewClient(o Options) (*Client, error) {
 	if len(o.Endpoints) == 0 {
 		return nil, errors.New("traffic manager: no REST URL: set vtm_endpoints")
 	}
-	c := &Client{options: o}
+	c := &Client{options: o, authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(o.Username+":"+o.Password))}}
 	for _, endpoint := range o.Endpoints {
 		u, err := url.Parse(endpoint)
 		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil {
@@ -507,6 +510,9 @@ func (c *Client) note(used int, err error) {
 		"endpoint", c.endpoints[used], "next", c.endpoints[c.current], "error", err)
 }
 
+// What is the same of each request; the transport does not change it.
+var contentOfFiles, contentOfResources = []string{"application/octet-stream"}, []string{"application/json"}
+
 func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent string, r *request) (*answer, error) {
 	e := &Error{
 		Request:  r.method + " " + strings.TrimPrefix(r.path, "config/active/"),
@@ -524,19 +530,20 @@ func (c *Client) send(ctx context.Context, l *lane, endpoint int, agent string, 
 		e.Cause = err
 		return nil, e
 	}
-	request.Header.Set("User-Agent", agent)
-	request.SetBasicAuth(c.options.Username, c.options.Password)
-	if r.body != nil {
-		contentType := "application/json"
-		if r.file {
-			contentType = "application/octet-stream"
-		}
-		request.Header.Set("Content-Type", contentType)
+	request.Header = http.Header{
+		"User-Agent":    {agent},
+		"Authorization": c.authorization,
+		// PUT and DELETE mean the same when they arrive twice. With this, which is not
+		// sent, the transport repeats a request that met a connection which the traffic
+		// manager just closed for being idle.
+		"X-Idempotency-Key": {},
 	}
-	// PUT and DELETE mean the same when they arrive twice. With this, which is not
-	// sent, the transport repeats a request that met a connection which the traffic
-	// manager just closed for being idle.
-	request.Header["X-Idempotency-Key"] = []string{}
+	switch {
+	case r.file:
+		request.Header["Content-Type"] = contentOfFiles
+	case r.body != nil:
+		request.Header["Content-Type"] = contentOfResources
+	}
 	// Not by the Client, which follows redirects: a redirected PUT loses its body, and
 	// the password must not follow anywhere.
 	response, err := l.http.Transport.RoundTrip(request)

@@ -2,7 +2,6 @@ package vtm
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 )
 
@@ -29,8 +28,8 @@ const markVersion = "vtm-ingress/1"
 
 // Format gives the mark's line, without a line end.
 func (m Mark) Format() string {
-	return fmt.Sprintf("%s id=%s cluster=%s owner=%s/%s/%s uid=%s",
-		markVersion, m.ID, m.Cluster, m.Kind, m.Namespace, m.Name, m.UID)
+	return markVersion + " id=" + m.ID + " cluster=" + m.Cluster +
+		" owner=" + m.Kind + "/" + m.Namespace + "/" + m.Name + " uid=" + m.UID
 }
 
 // Comment gives the mark as the first line of a rule, with its line end.
@@ -41,26 +40,30 @@ func (m Mark) Comment() string { return "# " + m.Format() + "\n" }
 func ParseMark(note string) (Mark, bool) {
 	line, _, _ := strings.Cut(note, "\n")
 	line = strings.TrimSuffix(line, "\r")
-	fields := strings.Split(line, " ")
-	if len(fields) != 5 || fields[0] != markVersion {
+	rest, ok := strings.CutPrefix(line, markVersion)
+	if !ok {
 		return Mark{}, false
 	}
-	var values [4]string
-	for i, key := range []string{"id=", "cluster=", "owner=", "uid="} {
-		value, ok := strings.CutPrefix(fields[i+1], key)
-		if !ok || value == "" {
+	var values [4]string // read without a list: there are tens of thousands
+	for i, key := range [...]string{" id=", " cluster=", " owner=", " uid="} {
+		if rest, ok = strings.CutPrefix(rest, key); !ok {
 			return Mark{}, false
 		}
-		values[i] = value
+		end := strings.IndexByte(rest, ' ')
+		if end < 0 {
+			end = len(rest)
+		}
+		if end == 0 {
+			return Mark{}, false
+		}
+		values[i], rest = rest[:end], rest[end:]
 	}
-	owner := strings.Split(values[2], "/")
-	if len(owner) != 3 || owner[0] == "" || owner[2] == "" {
+	kind, of, _ := strings.Cut(values[2], "/")
+	namespace, name, ok := strings.Cut(of, "/")
+	if !ok || rest != "" || kind == "" || name == "" || strings.Contains(name, "/") {
 		return Mark{}, false
 	}
-	return Mark{
-		ID: values[0], Cluster: values[1],
-		Kind: owner[0], Namespace: owner[1], Name: owner[2], UID: values[3],
-	}, true
+	return Mark{ID: values[0], Cluster: values[1], Kind: kind, Namespace: namespace, Name: name, UID: values[3]}, true
 }
 
 // Mark returns the resource's ownership mark, false when it bears none.

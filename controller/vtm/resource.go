@@ -86,6 +86,28 @@ func (r *Resource) Get(section, key string) any {
 	return r.settings[at].Value
 }
 
+// EachKey calls visit with each key that a or b names, sorted, and with what each holds;
+// nil where it doesn't name it.
+func EachKey(a, b *Resource, visit func(section, key string, a, b any)) {
+	for as, bs := a.settings, b.settings; len(as) > 0 || len(bs) > 0; {
+		order := len(bs) - len(as)
+		if len(as) > 0 && len(bs) > 0 {
+			order = compareSettings(as[0], bs[0])
+		}
+		switch {
+		case order < 0:
+			visit(as[0].Section, as[0].Key, as[0].Value, nil)
+			as = as[1:]
+		case order > 0:
+			visit(bs[0].Section, bs[0].Key, nil, bs[0].Value)
+			bs = bs[1:]
+		default:
+			visit(as[0].Section, as[0].Key, as[0].Value, bs[0].Value)
+			as, bs = as[1:], bs[1:]
+		}
+	}
+}
+
 // Properties makes those of a JSON resource; nil for a file. The values may not be
 // modified.
 func (r *Resource) Properties() Properties {
