@@ -178,7 +178,7 @@ Feature: Several Ingresses share an address
     When I annotate Ingress "a-older" with vtm.pulsesecure.net/shared-ip-address "10.0.5.224"
     Then "http://older.example/" at 10.0.5.224 is answered by a pod of Deployment "web"
     And Ingress "b-younger" has a warning "AddressConflict" that names "held by Ingress default/a-older"
-    And Ingress "b-younger" has a warning "AddressConflict" that names "that Ingress was changed to claim it, and this one was served until then"
+    And Ingress "b-younger" has a warning "AddressConflict" that names "this one was served until that Ingress claimed it"
     And Ingress "b-younger" loses its address in its status
     When I annotate Ingress "a-older" with vtm.pulsesecure.net/shared-ip-address "10.0.5.223"
     Then "http://younger.example/" at 10.0.5.224 is answered by a pod of Deployment "web"

@@ -318,6 +318,31 @@ func TestWhatTakesLogLinesIsNoChange(t *testing.T) {
 	}
 }
 
+func TestAPlanTellsOfManifestsThatAreNotOurs(t *testing.T) {
+	s := newSystem(t, "event_log_relay: false\n")
+	file := s.file(t, "typo.yaml", class+"---\n"+strings.Replace(web, "ingressClassName: vtm", "ingressClassName: vtn", 1))
+	out, _ := s.run(t, 0, "plan", "--alone", "-f", file)
+	holds(t, out, "no changes\n", "default/web (foreign)", `there is no IngressClass "vtn": create it, or name another`, "0 programmed, 0 degraded, 0 rejected")
+}
+
+func TestCheckLooksForWhatSettingsName(t *testing.T) {
+	s := newSystem(t, "default_traffic_ip_group: nosuchgroup\ndefault_certificate: default/nosuch\ningress_class_names: other\n")
+	if _, err := s.kubernetes.NetworkingV1().IngressClasses().Create(t.Context(), &networkingv1.IngressClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "vtm"}, Spec: networkingv1.IngressClassSpec{Controller: "pulsesecure.net/vtm-ingress-controller"},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := s.run(t, 0, "check")
+	holds(t, out, `warning  default_traffic_ip_group: there is no Traffic IP Group "nosuchgroup" on the traffic manager`, ": create it, or name another",
+		"warning  default_certificate: there is no TLS Secret default/nosuch that is watched", "warning  IngressClass: ingress_class_names leaves out all", "(vtm): name one of them in ingress_class_names")
+
+	if status, answer, err := s.REST(t.Context(), http.MethodPut, "traffic_ip_groups/nosuchgroup", []byte(`{"properties":{"basic":{"ipaddresses":["10.0.9.9"]}}}`)); err != nil || status != 201 {
+		t.Fatalf("%d %s %v", status, answer, err)
+	}
+	out, _ = s.run(t, 0, "check")
+	holds(t, out, "ok       default_traffic_ip_group: nosuchgroup")
+}
+
 func TestCheckNamesWhatIsAwayWithItsRemedy(t *testing.T) {
 	s := newSystem(t, "")
 	s.Fault(testenv.Unauthorized)

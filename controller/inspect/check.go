@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"vtm-ingress/controller/kube"
@@ -321,13 +322,23 @@ func (c *checker) replication(ctx context.Context, about string, client *vtm.Cli
 // classes looks for an IngressClass that makes Ingresses ours.
 func (c *checker) classes(s *kube.Snapshot) {
 	const about = "IngressClass"
-	var ours []string
+	var ours, others []string
 	for name, class := range s.Classes.All() {
-		if class.Spec.Controller == translate.ControllerName && (len(c.o.Settings.IngressClassNames) == 0 || slices.Contains(c.o.Settings.IngressClassNames, name)) {
+		switch {
+		case class.Spec.Controller != translate.ControllerName:
+		case len(c.o.Settings.IngressClassNames) == 0 || slices.Contains(c.o.Settings.IngressClassNames, name):
 			ours = append(ours, name)
+		default:
+			others = append(others, name)
 		}
 	}
 	slices.Sort(ours)
+	slices.Sort(others)
+	if len(ours) == 0 && len(others) > 0 {
+		c.find(Warning, about, fmt.Sprintf("ingress_class_names leaves out all that have the controller %s (%s)", translate.ControllerName, strings.Join(others, ", ")),
+			"name one of them in ingress_class_names, or leave that setting out")
+		return
+	}
 	if len(ours) == 0 {
 		c.find(Warning, about, "none that is served has the controller "+translate.ControllerName, "create one, and name it in the Ingresses' spec.ingressClassName")
 		return
@@ -347,9 +358,35 @@ func (c *checker) ownership(ctx context.Context, s *kube.Snapshot) {
 		c.find(Problem, about, fmt.Sprintf("what is on the traffic manager can't be read: %v", err), "see above")
 	default:
 		c.good(about, "%d resources on the traffic manager are this controller's", len(observed.Owned))
+		c.named(observed, s)
 		for id := range observed.Clashes {
 			c.find(Warning, about, fmt.Sprintf("%s has a name of ours and is not ours", id), "rename or remove it on the traffic manager")
 		}
+	}
+}
+
+// named looks for what settings name.
+func (c *checker) named(observed *reconcile.Observed, s *kube.Snapshot) {
+	if name := c.o.Settings.DefaultTrafficIPGroup; name != "" {
+		const about = "default_traffic_ip_group"
+		switch group, ok := observed.Appliance.Groups[name]; {
+		case !ok:
+			c.find(Warning, about, fmt.Sprintf("there is no Traffic IP Group %q on the traffic manager: no Ingress without an address of its own is served", name), "create it, or name another")
+		case len(group.Addresses) == 0:
+			c.find(Warning, about, fmt.Sprintf("the Traffic IP Group %q has no addresses: no Ingress without an address of its own is served", name), "add one to it, or name another")
+		default:
+			c.good(about, "%s", name)
+		}
+	}
+	if name := c.o.Settings.DefaultCertificate; name != "" {
+		const about = "default_certificate"
+		var secret types.NamespacedName
+		if secret.Namespace, secret.Name, _ = strings.Cut(name, "/"); s.Secrets.Get(secret) == nil {
+			c.find(Warning, about, fmt.Sprintf("there is no TLS Secret %s that is watched: clients that name a host of no Ingress get a certificate that nobody trusts", name),
+				"create it, with the labels of secret_label_selector if that is set, in a namespace that is watched")
+			return
+		}
+		c.good(about, "%s", name)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"vtm-ingress/controller/kube"
 	"vtm-ingress/controller/reconcile"
+	"vtm-ingress/internal/spell"
 )
 
 // manifestLimit bounds a manifest file in bytes.
@@ -67,6 +68,9 @@ func readDocument(document []byte, namespace string) ([]runtime.Object, error) {
 	object, kind, err := scheme.Codecs.UniversalDeserializer().Decode(asJSON, nil, nil)
 	switch {
 	case kind != nil && !looksAt(kind.Kind) && (err == nil || runtime.IsNotRegisteredError(err)):
+		if meant, near := spell.Nearest(kind.Kind, kinds); near && err != nil && groups[kind.Group] {
+			return nil, fmt.Errorf("%s of %s is unknown: did you mean %s?", kind.Kind, kind.GroupVersion(), meant)
+		}
 		return nil, nil // of a kind that concerns others
 	case runtime.IsNotRegisteredError(err), err == nil && strings.Contains(kind.Version, "beta"):
 		return nil, fmt.Errorf("%s of %s is not looked at: write it as networking.k8s.io/v1, discovery.k8s.io/v1 or v1", kind.Kind, kind.GroupVersion())
@@ -95,9 +99,15 @@ func readDocument(document []byte, namespace string) ([]runtime.Object, error) {
 	return place(object, namespace), nil
 }
 
+// kinds are those that the controller looks at, of groups.
+var (
+	kinds  = []string{"Ingress", "IngressClass", "Service", "EndpointSlice", "Secret", "Node"}
+	groups = map[string]bool{networkingv1.GroupName: true, discoveryv1.GroupName: true, corev1.GroupName: true}
+)
+
 // looksAt reports whether the controller looks at objects of a kind.
 func looksAt(kind string) bool {
-	return slices.Contains([]string{"Ingress", "IngressClass", "Service", "EndpointSlice", "Secret", "Node"}, strings.TrimSuffix(kind, "List")) || kind == "List"
+	return slices.Contains(kinds, strings.TrimSuffix(kind, "List")) || kind == "List"
 }
 
 // place gives an object its namespace; nothing if the controller does not look at

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -35,10 +36,12 @@ type HeldChange struct {
 
 // IngressState is what becomes of an Ingress.
 type IngressState struct {
-	Namespace string   `json:"namespace"`
-	Name      string   `json:"name"`
-	Verdict   string   `json:"verdict"` // programmed, degraded or rejected
-	Reasons   []string `json:"reasons"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Verdict is programmed, degraded or rejected; foreign, of manifests alone: it is not
+	// this controller's.
+	Verdict string   `json:"verdict"`
+	Reasons []string `json:"reasons"`
 	// Displaced: it is served now, and would not be any more.
 	Displaced bool `json:"displaced"`
 }
@@ -106,7 +109,6 @@ func (v *View) ingresses() []IngressState {
 	for name := range v.Result.Verdicts {
 		names = append(names, name)
 	}
-	slices.SortFunc(names, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
 	served := v.Observed.Programmed().Owners
 	list := make([]IngressState, 0, len(names))
 	for _, name := range names {
@@ -120,6 +122,17 @@ func (v *View) ingresses() []IngressState {
 		}
 		list = append(list, state)
 	}
+	for _, ingress := range v.Given {
+		if name := (types.NamespacedName{Namespace: ingress.Namespace, Name: ingress.Name}); v.Result.Verdicts[name] == nil {
+			list = append(list, IngressState{
+				Namespace: name.Namespace, Name: name.Name, Verdict: "foreign",
+				Reasons: []string{"NotOurs: nothing is done about it: " + v.Result.Foreign(ingress)},
+			})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b IngressState) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
 	return list
 }
 

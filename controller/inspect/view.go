@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -44,6 +45,8 @@ type View struct {
 	Plan     *reconcile.Plan
 	Now      time.Time      // when all was read
 	Says     reconcile.Says // empty too if it could not be asked
+	// Given are the Ingresses of manifests.
+	Given []*networkingv1.Ingress
 }
 
 // Look reads everything once and changes nothing.
@@ -65,6 +68,11 @@ func Look(ctx context.Context, o Options) (*View, error) {
 	v.Observed = observed
 	if len(o.Manifests) > 0 {
 		v.Snapshot = lay(o, v.Snapshot, observed)
+		for _, object := range o.Manifests {
+			if ingress, is := object.(*networkingv1.Ingress); is {
+				v.Given = append(v.Given, ingress)
+			}
+		}
 	}
 	v.Result = translate.New().Translate(translate.Input{
 		Snapshot: v.Snapshot, Settings: o.Settings,

@@ -64,7 +64,7 @@ type told struct {
 	problems []translate.Reason
 	grown    bool // it was Complete once: see starting
 	unsaid   bool // nothing was reported: see gathering
-	// displaced: it was served until an older Ingress was changed to claim what it has.
+	// displaced: it was served until another Ingress claimed what it has.
 	displaced bool
 }
 
@@ -79,7 +79,7 @@ func (t *told) displaces(now *translate.Verdict) bool {
 func displaced(v *translate.Verdict) *translate.Verdict {
 	shown := *v
 	shown.Reasons = slices.Clone(v.Reasons)
-	shown.Reasons[0].Message += "; that Ingress was changed to claim it, and this one was served until then"
+	shown.Reasons[0].Message += "; this one was served until that Ingress claimed it"
 	return &shown
 }
 

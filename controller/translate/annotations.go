@@ -100,15 +100,22 @@ func isTrue(values map[string]string, name string, found *findings) bool {
 }
 
 // nearest is the canonical name of the known annotation that is spelt most like
-// name, the first of several.
+// name, the first of several: after the prefix, of which there are several, and then
+// with it.
 func nearest(name string) string {
 	// A name is at most 316 bytes in Kubernetes; a longer one is like none.
 	name = name[:min(len(name), 316)]
-	best, least := "", -1
+	_, own, _ := strings.Cut(name, "/")
+	best, least, whole := "", -1, 0
 	for _, names := range spellings {
 		for _, known := range names {
-			if d := spell.Distance(name, known); least < 0 || d < least {
-				best, least = names[0], d
+			_, its, _ := strings.Cut(known, "/")
+			d := spell.Distance(own, its)
+			if least >= 0 && d > least {
+				continue
+			}
+			if w := spell.Distance(name, known); least < 0 || d < least || w < whole {
+				best, least, whole = names[0], d, w
 			}
 		}
 	}
