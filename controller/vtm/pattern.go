@@ -12,13 +12,13 @@ import (
 // differs but the values of a few keys. Then the hundred others need not be read again.
 // Immutable.
 type pattern struct {
-	// around is the text before the first place, between them, and after the last one.
+	// around is the text before the first slot, between them, and after the last one.
 	around [][]byte
-	places []place
+	slots  []slot
 }
 
-// place is where a key's value stands that is not at its default.
-type place struct {
+// slot is where a key's value stands that is not at its default.
+type slot struct {
 	key           *keySchema // nil: the schema doesn't know it
 	section, name string
 	begin, end    int64 // of the value, in the answer
@@ -52,11 +52,11 @@ func readLikeBefore(t Type, body []byte) (settings []Setting, ok bool) {
 }
 
 func (p *pattern) read(body []byte) (settings []Setting, ok bool) {
-	if !bytes.HasPrefix(body, p.around[0]) || !bytes.HasSuffix(body, p.around[len(p.places)]) {
+	if !bytes.HasPrefix(body, p.around[0]) || !bytes.HasSuffix(body, p.around[len(p.slots)]) {
 		return nil, false
 	}
-	settings = make([]Setting, 0, len(p.places))
-	for i, at := range p.places {
+	settings = make([]Setting, 0, len(p.slots))
+	for i, at := range p.slots {
 		if body, ok = bytes.CutPrefix(body, p.around[i]); !ok {
 			return nil, false
 		}
@@ -70,16 +70,16 @@ func (p *pattern) read(body []byte) (settings []Setting, ok bool) {
 		}
 		body = body[len(text):]
 	}
-	return settings, bytes.Equal(body, p.around[len(p.places)])
+	return settings, bytes.Equal(body, p.around[len(p.slots)])
 }
 
 // isDefault reports whether text is the default, told as the schema tells it.
-func (at *place) isDefault(text jsontext.Value) bool {
+func (at *slot) isDefault(text jsontext.Value) bool {
 	return at.key != nil && !at.key.Required && bytes.Equal(text, at.key.defaultText)
 }
 
 // take adds the setting whose value text is, if it is not the default.
-func (at *place) take(to []Setting, text jsontext.Value) ([]Setting, error) {
+func (at *slot) take(to []Setting, text jsontext.Value) ([]Setting, error) {
 	if at.isDefault(text) {
 		return to, nil
 	}
@@ -103,15 +103,15 @@ func firstValue(text []byte) (value jsontext.Value, ok bool) {
 	return value, err == nil && d.InputOffset() == int64(len(value)) // else spaces come before
 }
 
-// remember keeps how body told the resource of that type, whose values stand in places.
-func remember(t Type, body []byte, places []place) {
+// remember keeps how body told the resource of that type, whose values stand in slots.
+func remember(t Type, body []byte, slots []slot) {
 	if len(body) > maxPattern {
 		return
 	}
 	body = bytes.Clone(body)
-	p := &pattern{places: places}
+	p := &pattern{slots: slots}
 	from := int64(0)
-	for _, at := range places {
+	for _, at := range slots {
 		p.around = append(p.around, body[from:at.begin])
 		from = at.end
 	}

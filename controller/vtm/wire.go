@@ -125,7 +125,7 @@ func decode(id ID, body []byte) (*Resource, error) {
 // at their default.
 func readKeys(t Type, body []byte) (settings []Setting, err error) {
 	found := false
-	var places []place
+	var slots []slot
 	err = decodeObject(body, func(d *jsontext.Decoder, name []byte) error {
 		if string(name) != "properties" {
 			return d.SkipValue()
@@ -134,7 +134,7 @@ func readKeys(t Type, body []byte) (settings []Setting, err error) {
 		return eachMember(d, func(section []byte) error {
 			known, sectionName := schema()[t][string(section)], string(section)
 			return eachMember(d, func(key []byte) error {
-				at := place{key: known[string(key)], section: sectionName}
+				at := slot{key: known[string(key)], section: sectionName}
 				if at.key != nil {
 					at.name = at.key.name
 				} else {
@@ -146,7 +146,7 @@ func readKeys(t Type, body []byte) (settings []Setting, err error) {
 				}
 				at.end = d.InputOffset()
 				at.begin = at.end - int64(len(text))
-				places = append(places, at)
+				slots = append(slots, at)
 				settings, err = at.take(settings, text)
 				return err
 			})
@@ -164,7 +164,7 @@ func readKeys(t Type, body []byte) (settings []Setting, err error) {
 	n := len(settings)
 	settings = slices.CompactFunc(settings, func(a, b Setting) bool { return compareSettings(a, b) == 0 })
 	if len(settings) == n {
-		remember(t, body, places)
+		remember(t, body, slots)
 	}
 	return slices.Clip(settings), nil
 }
