@@ -122,9 +122,25 @@ func (r *run) podsAreReady() error {
 			return fmt.Errorf("the Deployment %s/%s has %d ready Pods of %d", d.Namespace, d.Name, s.ReadyReplicas, want)
 		case s.UpdatedReplicas < min(want, 1) || (s.UpdatedReplicas < want || s.Replicas > want) && !never:
 			return fmt.Errorf("the Deployment %s/%s is being rolled out: it has %d Pods, %d of them new, and wants %d", d.Namespace, d.Name, s.Replicas, s.UpdatedReplicas, want)
+		case want > 0 && !never && availableFor(d.Status) < seenAgain:
+			return fmt.Errorf("the Deployment %s/%s is available since a moment ago: traffic managers may still count its nodes as failed", d.Namespace, d.Name)
 		}
 	}
 	return nil
+}
+
+// seenAgain is within what time traffic managers use nodes again that had nothing to
+// answer with: their monitors have backed off, and pools try failed nodes a minute later.
+const seenAgain = 2 * time.Minute
+
+// availableFor is for how long a Deployment has had Pods enough.
+func availableFor(s appsv1.DeploymentStatus) time.Duration {
+	for _, c := range s.Conditions {
+		if c.Type == appsv1.DeploymentAvailable {
+			return time.Since(c.LastTransitionTime.Time)
+		}
+	}
+	return seenAgain // nobody says so
 }
 
 // view is what `plan` would tell.
