@@ -105,14 +105,9 @@ func content(r *vtm.Resource) any {
 
 // ingresses are the verdicts in order.
 func (v *View) ingresses() []IngressState {
-	names := make([]types.NamespacedName, 0, len(v.Result.Verdicts))
-	for name := range v.Result.Verdicts {
-		names = append(names, name)
-	}
 	served := v.Observed.Programmed().Owners
-	list := make([]IngressState, 0, len(names))
-	for _, name := range names {
-		verdict := v.Result.Verdicts[name]
+	list := make([]IngressState, 0, len(v.Result.Verdicts))
+	for name, verdict := range v.Result.Verdicts {
 		state := IngressState{
 			Namespace: name.Namespace, Name: name.Name, Verdict: word(verdict.Outcome), Reasons: []string{},
 			Displaced: verdict.Outcome == translate.Rejected && served[verdict.UID],

@@ -83,7 +83,7 @@ func (r *resource) present(stored runtime.Object) runtime.Object {
 // have them written as they are.
 func (r *resource) show(stored runtime.Object) runtime.Object {
 	if r.kind.Presents != nil {
-		return r.kind.Presents.FromStored(stored)
+		return r.present(stored)
 	}
 	from := reflect.ValueOf(stored).Elem()
 	to := reflect.New(from.Type())
